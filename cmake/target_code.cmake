@@ -1,0 +1,96 @@
+# The kernel, user-level programs and their libraries.
+#
+# An image is linked twice. The first link has an empty symbol table; tools/symbols.py turns its
+# function symbols into an assembler file; the second link has that table in place of the empty one.
+# The linker scripts put the section .margay_symbols behind all text, so text does not move, and the
+# build fails if it does. What a node loads is modules/NAME, without the ELF symbols and debug
+# information that NAME.elf keeps for the debugger.
+
+# Debian's own: another one in the user's path may be of any age.
+set(Python3_EXECUTABLE /usr/bin/python3)
+
+# Archive members are chosen before LTO creates calls to memcpy and friends, so the files that
+# define those must be ordinary objects. They must not be compiled into calls of themselves either.
+function(margay_no_lto)
+    foreach(source IN LISTS ARGN)
+        set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS
+            -fno-lto -fno-builtin
+            $<$<CXX_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
+    endforeach()
+endfunction()
+
+function(margay_library)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "KERNEL" "NAME" "SOURCES;LIBRARIES;NO_LTO_SOURCES")
+    if(MARGAY_FUZZ)
+        return()
+    endif()
+    add_library(${arg_NAME} STATIC ${arg_SOURCES} ${arg_NO_LTO_SOURCES})
+    margay_seed_sources(${arg_SOURCES} ${arg_NO_LTO_SOURCES})
+    margay_no_lto(${arg_NO_LTO_SOURCES})
+    if(arg_KERNEL)
+        target_link_libraries(${arg_NAME} PRIVATE margay_target_kernel)
+    else()
+        target_link_libraries(${arg_NAME} PRIVATE margay_target)
+    endif()
+    target_link_libraries(${arg_NAME} PRIVATE margay_warnings PUBLIC ${arg_LIBRARIES})
+endfunction()
+
+function(margay_image name kind linker_script sources no_lto_sources libraries)
+    add_library(${name}.objects OBJECT ${sources} ${no_lto_sources})
+    margay_seed_sources(${sources} ${no_lto_sources})
+    margay_no_lto(${no_lto_sources})
+    target_link_libraries(${name}.objects PRIVATE ${kind} margay_warnings ${libraries})
+
+    set(table ${CMAKE_CURRENT_BINARY_DIR}/${name}.symbols.S)
+    set(module ${PROJECT_BINARY_DIR}/modules/${name})
+    set(symbols ${PROJECT_SOURCE_DIR}/tools/symbols.py)
+
+    add_executable(${name}.unsymbolised
+        $<TARGET_OBJECTS:${name}.objects> ${PROJECT_SOURCE_DIR}/cmake/empty_symbols.S)
+    add_executable(${name} $<TARGET_OBJECTS:${name}.objects> ${table})
+    foreach(link IN ITEMS ${name}.unsymbolised ${name})
+        target_link_libraries(${link} PRIVATE ${kind} ${libraries})
+        target_link_options(${link} PRIVATE -Wl,-T,${linker_script})
+        set_target_properties(${link} PROPERTIES
+            LINK_DEPENDS ${linker_script}
+            LINKER_LANGUAGE CXX
+            RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/elf
+            SUFFIX .elf)
+    endforeach()
+
+    add_custom_command(
+        OUTPUT ${table}
+        COMMAND ${Python3_EXECUTABLE} ${symbols} table $<TARGET_FILE:${name}.unsymbolised> ${table}
+        DEPENDS ${name}.unsymbolised ${symbols}
+        COMMENT "Symbols of ${name}"
+        VERBATIM)
+    add_custom_command(
+        TARGET ${name} POST_BUILD
+        COMMAND ${Python3_EXECUTABLE} ${symbols} compare
+            $<TARGET_FILE:${name}.unsymbolised> $<TARGET_FILE:${name}>
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/modules
+        COMMAND ${CMAKE_OBJCOPY} --strip-all $<TARGET_FILE:${name}> ${module}
+        BYPRODUCTS ${module}
+        VERBATIM)
+    set_target_properties(${name} PROPERTIES MARGAY_MODULE ${module})
+endfunction()
+
+function(margay_kernel)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;LINKER_SCRIPT"
+        "SOURCES;LIBRARIES;NO_LTO_SOURCES")
+    if(MARGAY_FUZZ)
+        return()
+    endif()
+    cmake_path(ABSOLUTE_PATH arg_LINKER_SCRIPT BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+    margay_image(${arg_NAME} margay_target_kernel ${arg_LINKER_SCRIPT}
+        "${arg_SOURCES}" "${arg_NO_LTO_SOURCES}" "${arg_LIBRARIES}")
+endfunction()
+
+function(margay_program)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME" "SOURCES;LIBRARIES;NO_LTO_SOURCES")
+    if(MARGAY_FUZZ)
+        return()
+    endif()
+    margay_image(${arg_NAME} margay_target ${PROJECT_SOURCE_DIR}/libipc/program.ld
+        "${arg_SOURCES}" "${arg_NO_LTO_SOURCES}" "${arg_LIBRARIES}")
+endfunction()

@@ -1,0 +1,174 @@
+// The kernel's system calls as functions (proto/kernel.hpp).
+#pragma once
+#include <cstdint>
+
+#include "proto/exit.hpp"
+#include "proto/kernel.hpp"
+#include "support/result.hpp"
+
+namespace margay {
+
+// What travels through a portal: a label and six words, in registers.
+struct Message {
+    std::uint64_t label = 0;
+    std::uint64_t words[message_words] = {};
+};
+
+struct Received {
+    Status status;
+    std::uint64_t badge;
+    Message message;
+};
+
+namespace raw {
+
+// Arguments and results of a system call, by register.
+struct Registers {
+    std::uint64_t rdi = 0, rsi = 0, rdx = 0, r8 = 0, r9 = 0, r10 = 0, r12 = 0, r13 = 0;
+};
+
+// The kernel lets RBX, RBP, R14 and R15 not survive; the compiler keeps only what it needs itself.
+inline Status system_call(Syscall number, Registers& r) {
+    std::uint64_t rax = static_cast<std::uint64_t>(number);
+    register std::uint64_t r8 asm("r8") = r.r8;
+    register std::uint64_t r9 asm("r9") = r.r9;
+    register std::uint64_t r10 asm("r10") = r.r10;
+    register std::uint64_t r12 asm("r12") = r.r12;
+    register std::uint64_t r13 asm("r13") = r.r13;
+    asm volatile("push %%rbp\n\tsyscall\n\tpop %%rbp"
+                 : "+a"(rax), "+D"(r.rdi), "+S"(r.rsi), "+d"(r.rdx), "+r"(r8), "+r"(r9), "+r"(r10),
+                   "+r"(r12), "+r"(r13)
+                 :
+                 : "rcx", "r11", "rbx", "r14", "r15", "memory");
+    r.r8 = r8, r.r9 = r9, r.r10 = r10, r.r12 = r12, r.r13 = r13;
+    return static_cast<Status>(rax);
+}
+
+inline Status simple(Syscall number, std::uint64_t rdi, std::uint64_t rsi = 0, std::uint64_t rdx = 0,
+                     std::uint64_t r8 = 0, std::uint64_t r9 = 0) {
+    Registers r{rdi, rsi, rdx, r8, r9, 0, 0, 0};
+    return system_call(number, r);
+}
+
+constexpr std::uint64_t pair(std::uint64_t low, std::uint64_t high) { return low | high << 32; }
+
+}  // namespace raw
+
+// Sends m and waits for the reply, which replaces m. On the caller's budget.
+[[nodiscard]] inline Status call(Slot portal, Message& m) {
+    raw::Registers r{portal, m.label, m.words[0], m.words[1], m.words[2], m.words[3], m.words[4], m.words[5]};
+    const Status s = raw::system_call(Syscall::call, r);
+    m = {r.rsi, {r.rdx, r.r8, r.r9, r.r10, r.r12, r.r13}};
+    return s;
+}
+
+// Replies to the caller that is being served, if any, and waits for the next.
+[[nodiscard]] inline Received reply_wait(const Message& m) {
+    raw::Registers r{0, m.label, m.words[0], m.words[1], m.words[2], m.words[3], m.words[4], m.words[5]};
+    const Status s = raw::system_call(Syscall::reply_wait, r);
+    return {s, r.rdi, {r.rsi, {r.rdx, r.r8, r.r9, r.r10, r.r12, r.r13}}};
+}
+
+[[nodiscard]] inline Status signal(Slot event, std::uint64_t bits) {
+    return raw::simple(Syscall::signal, event, bits);
+}
+// The bits that were set; `timed_out` after the deadline (TSC).
+[[nodiscard]] inline Result<std::uint64_t> wait(Slot event, std::uint64_t deadline = no_deadline) {
+    raw::Registers r{event, deadline};
+    const Status s = raw::system_call(Syscall::wait, r);
+    if (s != Status::ok) return s;
+    return r.rdi;
+}
+
+[[nodiscard]] inline Status create(ObjectType type, Slot destination, Slot storage, std::uint64_t a0 = 0,
+                                   std::uint64_t a1 = 0, std::uint64_t a2 = 0, std::uint64_t a3 = 0,
+                                   std::uint64_t a4 = 0) {
+    raw::Registers r{raw::pair(static_cast<std::uint64_t>(type), destination), storage, a0, a1, a2, a3, a4, 0};
+    return raw::system_call(Syscall::create, r);
+}
+[[nodiscard]] inline Status carve(Slot destination, Slot parent, std::uint64_t base, std::uint64_t size) {
+    return create(ObjectType::memory, destination, parent, base, size);
+}
+[[nodiscard]] inline Status create_thread(Slot destination, Slot storage, Slot domain, Slot core,
+                                          unsigned priority, std::uint64_t entry, std::uint64_t stack,
+                                          std::uint64_t argument) {
+    return create(ObjectType::thread, destination, storage, domain, raw::pair(core, priority), entry, stack,
+                  argument);
+}
+[[nodiscard]] inline Status create_vcpu(Slot destination, Slot storage, Slot space, Slot core,
+                                        unsigned priority, Slot state_page) {
+    return create(ObjectType::vcpu, destination, storage, space, raw::pair(core, priority), state_page);
+}
+[[nodiscard]] inline Status create_portal(Slot destination, Slot storage, Slot handler, Slot core) {
+    return create(ObjectType::portal, destination, storage, handler, core);
+}
+
+// badge: see copy in proto/kernel.hpp; 0 keeps the source's.
+[[nodiscard]] inline Status copy(Slot source, Slot domain, Slot destination,
+                                 std::uint8_t rights = right::all, std::uint64_t badge = 0) {
+    return raw::simple(Syscall::copy, source, raw::pair(domain, destination), rights, badge);
+}
+inline Status revoke(Slot slot, std::uint64_t flags = revoke_flag::descendants) {
+    return raw::simple(Syscall::revoke, slot, flags);
+}
+[[nodiscard]] inline Status map(Slot memory, Slot target, std::uint64_t address, std::uint64_t offset,
+                                std::uint64_t size, std::uint64_t rights) {
+    return raw::simple(Syscall::map, raw::pair(memory, target), address, offset, size, rights);
+}
+
+[[nodiscard]] inline Status portal_ctl(Slot portal, PortalOp op, Slot thread = no_slot) {
+    return raw::simple(Syscall::portal_ctl, portal, static_cast<std::uint64_t>(op), thread);
+}
+[[nodiscard]] inline Status vcpu_ctl(Slot vcpu, VcpuOp op, std::uint64_t a0 = 0, std::uint64_t a1 = 0,
+                                     std::uint64_t a2 = 0) {
+    return raw::simple(Syscall::vcpu_ctl, vcpu, static_cast<std::uint64_t>(op), a0, a1, a2);
+}
+[[nodiscard]] inline Status bind_row(Slot vcpu, ExitClass c, Slot portal, std::uint64_t wanted) {
+    return vcpu_ctl(vcpu, VcpuOp::bind_row, static_cast<std::uint64_t>(c), portal, wanted);
+}
+[[nodiscard]] inline Status thread_ctl(Slot thread, ThreadOp op, std::uint64_t a0 = 0, std::uint64_t a1 = 0) {
+    return raw::simple(Syscall::thread_ctl, thread, static_cast<std::uint64_t>(op), a0, a1);
+}
+[[nodiscard]] inline Result<std::uint64_t> read_register(Slot thread, ThreadRegister which) {
+    raw::Registers r{thread, static_cast<std::uint64_t>(ThreadOp::read_registers),
+                     static_cast<std::uint64_t>(which)};
+    const Status s = raw::system_call(Syscall::thread_ctl, r);
+    if (s != Status::ok) return s;
+    return r.rdi;
+}
+inline void yield() { (void)thread_ctl(no_slot, ThreadOp::yield); }
+[[nodiscard]] inline Status domain_ctl(Slot domain, DomainOp op, std::uint64_t a0, std::uint64_t a1 = 0) {
+    return raw::simple(Syscall::domain_ctl, domain, static_cast<std::uint64_t>(op), a0, a1);
+}
+[[nodiscard]] inline Status irq_ctl(Slot irq, IrqOp op, Slot event = no_slot, std::uint64_t bits = 0) {
+    return raw::simple(Syscall::irq_ctl, irq, static_cast<std::uint64_t>(op), event, bits);
+}
+
+struct ExtentInfo {
+    std::uint64_t base = 0, size = 0;
+    MemoryType type = MemoryType::ram;
+};
+[[nodiscard]] inline Result<ExtentInfo> query_memory(Slot memory) {
+    raw::Registers r{memory, static_cast<std::uint64_t>(MemoryOp::query)};
+    const Status s = raw::system_call(Syscall::memory_ctl, r);
+    if (s != Status::ok) return s;
+    return ExtentInfo{r.rdi, r.rsi, static_cast<MemoryType>(r.rdx)};
+}
+// All ones if the port may not be read.
+inline std::uint32_t port_read(Slot ports, std::uint16_t port, unsigned width) {
+    raw::Registers r{ports, static_cast<std::uint64_t>(MemoryOp::port_read), port, width};
+    const Status s = raw::system_call(Syscall::memory_ctl, r);
+    return s == Status::ok ? static_cast<std::uint32_t>(r.rdi) : ~0u;
+}
+inline Status port_write(Slot ports, std::uint16_t port, unsigned width, std::uint32_t value) {
+    return raw::simple(Syscall::memory_ctl, ports, static_cast<std::uint64_t>(MemoryOp::port_write), port,
+                       width, value);
+}
+
+inline std::uint64_t rdtsc() {
+    std::uint32_t low, high;
+    asm volatile("rdtsc" : "=a"(low), "=d"(high));
+    return low | static_cast<std::uint64_t>(high) << 32;
+}
+
+}  // namespace margay

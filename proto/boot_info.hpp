@@ -1,0 +1,52 @@
+// What the kernel tells init: one read-only block of pages at boot_info_address, and the capabilities
+// already in init's table.
+#pragma once
+#include <cstdint>
+
+#include "proto/kernel.hpp"
+
+namespace margay {
+
+constexpr std::uint64_t boot_info_magic = 0x796167'72614d;  // "Margay"
+constexpr std::uint64_t boot_info_address = 0x1000'0000;
+constexpr std::uint64_t boot_info_bytes = 4 * page_size;
+
+// Slots that init finds filled.
+namespace init_slot {
+constexpr Slot domain = 1;
+constexpr Slot thread = 2;
+constexpr Slot irq_control = 3;
+constexpr Slot ports = 4;
+constexpr Slot first_core = 8;  // one per core, up to max_cores
+constexpr Slot first_extent = first_core + max_cores;
+constexpr Slot first_free = 256;
+}  // namespace init_slot
+constexpr std::uint64_t init_slots = 4096;
+constexpr std::uint64_t init_mappings = 4096;
+
+enum class ExtentUse : std::uint32_t { free_ram = 0, module = 1, device = 2, firmware = 3 };
+
+struct BootExtent {
+    std::uint64_t base, size;  // bytes, page-aligned; a module's exact length is `length`
+    std::uint64_t length;
+    ExtentUse use;
+    Slot slot;
+    char name[32];  // modules: the name given in the boot configuration
+};
+
+struct BootInfo {
+    std::uint64_t magic;
+    std::uint32_t abi;
+    std::uint32_t cores;
+    std::uint64_t tsc_khz;
+    std::uint32_t virtualization;  // 1: SVM usable, 0: none
+    std::uint32_t extents;
+    std::uint8_t rsdp[40];  // copy of the ACPI root pointer; all zero if there is none
+    char processor[48];
+    char command_line[128];
+    BootExtent extent[176];
+};
+static_assert(sizeof(BootExtent) == 64);
+static_assert(sizeof(BootInfo) <= boot_info_bytes);
+
+}  // namespace margay

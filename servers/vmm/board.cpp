@@ -1,0 +1,278 @@
+#include "servers/vmm/board.hpp"
+
+#include "servers/vmm/board_ports.hpp"
+
+namespace margay::vmm {
+
+namespace {
+
+constexpr std::uint16_t com1 = 0x3f8;
+constexpr unsigned com1_irq = 4;
+constexpr std::uint8_t keyboard_status_full = 0x01;
+
+constexpr std::uint64_t ones(unsigned width) {
+    return width >= 8 ? ~0ULL : (1ULL << (8 * width)) - 1;
+}
+
+constexpr bool valid_width(unsigned width) { return width == 1 || width == 2 || width == 4; }
+
+}  // namespace
+
+Board::Board(BoardState& state, Clock& clock, ConsoleSink& console, MachineControl& control,
+             GuestMemory& memory) noexcept
+    : state_{state},
+      local_apic_{state.local_apic, state.time, clock, *this, memory},
+      pic_{state.pic},
+      io_apic_{state.io_apic, *this},
+      uart_{state.uart, console, *this, com1_irq},
+      pit_{state.pit, clock, *this},
+      rtc_{state.rtc, clock, *this},
+      acpi_pm_{state.acpi_pm, clock, *this, control},
+      pci_host_{state.pci_host},
+      kvm_clock_{state.kvm_clock, state.config.epoch_s, clock, memory},
+      msrs_{state.msr, state.config.physical_bits, clock, local_apic_, kvm_clock_} {}
+
+void Board::reset(BoardState& state, const BoardConfig& config, HostCpuid host) noexcept {
+    state = {};
+    state.config = config;
+    state.time = TimeBase::make(config.tsc_khz);
+    LocalApic::reset(state.local_apic, config.apic_id, config.start_in_x2apic != 0);
+    Pic::reset(state.pic);
+    IoApic::reset(state.io_apic);
+    Uart::reset(state.uart);
+    Pit::reset(state.pit);
+    Rtc::reset(state.rtc, config.epoch_s);
+    AcpiPm::reset(state.acpi_pm);
+    PciHost::reset(state.pci_host);
+    KvmClock::reset(state.kvm_clock, config.tsc_khz);
+    Msrs::reset(state.msr);
+    build_cpuid(state.cpuid, {config.tsc_khz, config.apic_id, config.physical_bits}, host);
+}
+
+std::uint32_t Board::port_read(std::uint16_t port, unsigned width) {
+    if (width == 1) [[likely]] {
+        return byte_read(port);
+    }
+    if (!valid_width(width)) {
+        return static_cast<std::uint32_t>(ones(4));
+    }
+    const auto end = port + width;
+    switch (port_map.find(port)) {
+    case PortOwner::acpi_pm:
+        if (end <= pm_base + 12U) {
+            return acpi_pm_.read(port, width);
+        }
+        break;
+    case PortOwner::pci_address:
+        if (width == 4 && port == 0xcf8) {
+            return pci_host_.read_address();
+        }
+        break;
+    case PortOwner::pci_data:
+        if (end <= 0xd00) {
+            return pci_host_.read_data(port & 3, width);
+        }
+        break;
+    default: break;
+    }
+    std::uint32_t value = 0;
+    for (unsigned i = 0; i < width; ++i) {
+        value |= static_cast<std::uint32_t>(byte_read(static_cast<std::uint16_t>(port + i)))
+                 << (8 * i);
+    }
+    return value;
+}
+
+void Board::port_write(std::uint16_t port, unsigned width, std::uint32_t value) {
+    if (width == 1) [[likely]] {
+        byte_write(port, static_cast<std::uint8_t>(value));
+        return;
+    }
+    if (!valid_width(width)) {
+        return;
+    }
+    const auto end = port + width;
+    switch (port_map.find(port)) {
+    case PortOwner::acpi_pm:
+        if (end <= pm_base + 12U) {
+            acpi_pm_.write(port, width, value);
+            return;
+        }
+        break;
+    case PortOwner::pci_address:
+        if (width == 4 && port == 0xcf8) {
+            pci_host_.write_address(value);
+            return;
+        }
+        break;
+    case PortOwner::pci_data:
+        if (end <= 0xd00) {
+            pci_host_.write_data(port & 3, width, value);
+            return;
+        }
+        break;
+    default: break;
+    }
+    for (unsigned i = 0; i < width; ++i) {
+        byte_write(static_cast<std::uint16_t>(port + i),
+                   static_cast<std::uint8_t>(value >> (8 * i)));
+    }
+}
+
+std::uint8_t Board::byte_read(std::uint16_t port) {
+    switch (port_map.find(port)) {
+    case PortOwner::uart: return uart_.read(port & 7);
+    case PortOwner::pic: return pic_.read(port);
+    case PortOwner::pit: return pit_.read(port);
+    case PortOwner::speaker: return pit_.read_speaker();
+    case PortOwner::rtc: return rtc_.read(port);
+    case PortOwner::keyboard:
+        // No controller: output always full, input never. A probing driver gives up after a few bytes, and one
+        // that waits to send the reset command does not wait.
+        return keyboard_status_full;
+    case PortOwner::fast_a20: return acpi_pm_.read_fast_a20();
+    case PortOwner::acpi_pm: return static_cast<std::uint8_t>(acpi_pm_.read(port, 1));
+    case PortOwner::reset_control: return acpi_pm_.read_reset_control();
+    case PortOwner::pci_data: return static_cast<std::uint8_t>(pci_host_.read_data(port & 3, 1));
+    case PortOwner::delay:
+    case PortOwner::keyboard_data: return 0xff;
+    case PortOwner::none:
+    case PortOwner::pci_address: break;
+    }
+    ++state_.unclaimed_ports;
+    return 0xff;
+}
+
+void Board::byte_write(std::uint16_t port, std::uint8_t value) {
+    switch (port_map.find(port)) {
+    case PortOwner::uart: uart_.write(port & 7, value); return;
+    case PortOwner::pic: pic_.write(port, value); return;
+    case PortOwner::pit: pit_.write(port, value); return;
+    case PortOwner::speaker: pit_.write_speaker(value); return;
+    case PortOwner::rtc: rtc_.write(port, value); return;
+    case PortOwner::keyboard: acpi_pm_.write_keyboard_command(value); return;
+    case PortOwner::fast_a20: acpi_pm_.write_fast_a20(value); return;
+    case PortOwner::acpi_pm: acpi_pm_.write(port, 1, value); return;
+    case PortOwner::reset_control: acpi_pm_.write_reset_control(value); return;
+    case PortOwner::pci_data: pci_host_.write_data(port & 3, 1, value); return;
+    case PortOwner::delay:
+    case PortOwner::keyboard_data: return;
+    case PortOwner::none:
+    case PortOwner::pci_address: break;
+    }
+    ++state_.unclaimed_ports;
+}
+
+std::uint64_t Board::mmio_read(std::uint64_t address, unsigned width) {
+    const auto page = address & ~0xfffULL;
+    const auto offset = static_cast<std::uint32_t>(address & 0xfff);
+    if (width != 0 && width <= 8 && offset + width <= 0x1000) {
+        if (page == local_apic_address && (state_.local_apic.base & 0xc00) == 0x800) {
+            return local_apic_.mmio_read(offset, width);
+        }
+        if (page == io_apic_address) {
+            return io_apic_.mmio_read(offset, width);
+        }
+    }
+    ++state_.unclaimed_mmio;
+    return ones(width);
+}
+
+void Board::mmio_write(std::uint64_t address, unsigned width, std::uint64_t value) {
+    const auto page = address & ~0xfffULL;
+    const auto offset = static_cast<std::uint32_t>(address & 0xfff);
+    if (width != 0 && width <= 8 && offset + width <= 0x1000) {
+        if (page == local_apic_address && (state_.local_apic.base & 0xc00) == 0x800) {
+            local_apic_.mmio_write(offset, width, value);
+            return;
+        }
+        if (page == io_apic_address) {
+            io_apic_.mmio_write(offset, width, value);
+            return;
+        }
+    }
+    ++state_.unclaimed_mmio;
+}
+
+MsrResult Board::msr_read(std::uint32_t index, std::uint64_t& value) {
+    const auto result = msrs_.read(index, value);
+    if (result != MsrResult::done) [[unlikely]] {
+        value = 0;
+        ++state_.msr.unknown;
+    }
+    return result;
+}
+
+MsrResult Board::msr_write(std::uint32_t index, std::uint64_t value) {
+    const auto result = msrs_.write(index, value);
+    if (result != MsrResult::done) [[unlikely]] {
+        ++state_.msr.unknown;
+    }
+    return result;
+}
+
+std::optional<std::uint8_t> Board::choose_interrupt() {
+    auto& offer = state_.offer;
+    // The PIC's interrupt has no priority in the local APIC; it goes first, as on processors.
+    if (pic_.output() && (local_apic_.passes_external() || io_apic_.passes_external())) {
+        if (offer.source == OfferState::Source::local_apic) {
+            local_apic_.withdraw();
+        }
+        offer.source = OfferState::Source::pic;
+        offer.vector = pic_.peek();
+        return offer.vector;
+    }
+    const auto vector = local_apic_.deliverable();
+    if (vector >= 0) {
+        offer.source = OfferState::Source::local_apic;
+        offer.vector = static_cast<std::uint8_t>(vector);
+        local_apic_.offer(offer.vector);
+        return offer.vector;
+    }
+    if (offer.source == OfferState::Source::local_apic) {
+        local_apic_.withdraw();
+    }
+    offer.source = OfferState::Source::none;
+    return std::nullopt;
+}
+
+void Board::interrupt_taken(std::uint8_t vector) {
+    const auto source = state_.offer.source;
+    state_.offer.source = OfferState::Source::none;
+    if (source == OfferState::Source::pic) {
+        static_cast<void>(pic_.acknowledge());
+    } else if (source == OfferState::Source::local_apic) {
+        local_apic_.taken(vector);
+    }
+}
+
+void Board::expire(std::uint64_t now_ns) {
+    local_apic_.expire(now_ns);
+    pit_.expire(now_ns);
+    rtc_.expire(now_ns);
+    acpi_pm_.expire(now_ns);
+}
+
+void Board::set_irq_line(unsigned irq, bool asserted) {
+    if (irq > 15) {
+        return;
+    }
+    pic_.set_line(irq, asserted);
+    io_apic_.set_line(irq == 0 ? 2 : irq, asserted);
+}
+
+void Board::deliver(const ApicMessage& message) {
+    if (local_apic_.accepts(message.destination, message.logical)) {
+        local_apic_.receive(message);
+    }
+}
+
+void Board::broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) {
+    if (include_self || sender != state_.local_apic.id) {
+        local_apic_.receive(message);
+    }
+}
+
+void Board::end_of_interrupt(std::uint8_t vector) { io_apic_.end_of_interrupt(vector); }
+
+}  // namespace margay::vmm

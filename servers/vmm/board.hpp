@@ -1,0 +1,122 @@
+#pragma once
+
+#include "servers/vmm/board_state.hpp"
+#include "servers/vmm/cpu/cpuid.hpp"
+#include "servers/vmm/cpu/kvm_clock.hpp"
+#include "servers/vmm/cpu/msr.hpp"
+#include "servers/vmm/devices/acpi_pm.hpp"
+#include "servers/vmm/devices/io_apic.hpp"
+#include "servers/vmm/devices/local_apic.hpp"
+#include "servers/vmm/devices/pci_host.hpp"
+#include "servers/vmm/devices/pic.hpp"
+#include "servers/vmm/devices/pit.hpp"
+#include "servers/vmm/devices/rtc.hpp"
+#include "servers/vmm/devices/uart.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+
+namespace margay::vmm {
+
+/// The guest's PC: devices, their wiring, and what its single vCPU asks of them.
+///
+/// Per exit the vCPU glue does, in this order:
+///  1. if hardware took the interrupt it was given (V_IRQ clear): interrupt_taken(vector);
+///  2. if next_deadline() has passed: expire(now);
+///  3. handle the exit by one of the access functions;
+///  4. interrupt_to_inject(): give the vector to hardware, or withdraw V_IRQ on none; nmi_to_inject() likewise;
+///  5. put next_deadline() into the vCPU's state page.
+/// Hardware must not compare the vector with the task priority (V_IGN_TPR): the board has done it.
+class Board final : private IrqLines, private ApicBus {
+  public:
+    /// Works on the state as it is: call reset() first when the VM is new.
+    Board(BoardState& state, Clock& clock, ConsoleSink& console, MachineControl& control,
+          GuestMemory& memory) noexcept;
+    Board(const Board&) = delete;
+    Board& operator=(const Board&) = delete;
+
+    /// Power-on state. Computes CPUID from the host's.
+    static void reset(BoardState& state, const BoardConfig& config, HostCpuid host) noexcept;
+
+    /// `width` 1, 2 or 4 bytes; the value is zero-extended. Where nothing is: ones. A wide access to a
+    /// byte-wide device is split into bytes at ascending ports.
+    [[nodiscard]] std::uint32_t port_read(std::uint16_t port, unsigned width);
+    void port_write(std::uint16_t port, unsigned width, std::uint32_t value);
+
+    /// `width` 1, 2, 4 or 8 bytes. Where nothing is: ones.
+    [[nodiscard]] std::uint64_t mmio_read(std::uint64_t address, unsigned width);
+    void mmio_write(std::uint64_t address, unsigned width, std::uint64_t value);
+
+    [[nodiscard]] MsrResult msr_read(std::uint32_t index, std::uint64_t& value);
+    [[nodiscard]] MsrResult msr_write(std::uint32_t index, std::uint64_t value);
+    /// MSR 0x277, to be copied to the vCPU after it was written.
+    [[nodiscard]] std::uint64_t pat() const noexcept { return state_.msr.pat; }
+
+    [[nodiscard]] CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf) const noexcept {
+        return lookup_cpuid(state_.cpuid, leaf, subleaf);
+    }
+
+    /// The vector to offer to hardware now, from the local APIC or the PIC. Asking again replaces the offer;
+    /// nothing is acknowledged before interrupt_taken().
+    [[nodiscard]] std::optional<std::uint8_t> interrupt_to_inject() {
+        if (local_apic_.deliverable() < 0 && !pic_.output() &&
+            state_.offer.source == OfferState::Source::none) {
+            return std::nullopt;
+        }
+        return choose_interrupt();
+    }
+    /// The processor took the vector offered last.
+    void interrupt_taken(std::uint8_t vector);
+
+    /// An NMI waits; it is consumed by asking.
+    [[nodiscard]] bool nmi_to_inject() noexcept {
+        if (state_.local_apic.nmi_pending == 0) {
+            return false;
+        }
+        state_.local_apic.nmi_pending = 0;
+        return true;
+    }
+
+    /// The local APIC's task priority; CR8 is its high nibble. For a glue that does not intercept CR8.
+    [[nodiscard]] std::uint8_t task_priority() const noexcept {
+        return local_apic_.task_priority();
+    }
+    void set_task_priority(std::uint8_t value) noexcept { local_apic_.set_task_priority(value); }
+
+    /// Earliest time at which expire() must be called, on Clock::now_ns()'s scale; no_deadline: never.
+    [[nodiscard]] std::uint64_t next_deadline() const noexcept {
+        return std::min(std::min(state_.local_apic.deadline_ns, state_.pit.deadline_ns),
+                        std::min(state_.rtc.deadline_ns, state_.acpi_pm.deadline_ns));
+    }
+    void expire(std::uint64_t now_ns);
+
+    /// One byte typed at the console. False: no room, ConsoleSink::input_room() will tell.
+    [[nodiscard]] bool console_input(std::uint8_t byte) { return uart_.receive(byte); }
+    void press_power_button() { acpi_pm_.press_power_button(); }
+
+    /// Drive an ISA interrupt line, 0..15, into PIC and I/O APIC (line 0 is pin 2).
+    void set_irq_line(unsigned irq, bool asserted) override;
+
+  private:
+    void deliver(const ApicMessage& message) override;
+    void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override;
+    void end_of_interrupt(std::uint8_t vector) override;
+    [[nodiscard]] std::optional<std::uint8_t> choose_interrupt();
+    [[nodiscard]] std::uint8_t byte_read(std::uint16_t port);
+    void byte_write(std::uint16_t port, std::uint8_t value);
+
+    BoardState& state_;
+    LocalApic local_apic_;
+    Pic pic_;
+    IoApic io_apic_;
+    Uart uart_;
+    Pit pit_;
+    Rtc rtc_;
+    AcpiPm acpi_pm_;
+    PciHost pci_host_;
+    KvmClock kvm_clock_;
+    Msrs msrs_;
+};
+
+}  // namespace margay::vmm

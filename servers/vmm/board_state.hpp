@@ -1,0 +1,61 @@
+#pragma once
+
+#include "servers/vmm/cpu/cpuid_state.hpp"
+#include "servers/vmm/cpu/kvm_clock_state.hpp"
+#include "servers/vmm/cpu/msr_state.hpp"
+#include "servers/vmm/devices/acpi_pm_state.hpp"
+#include "servers/vmm/devices/io_apic_state.hpp"
+#include "servers/vmm/devices/local_apic_state.hpp"
+#include "servers/vmm/devices/pci_host_state.hpp"
+#include "servers/vmm/devices/pic_state.hpp"
+#include "servers/vmm/devices/pit_state.hpp"
+#include "servers/vmm/devices/rtc_state.hpp"
+#include "servers/vmm/devices/time_base.hpp"
+#include "servers/vmm/devices/uart_state.hpp"
+
+#include <cstdint>
+#include <type_traits>
+
+namespace margay::vmm {
+
+/// What is fixed when a VM is created.
+struct BoardConfig {
+    std::uint64_t tsc_khz;       ///< frequency of the guest's TSC, 1000..100 000 000
+    std::uint64_t epoch_s;       ///< Unix time, in seconds, at which Clock::now_ns() was 0
+    std::uint32_t apic_id;       ///< of the only vCPU, 0..254
+    std::uint8_t physical_bits;  ///< guest-physical address width for CPUID and MTRR masks, 36..52
+    std::uint8_t start_in_x2apic;  ///< 1: firmware left the local APIC in x2APIC mode
+    std::uint8_t reserved[2];
+};
+
+/// The interrupt last handed to hardware and not reported taken.
+struct OfferState {
+    enum class Source : std::uint8_t { none, local_apic, pic };
+    Source source;
+    std::uint8_t vector;
+    std::uint8_t reserved[6];
+};
+
+/// Everything the board knows: plain data, no pointers, so that it can live in memory that outlives the VMM.
+struct BoardState {
+    BoardConfig config;
+    TimeBase time;
+    OfferState offer;
+    LocalApicState local_apic;
+    PicState pic;
+    IoApicState io_apic;
+    UartState uart;
+    PitState pit;
+    RtcState rtc;
+    AcpiPmState acpi_pm;
+    PciHostState pci_host;
+    MsrState msr;
+    KvmClockState kvm_clock;
+    CpuidState cpuid;
+    std::uint64_t unclaimed_ports;  ///< accesses to ports where nothing is
+    std::uint64_t unclaimed_mmio;   ///< accesses to guest-physical addresses where nothing is
+};
+
+static_assert(std::is_trivially_copyable_v<BoardState> && std::is_standard_layout_v<BoardState>);
+
+}  // namespace margay::vmm

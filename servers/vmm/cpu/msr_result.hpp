@@ -1,0 +1,14 @@
+#pragma once
+
+#include <cstdint>
+
+namespace margay::vmm {
+
+/// Outcome of an MSR access.
+enum class MsrResult : std::uint8_t {
+    done,
+    fault,    ///< a known register refuses the access: inject #GP
+    unknown,  ///< no such register: inject #GP, worth a log line the first time
+};
+
+}  // namespace margay::vmm

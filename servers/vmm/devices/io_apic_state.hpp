@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstdint>
+
+namespace margay::vmm {
+
+inline constexpr unsigned io_apic_pins = 24;
+
+struct IoApicState {
+    std::uint64_t redirection[io_apic_pins];
+    std::uint32_t levels;    ///< inputs as they are now
+    std::uint32_t requests;  ///< edges latched while masked, and asserted level inputs
+    std::uint8_t index;      ///< IOREGSEL
+    std::uint8_t id;         ///< 0..15
+    std::uint8_t reserved[6];
+};
+
+}  // namespace margay::vmm

@@ -1,0 +1,235 @@
+#include "servers/vmm/devices/local_apic.hpp"
+
+#include "servers/vmm/devices/local_apic_bits.hpp"
+
+#include <bit>
+
+namespace margay::vmm {
+
+namespace {
+
+constexpr std::uint8_t eoi_bit = 0x01;  // of the guest's EOI word
+
+std::int32_t highest(const std::uint64_t (&bitmap)[4]) noexcept {
+    for (int word = 3; word >= 0; --word) {
+        if (bitmap[word] != 0) {
+            return word * 64 + 63 - std::countl_zero(bitmap[word]);
+        }
+    }
+    return -1;
+}
+
+void set(std::uint64_t (&bitmap)[4], std::uint8_t vector) noexcept {
+    bitmap[vector >> 6] |= 1ULL << (vector & 63);
+}
+
+void clear(std::uint64_t (&bitmap)[4], std::uint8_t vector) noexcept {
+    bitmap[vector >> 6] &= ~(1ULL << (vector & 63));
+}
+
+bool test(const std::uint64_t (&bitmap)[4], std::uint8_t vector) noexcept {
+    return (bitmap[vector >> 6] >> (vector & 63) & 1) != 0;
+}
+
+bool empty(const std::uint64_t (&bitmap)[4]) noexcept {
+    return (bitmap[0] | bitmap[1] | bitmap[2] | bitmap[3]) == 0;
+}
+
+}  // namespace
+
+void LocalApic::reset(LocalApicState& state, std::uint32_t id, bool x2apic) noexcept {
+    state = {};
+    state.base =
+        local_apic_address | apic::base_enable | apic::base_bsp | (x2apic ? apic::base_x2apic : 0);
+    state.id = id;
+    state.destination_format = 0xffff'ffff;
+    state.spurious = apic::software_enable | 0x0f;
+    for (auto& entry : state.lvt) {
+        entry = apic::lvt_masked;
+    }
+    state.lvt[apic::lint0] = static_cast<std::uint32_t>(DeliveryMode::external) << 8;
+    state.lvt[apic::lint1] = static_cast<std::uint32_t>(DeliveryMode::nmi) << 8;
+    state.deliverable = -1;
+    state.deadline_ns = no_deadline;
+}
+
+std::uint32_t LocalApic::processor_priority() const noexcept {
+    const auto serving = highest(state_.in_service);
+    const auto service_class = serving < 0 ? 0U : static_cast<std::uint32_t>(serving) & 0xf0U;
+    return (state_.task_priority & 0xf0) >= service_class ? state_.task_priority : service_class;
+}
+
+void LocalApic::update() noexcept {
+    const auto candidate = highest(state_.requests);
+    if (candidate < 0) {
+        state_.deliverable = -1;
+        return;
+    }
+    const auto above = static_cast<std::uint32_t>(candidate) >> 4 > processor_priority() >> 4;
+    state_.deliverable = above && (state_.base & apic::base_enable) != 0 ? candidate : -1;
+}
+
+void LocalApic::set_task_priority(std::uint8_t value) noexcept {
+    state_.task_priority = value;
+    update();
+}
+
+void LocalApic::request(std::uint8_t vector, bool level) noexcept {
+    sync_eoi_assist();  // from now on the guest's EOI must be seen
+    set(state_.requests, vector);
+    if (level) {
+        set(state_.level, vector);
+    } else {
+        clear(state_.level, vector);
+    }
+    update();
+}
+
+bool LocalApic::accepts(std::uint32_t destination, bool logical) const noexcept {
+    if (x2apic()) {
+        if (destination == 0xffff'ffff || (destination == 0xff && !logical)) {
+            return true;  // the I/O APIC has only eight bits for "all"
+        }
+        if (!logical) {
+            return destination == state_.id;
+        }
+        return destination >> 16 == state_.id >> 4 && (destination >> (state_.id & 15) & 1) != 0;
+    }
+    destination &= 0xff;
+    if (!logical) {
+        return destination == 0xff || destination == state_.id;
+    }
+    const auto own = state_.logical_destination >> 24;
+    if (state_.destination_format >> 28 == 0xf) {  // flat
+        return (own & destination) != 0;
+    }
+    return (own >> 4 == destination >> 4 || destination >> 4 == 0xf) &&
+           (own & destination & 0x0f) != 0;
+}
+
+void LocalApic::receive(const ApicMessage& message) noexcept {
+    if ((state_.base & apic::base_enable) == 0) {
+        return;
+    }
+    switch (message.mode) {
+    case DeliveryMode::fixed:
+    case DeliveryMode::lowest_priority:
+        if (!software_enabled()) {
+            return;
+        }
+        if (message.vector < 16) {
+            error(apic::error_receive_vector);
+            return;
+        }
+        request(message.vector, message.level);
+        break;
+    case DeliveryMode::nmi: state_.nmi_pending = 1; break;
+    case DeliveryMode::init: state_.init_pending = 1; break;
+    case DeliveryMode::startup:
+        state_.startup_pending = 1;
+        state_.startup_vector = message.vector;
+        break;
+    default:  // SMI: there is no system management mode
+        break;
+    }
+}
+
+bool LocalApic::passes_external() const noexcept {
+    if ((state_.base & apic::base_enable) == 0) {
+        return true;  // then LINT0 is the processor's INTR pin
+    }
+    const auto entry = state_.lvt[apic::lint0];
+    return (entry & apic::lvt_masked) == 0 && apic::lvt_mode(entry) == DeliveryMode::external;
+}
+
+void LocalApic::raise_nmi_line() noexcept {
+    const auto entry = state_.lvt[apic::lint1];
+    if ((entry & apic::lvt_masked) == 0 && apic::lvt_mode(entry) == DeliveryMode::nmi) {
+        state_.nmi_pending = 1;
+    }
+}
+
+void LocalApic::offer(std::uint8_t vector) noexcept {
+    if ((state_.eoi_assist & 1) == 0) {
+        return;
+    }
+    if (state_.eoi_assist_armed != 0) {
+        if (state_.eoi_assist_vector == vector && !test(state_.in_service, vector)) {
+            return;
+        }
+        sync_eoi_assist();
+    }
+    // Safe only if the next EOI the guest makes can be none but this vector's, and if nothing waits for it.
+    std::uint64_t others = 0;
+    for (unsigned word = 0; word < 4; ++word) {
+        others |= state_.requests[word] & ~(word == vector >> 6U ? 1ULL << (vector & 63) : 0);
+    }
+    if (others != 0 || !empty(state_.in_service) || test(state_.level, vector)) {
+        return;
+    }
+    const auto word = memory_.window(state_.eoi_assist & ~3ULL, 4);
+    if (word.size() == 4) {
+        word[0] |= std::byte{eoi_bit};
+        state_.eoi_assist_armed = 1;
+        state_.eoi_assist_vector = vector;
+    }
+}
+
+void LocalApic::withdraw() noexcept { sync_eoi_assist(); }
+
+void LocalApic::taken(std::uint8_t vector) noexcept {
+    clear(state_.requests, vector);
+    set(state_.in_service, vector);
+    update();
+}
+
+/// Find out whether the guest completed the assisted vector in memory, and make its next EOI a real one.
+void LocalApic::check_eoi_assist() {
+    state_.eoi_assist_armed = 0;
+    const auto vector = state_.eoi_assist_vector;
+    const auto word = memory_.window(state_.eoi_assist & ~3ULL, 4);
+    if (word.size() != 4) {
+        return;
+    }
+    const auto untouched = (word[0] & std::byte{eoi_bit}) != std::byte{0};
+    word[0] &= ~std::byte{eoi_bit};
+    if (!untouched && test(state_.in_service, vector)) {
+        complete(vector);
+    }
+}
+
+MsrResult LocalApic::write_eoi_assist(std::uint64_t value) {
+    if ((value & 2) != 0 || ((value & 1) != 0 && memory_.window(value & ~3ULL, 4).size() != 4)) {
+        return MsrResult::fault;
+    }
+    sync_eoi_assist();
+    state_.eoi_assist = value;
+    return MsrResult::done;
+}
+
+void LocalApic::end_of_interrupt() {
+    sync_eoi_assist();
+    const auto vector = highest(state_.in_service);
+    if (vector >= 0) {
+        complete(static_cast<std::uint8_t>(vector));
+    }
+}
+
+void LocalApic::complete(std::uint8_t vector) {
+    clear(state_.in_service, vector);
+    if (test(state_.level, vector)) {
+        bus_.end_of_interrupt(vector);
+    }
+    update();
+}
+
+void LocalApic::error(std::uint32_t bit) {
+    state_.error_pending |= bit;
+    const auto entry = state_.lvt[apic::lvt_error];
+    const auto vector = static_cast<std::uint8_t>(entry);
+    if ((entry & apic::lvt_masked) == 0 && vector >= 16) {
+        request(vector, false);
+    }
+}
+
+}  // namespace margay::vmm

@@ -1,0 +1,109 @@
+#pragma once
+
+#include "servers/vmm/cpu/msr_result.hpp"
+#include "servers/vmm/devices/apic_bus.hpp"
+#include "servers/vmm/devices/clock.hpp"
+#include "servers/vmm/devices/guest_memory.hpp"
+#include "servers/vmm/devices/local_apic_state.hpp"
+#include "servers/vmm/devices/time_base.hpp"
+
+#include <cstdint>
+
+namespace margay::vmm {
+
+inline constexpr std::uint64_t local_apic_address = 0xfee0'0000;
+
+/// Local APIC, xAPIC and x2APIC (AMD APM vol. 2 ch. 16, Intel SDM vol. 3 ch. 11). The timer's input clock
+/// is 1 GHz. The register page does not move.
+class LocalApic {
+  public:
+    LocalApic(LocalApicState& state, const TimeBase& time, Clock& clock, ApicBus& bus,
+              GuestMemory& memory) noexcept
+        : state_{state}, time_{time}, clock_{clock}, bus_{bus}, memory_{memory} {}
+
+    /// As firmware leaves the boot processor's: enabled, LINT0 = ExtINT, LINT1 = NMI.
+    static void reset(LocalApicState& state, std::uint32_t id, bool x2apic) noexcept;
+
+    /// Register page access, `offset` 0..0xfff, width 1, 2, 4 or 8 bytes. Writes other than 4 bytes at a
+    /// multiple of 16 are ignored.
+    [[nodiscard]] std::uint64_t mmio_read(std::uint32_t offset, unsigned width);
+    void mmio_write(std::uint32_t offset, unsigned width, std::uint64_t value);
+
+    /// MSRs 0x800..0x8ff.
+    [[nodiscard]] MsrResult x2apic_read(std::uint32_t msr, std::uint64_t& value);
+    [[nodiscard]] MsrResult x2apic_write(std::uint32_t msr, std::uint64_t value);
+
+    /// MSR 0x1b.
+    [[nodiscard]] MsrResult write_base(std::uint64_t value);
+    [[nodiscard]] std::uint64_t base() const noexcept { return state_.base; }
+    [[nodiscard]] bool x2apic() const noexcept { return (state_.base & 0xc00) == 0xc00; }
+
+    /// MSR 0x6e0. Ignored, and read as 0, unless the timer is in TSC-deadline mode.
+    [[nodiscard]] std::uint64_t tsc_deadline() const noexcept { return state_.tsc_deadline; }
+    void write_tsc_deadline(std::uint64_t value);
+    /// The guest's TSC jumped.
+    void tsc_changed();
+
+    /// KVM MSR 0x4b564d04.
+    [[nodiscard]] MsrResult write_eoi_assist(std::uint64_t value);
+
+    [[nodiscard]] std::uint8_t task_priority() const noexcept {
+        return static_cast<std::uint8_t>(state_.task_priority);
+    }
+    void set_task_priority(std::uint8_t value) noexcept;
+
+    [[nodiscard]] bool accepts(std::uint32_t destination, bool logical) const noexcept;
+    /// An interrupt message that is for this APIC.
+    void receive(const ApicMessage& message) noexcept;
+    /// LINT0 passes the PIC's INTR on.
+    [[nodiscard]] bool passes_external() const noexcept;
+    /// LINT1, or an NMI message.
+    void raise_nmi_line() noexcept;
+
+    /// Highest vector that may interrupt the processor now, or -1.
+    [[nodiscard]] std::int32_t deliverable() const noexcept { return state_.deliverable; }
+    /// The vector goes to hardware now: allow the guest to complete it without an exit if that is safe.
+    void offer(std::uint8_t vector) noexcept;
+    /// The offer was withdrawn or replaced.
+    void withdraw() noexcept;
+    /// The processor took it.
+    void taken(std::uint8_t vector) noexcept;
+
+    [[nodiscard]] std::uint64_t next_deadline() const noexcept { return state_.deadline_ns; }
+    void expire(std::uint64_t now_ns);
+
+  private:
+    [[nodiscard]] bool read_register(unsigned index, std::uint32_t& value);
+    [[nodiscard]] bool write_register(unsigned index, std::uint32_t value);
+    void write_lvt(unsigned entry, std::uint32_t value);
+    void write_spurious(std::uint32_t value);
+    void send(std::uint64_t icr);
+    void request(std::uint8_t vector, bool level) noexcept;
+    void end_of_interrupt();
+    void complete(std::uint8_t vector);
+    void error(std::uint32_t bit);
+    void update() noexcept;
+    void sync_eoi_assist() {
+        if (state_.eoi_assist_armed != 0) {
+            check_eoi_assist();
+        }
+    }
+    void check_eoi_assist();
+    void self_ipi(std::uint8_t vector);
+    void start_timer(std::uint32_t initial);
+    void rescale_timer(std::uint32_t left);
+    void timer_mode_changed(std::uint32_t before);
+    void arm_tsc_deadline();
+    [[nodiscard]] std::uint32_t timer_current();
+    [[nodiscard]] std::uint32_t processor_priority() const noexcept;
+    [[nodiscard]] unsigned divide_shift() const noexcept;
+    [[nodiscard]] bool software_enabled() const noexcept { return (state_.spurious & 0x100) != 0; }
+
+    LocalApicState& state_;
+    const TimeBase& time_;
+    Clock& clock_;
+    ApicBus& bus_;
+    GuestMemory& memory_;
+};
+
+}  // namespace margay::vmm

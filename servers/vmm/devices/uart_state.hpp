@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+
+namespace margay::vmm {
+
+struct UartState {
+    std::uint8_t interrupt_enable;  ///< IER, bits 0..3
+    std::uint8_t line_control;      ///< LCR
+    std::uint8_t modem_control;     ///< MCR, bits 0..4
+    std::uint8_t scratch;
+    std::uint8_t fifo_control;  ///< FCR bits 0, 6..7
+    std::uint8_t divisor_low;
+    std::uint8_t divisor_high;
+    std::uint8_t overrun;           ///< LSR bit 1, cleared by reading LSR
+    std::uint8_t modem_delta;       ///< MSR bits 0..3, cleared by reading MSR
+    std::uint8_t transmit_pending;  ///< "transmitter empty" waits to be reported
+    std::uint8_t line;              ///< interrupt line as driven
+    std::uint8_t refused_input;     ///< receive() had no room
+    std::uint8_t receive_head;      ///< index of the oldest byte, 0..15
+    std::uint8_t receive_count;     ///< 0..16
+    std::uint8_t reserved[2];
+    std::uint8_t receive[16];
+};
+
+}  // namespace margay::vmm

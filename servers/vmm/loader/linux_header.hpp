@@ -1,0 +1,57 @@
+#pragma once
+
+#include "servers/vmm/loader/load_error.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace margay::vmm {
+
+/// Offsets in a bzImage's first sector and, the same, in the boot parameters ("zero page"): Linux
+/// Documentation/x86/boot.rst and zero-page.rst.
+namespace linux_offset {
+inline constexpr std::size_t rsdp = 0x070;          // u64, boot parameters only
+inline constexpr std::size_t e820_entries = 0x1e8;  // u8, boot parameters only
+inline constexpr std::size_t setup_sectors = 0x1f1;
+inline constexpr std::size_t size_paragraphs = 0x1f4;
+inline constexpr std::size_t boot_flag = 0x1fe;
+inline constexpr std::size_t header_length = 0x201;  // from 0x202
+inline constexpr std::size_t magic = 0x202;
+inline constexpr std::size_t version = 0x206;
+inline constexpr std::size_t loader_type = 0x210;
+inline constexpr std::size_t load_flags = 0x211;
+inline constexpr std::size_t initrd_address = 0x218;
+inline constexpr std::size_t initrd_size = 0x21c;
+inline constexpr std::size_t command_line = 0x228;
+inline constexpr std::size_t initrd_limit = 0x22c;
+inline constexpr std::size_t alignment = 0x230;
+inline constexpr std::size_t relocatable = 0x234;
+inline constexpr std::size_t extended_load_flags = 0x236;
+inline constexpr std::size_t command_line_size = 0x238;
+inline constexpr std::size_t setup_data = 0x250;
+inline constexpr std::size_t preferred_address = 0x258;
+inline constexpr std::size_t init_size = 0x260;
+inline constexpr std::size_t header_end = 0x264;    // what the header must reach
+inline constexpr std::size_t header_limit = 0x290;  // boot parameters continue with something else
+inline constexpr std::size_t e820_table = 0x2d0;    // boot parameters only
+inline constexpr std::size_t boot_parameters = 0x1000;
+}  // namespace linux_offset
+
+/// A checked bzImage header.
+struct LinuxHeader {
+    LoadError error;
+    std::size_t header_end;   ///< end of the header in the file, header_end..header_limit
+    std::size_t code_offset;  ///< of the 64-bit part in the file
+    std::size_t code_size;    ///< > 0x200, inside the file
+    std::uint64_t preferred_address;
+    std::uint64_t init_size;          ///< memory needed from the load address on, ≥ code_size
+    std::uint64_t alignment;          ///< power of two
+    std::uint64_t initrd_limit;       ///< highest address of an initrd's last byte
+    std::uint64_t command_line_size;  ///< longest command line without its zero
+    bool relocatable;
+};
+
+[[nodiscard]] LinuxHeader parse_linux_header(std::span<const std::byte> kernel) noexcept;
+
+}  // namespace margay::vmm

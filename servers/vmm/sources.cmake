@@ -1,0 +1,20 @@
+# Sources of the VMM that need neither kernel nor libipc: they build for the node and for host tests.
+set(MARGAY_VMM_BOARD_SOURCES
+    servers/vmm/board.cpp
+    servers/vmm/acpi/tables.cpp
+    servers/vmm/cpu/cpuid.cpp
+    servers/vmm/cpu/kvm_clock.cpp
+    servers/vmm/cpu/msr.cpp
+    servers/vmm/devices/acpi_pm.cpp
+    servers/vmm/devices/io_apic.cpp
+    servers/vmm/devices/local_apic.cpp
+    servers/vmm/devices/local_apic_registers.cpp
+    servers/vmm/devices/local_apic_timer.cpp
+    servers/vmm/devices/pci_host.cpp
+    servers/vmm/devices/pic.cpp
+    servers/vmm/devices/pit.cpp
+    servers/vmm/devices/rtc.cpp
+    servers/vmm/devices/uart.cpp
+    servers/vmm/loader/linux_header.cpp
+    servers/vmm/loader/linux_loader.cpp
+    servers/vmm/loader/load_error.cpp)

@@ -1,0 +1,42 @@
+// The four functions that the compiler may call by itself in freestanding code, and strlen.
+#include <cstddef>
+#include <cstdint>
+
+extern "C" {
+
+void* memcpy(void* to, const void* from, std::size_t n) {
+    void* result = to;
+    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+    return result;
+}
+
+void* memmove(void* to, const void* from, std::size_t n) {
+    auto* t = static_cast<unsigned char*>(to);
+    const auto* f = static_cast<const unsigned char*>(from);
+    if (t <= f || t >= f + n) return memcpy(to, from, n);
+    void* last_to = t + n - 1;
+    const void* last_from = f + n - 1;
+    asm volatile("std; rep movsb; cld" : "+D"(last_to), "+S"(last_from), "+c"(n) : : "memory");
+    return to;
+}
+
+void* memset(void* to, int value, std::size_t n) {
+    void* result = to;
+    asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(value) : "memory");
+    return result;
+}
+
+int memcmp(const void* a, const void* b, std::size_t n) {
+    const auto* x = static_cast<const unsigned char*>(a);
+    const auto* y = static_cast<const unsigned char*>(b);
+    for (; n != 0; --n, ++x, ++y)
+        if (*x != *y) return *x < *y ? -1 : 1;
+    return 0;
+}
+
+std::size_t strlen(const char* s) {
+    std::size_t n = 0;
+    while (s[n] != 0) ++n;
+    return n;
+}
+}

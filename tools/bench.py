@@ -1,0 +1,247 @@
+"""The figures of ./margay bench.
+
+Everything is counted in executed instructions: under QEMU's -icount shift=0 a tick of the
+time-stamp counter is one instruction and one virtual nanosecond. What CMake declares with
+margay_bench_run() is booted, and prints lines
+
+    bench: KEY VALUE UNIT REPEATS {"cr3_writes": 2, …}
+
+where the last part counts privileged operations on the measured path and may be missing. Sizes are
+taken on this machine. The boot of a guest is measured here as well, see _guest_boot().
+"""
+
+import json
+import pathlib
+import re
+import statistics
+import struct
+import subprocess
+import tempfile
+
+import common
+import fetch
+import image
+import initramfs
+import qemu
+
+LINE = re.compile(r"^bench: (\S+) (-?[0-9.]+) (\S+) ([0-9]+)(?: (\{.*\}))?\s*$")
+# KEY: (must reach, strive for, what others need), all "at most". None: no such bound.
+TARGETS = {
+    "ipc_round_trip_0w": (282, 140, "NOVA 282, seL4 407"),
+    "ipc_round_trip_4w": (312, 160, "NOVA 312, seL4 449, multi-core 618"),
+    "ipc_round_trip_5w": (None, None, ""),
+    "ipc_round_trip_32w": (None, None, "NOVA 592, seL4 1802"),
+    "ipc_round_trip_64w": (912, 300, "NOVA 912, seL4 2122"),
+    "exit_port_write": (700, 400, "KVM to a user-space VMM 3118"),
+    "exit_port_read": (700, 400, "KVM to a user-space VMM 3150"),
+    "exit_mmio_write": (2000, 1000, "KVM to a user-space VMM 5147"),
+    "exit_lapic_read": (2000, 1000, "KVM, in the kernel, 3632"),
+    "exit_hypercall": (600, 350, "KVM, in the kernel, 3011"),
+    "exit_cpuid": (900, 500, "KVM, in the kernel, 2775"),
+    "guest_boot_ratio": (1.20, 1.00, "KVM 0.95"),
+    "guest_boot_exits": (15000, 3000, "KVM 3355"),
+    "busy_core_interrupts": (0, 0, ""),
+    "kernel_bytes": (262144, None, ""),
+    "kernel_lines": (12000, None, "NOVA 14000"),
+}
+CALIBRATION = "calibration"
+# 1000 times nop between two readings of the counter, and the instructions of the reading.
+CALIBRATION_RANGE = (1000, 1010)
+GUEST_MEMORY_MIB = 256
+GUEST_ARGUMENTS = "console=ttyS0 quiet"
+BOOT_REPEATS = 3
+BOOT_TIMEOUT = 300
+MARKER = re.compile(r"guest-init-tsc ([0-9]+)")
+
+
+def bench(tree, json_file):
+    """Takes all figures; prints the table and writes the file. 1 when a must is missed."""
+    figures = {}
+    runs = sorted((tree / "bench").glob("*.json"))
+    for declared in runs:
+        common.progress(f"measuring: {declared.stem}")
+        run = json.loads(declared.read_text())
+        modules = [_module(text) for text in run["modules"]]
+        figures.update(
+            _boot(run["kernel"], modules, run["arguments"], run["memory"], run["timeout"], declared.stem)[0]
+        )
+    calibration = figures.pop(CALIBRATION, None)
+    if calibration and not CALIBRATION_RANGE[0] <= calibration["value"] <= CALIBRATION_RANGE[1]:
+        raise common.Failure(
+            f"1000 instructions took {calibration['value']} ticks: this emulator does not count them"
+        )
+    figures.update(_guest_boot(tree))
+    figures.update(_sizes(tree))
+    _print(figures)
+    if json_file:
+        json_file.write_text(json.dumps({"figures": figures}, indent=4) + "\n")
+    missed = [key for key, bounds in TARGETS.items() if not _reached(figures.get(key), bounds[0])]
+    if missed:
+        common.progress(f"missed or not measured: {' '.join(missed)}")
+    return 1 if missed else 0
+
+
+def _reached(figure, bound):
+    if bound is None:
+        return True
+    return figure is not None and figure["value"] <= bound
+
+
+def _module(text):
+    name, _, what = text.partition("=")
+    return (name, what.removeprefix("text:").encode()) if what.startswith("text:") else (name, what)
+
+
+def _figure(value, unit, repeats=1, privileged=None):
+    return {"value": value, "unit": unit, "repeats": repeats, "privileged": privileged or {}}
+
+
+def _number(text):
+    return float(text) if "." in text else int(text)
+
+
+def _boot(kernel, modules, arguments, memory, timeout, what):
+    """Boots one node with counted instructions; its figures, and its console lines."""
+    with tempfile.TemporaryDirectory(prefix="margay-") as directory:
+        iso = pathlib.Path(directory, "bench.iso")
+        image.make(iso, kernel, modules, arguments)
+        with qemu.Captured(qemu.command(iso, memory, icount=True), timeout) as machine:
+            try:
+                end = machine.end()
+                problem = end.reason
+            except TimeoutError as error:
+                problem = str(error)
+            lines = machine.lines()
+    if problem:
+        raise common.Failure("\n".join([*lines[-20:], f"measuring {what}: {problem}"]))
+    found = {}
+    for line in lines:
+        matched = LINE.match(line)
+        if matched:
+            key, value, unit, repeats, privileged = matched.groups()
+            found[key] = _figure(_number(value), unit, int(repeats), json.loads(privileged or "{}"))
+    return found, lines
+
+
+def _marker(lines):
+    for line in lines:
+        matched = MARKER.search(line)
+        if matched:
+            return int(matched[1])
+    raise common.Failure("\n".join([*lines[-20:], "the measured guest did not reach its init"]))
+
+
+def _guest_boot(tree):
+    """Virtual time from a guest's first instruction to its init, against QEMU's microvm.
+
+    The guest's init is a program that prints its time-stamp counter and powers off. QEMU's counter
+    starts at 0 with the machine. Under Margay the guest's counter is expected to start at 0 with
+    the guest; where it does not, the node prints `bench: guest_start_tsc N ticks 1` with its value
+    at the first entry. The exits (`bench: guest_boot_exits`) are printed by the node.
+    """
+    kernel = fetch.kernel()
+    with tempfile.TemporaryDirectory(prefix="margay-") as directory:
+        directory = pathlib.Path(directory)
+        program = directory / "init"
+        source = common.ROOT / "tests" / "bench" / "boot_marker.S"
+        subprocess.run(
+            ["gcc", "-nostdlib", "-static", "-no-pie", "-s", "-o", program, source], check=True
+        )
+        initrd = directory / "initrd"
+        initrd.write_bytes(initramfs.minimal(program.read_bytes()))
+
+        common.progress("measuring: guest boot without Margay")
+        line = ["qemu-system-x86_64", "-nodefaults", "-M", "microvm", "-cpu", "EPYC,+svm"]
+        line += ["-m", str(GUEST_MEMORY_MIB), "-display", "none", "-no-reboot", "-accel", "tcg"]
+        line += ["-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01,clock=vm"]
+        line += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", GUEST_ARGUMENTS]
+        direct = []
+        for _ in range(BOOT_REPEATS):
+            with qemu.Captured(line, BOOT_TIMEOUT) as machine:
+                machine.expect(MARKER.pattern + r"\r?\n")
+                direct.append(_marker(machine.lines()))
+
+        common.progress("measuring: guest boot under Margay")
+        modules = [(name, tree / "modules" / name) for name in ("init", "pmem", "console", "vmm")]
+        manifest = image.manifest(memory_mib=GUEST_MEMORY_MIB, append=GUEST_ARGUMENTS)
+        modules += [("manifest", manifest), ("kernel", kernel), ("initrd", initrd)]
+        ours, figures = [], {}
+        for _ in range(BOOT_REPEATS):
+            memory = GUEST_MEMORY_MIB + qemu.NODE_MEMORY_MIB + 64
+            figures, lines = _boot(
+                tree / "modules" / "ukernel", modules, "", memory, BOOT_TIMEOUT, "guest boot"
+            )
+            start = figures.pop("guest_start_tsc", None)
+            ours.append(_marker(lines) - (start["value"] if start else 0))
+    ratio = statistics.median(ours) / statistics.median(direct)
+    figures["guest_boot_ratio"] = _figure(round(ratio, 4), "ratio", BOOT_REPEATS)
+    figures["guest_boot_ticks"] = _figure(int(statistics.median(ours)), "instructions", BOOT_REPEATS)
+    figures["guest_boot_ticks_microvm"] = _figure(int(statistics.median(direct)), "instructions", BOOT_REPEATS)
+    return figures
+
+
+def loaded_bytes(elf):
+    """Bytes of an ELF64 image's loaded segments in the file: text and data, without BSS."""
+    data = pathlib.Path(elf).read_bytes()
+    offset, = struct.unpack_from("<Q", data, 32)
+    size, count = struct.unpack_from("<HH", data, 54)
+    total = 0
+    for index in range(count):
+        kind, = struct.unpack_from("<I", data, offset + index * size)
+        file_bytes, = struct.unpack_from("<Q", data, offset + index * size + 32)
+        total += file_bytes if kind == 1 else 0
+    return total
+
+
+def code_lines(directory):
+    """Lines that are neither empty nor only comment."""
+    total = 0
+    for path in sorted(pathlib.Path(directory).rglob("*")):
+        if path.suffix not in (".cpp", ".hpp", ".S", ".h"):
+            continue
+        in_comment = False
+        for line in path.read_text().splitlines():
+            line = line.strip()
+            if in_comment:
+                in_comment = "*/" not in line
+            elif line.startswith("/*"):
+                in_comment = "*/" not in line
+            elif line and not line.startswith("//"):
+                total += 1
+    return total
+
+
+def _sizes(tree):
+    return {
+        "kernel_bytes": _figure(loaded_bytes(tree / "modules" / "ukernel"), "bytes"),
+        "kernel_lines": _figure(code_lines(common.ROOT / "ukernel"), "lines"),
+    }
+
+
+def _print(figures):
+    rows = [("figure", "value", "unit", "repeats", "must", "strive", "", "others", "privileged")]
+    for key in [*TARGETS, *sorted(set(figures) - set(TARGETS))]:
+        must, strive, others = TARGETS.get(key, (None, None, ""))
+        figure = figures.get(key)
+        if figure is None:
+            rows.append((key, "-", "", "", _text(must), _text(strive), "not measured", others, ""))
+            continue
+        verdict = ""
+        if must is not None:
+            verdict = "reached" if _reached(figure, must) else "MISSED"
+            if strive is not None and figure["value"] <= strive:
+                verdict = "strive met"
+        privileged = " ".join(f"{name}={count}" for name, count in figure["privileged"].items())
+        rows.append((key, _text(figure["value"]), figure["unit"], str(figure["repeats"]), _text(must),
+                     _text(strive), verdict, others, privileged))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in (1, 3, 4, 5) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def _text(value):
+    return "" if value is None else str(value)

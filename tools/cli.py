@@ -1,0 +1,256 @@
+#!/usr/bin/python3
+"""The commands of ./margay; the packages they need are installed when this starts."""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import build
+import common
+import fetch
+import image
+import initramfs
+import qemu
+
+KERNEL = "ukernel"
+# In the order in which init expects them; the kernel starts the first one.
+SERVERS = ("init", "pmem", "console", "vmm")
+COMMAND_LINE = "console=ttyS0"
+DEFAULT_MEMORY_MIB = 256
+MAX_MEMORY_MIB = 1 << 20
+MAX_CORES = 64
+DEFAULT_IMAGE = common.ROOT / "build" / "margay.iso"
+
+
+def _number(low, high, kind=int):
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not within {low} to {high}")
+        return value
+
+    return parse
+
+
+def _build(preset="release", targets=()):
+    # A line per step helps nobody who is not watching; ninja's one line on a terminal does.
+    if not sys.stderr.isatty():
+        common.progress("building")
+    if build.build(preset, targets, quiet=not sys.stdout.isatty()) != 0:
+        raise common.Failure("the build failed")
+
+
+def _modules(preset):
+    return build.directory(preset) / "modules"
+
+
+def node_modules(options, preset="release"):
+    """The boot modules of a node with one VM, from the options of `run` and `image`."""
+    kernel = common.readable_file(options.kernel, "--kernel") if options.kernel else fetch.kernel()
+    # Another kernel need not be a Linux, and gets only what the user gives it.
+    initrd = None
+    if options.initrd:
+        initrd = common.readable_file(options.initrd, "--initrd")
+    elif options.exec is not None or not options.kernel:
+        initrd = initramfs.base()
+        if options.exec is not None:
+            initrd = initramfs.with_command(initrd, options.exec)
+    arguments = options.append or ""
+    if "console=" not in arguments:
+        arguments = f"{COMMAND_LINE} {arguments}".strip()
+    manifest = image.manifest(
+        memory_mib=options.memory,
+        append=arguments,
+        core=1 if options.cores > 1 else 0,
+        initrd="initrd" if initrd is not None else None,
+    )
+    modules = [(name, _modules(preset) / name) for name in SERVERS]
+    modules += [("manifest", manifest), ("kernel", kernel)]
+    return modules + ([("initrd", initrd)] if initrd is not None else [])
+
+
+def _size_mib(modules):
+    sizes = (len(c) if isinstance(c, bytes) else pathlib.Path(c).stat().st_size for _, c in modules)
+    return sum(sizes) // (1 << 20) + 1
+
+
+def setup(options):
+    # The packages are there: ./margay has seen to that.
+    for name in fetch.FETCHERS:
+        fetch.FETCHERS[name]()
+    common.progress("everything is set up")
+    return 0
+
+
+def build_command(options):
+    fetch.zydis()
+    _build(options.preset)
+    return 0
+
+
+def _make_image(options, output, preset):
+    fetch.zydis()
+    # Bad input is found before the long part.
+    if options.exec is not None and options.initrd:
+        raise common.Usage("--exec is for the default initramfs: leave out --initrd")
+    for name in ("kernel", "initrd"):
+        if getattr(options, name):
+            common.readable_file(getattr(options, name), f"--{name}")
+    _build(preset, (KERNEL, *SERVERS))
+    modules = node_modules(options, preset)
+    image.make(output, _modules(preset) / KERNEL, modules)
+    return modules
+
+
+def image_command(options):
+    _make_image(options, options.output, options.preset)
+    common.progress(f"made {options.output}, {options.output.stat().st_size >> 20} MiB")
+    return 0
+
+
+def run(options):
+    if options.log:
+        try:
+            open(options.log, "wb").close()
+        except OSError as error:
+            raise common.Usage(f"--log {options.log}: {error.strerror}") from None
+    with tempfile.TemporaryDirectory(prefix="margay-") as temporary:
+        iso = pathlib.Path(temporary, "margay.iso")
+        modules = _make_image(options, iso, options.preset)
+        # GRUB holds the modules in memory once, init reads them there.
+        memory = options.memory + qemu.NODE_MEMORY_MIB + 2 * _size_mib(modules)
+        line = qemu.command(iso, memory, options.cores, options.uefi, debug=options.debug)
+        if options.debug:
+            elf = build.directory(options.preset) / "elf" / f"{KERNEL}.elf"
+            common.progress(f"waiting for: gdb {elf} -ex 'target remote :1234'")
+        if not options.headless:
+            common.progress("starting the node; Ctrl-A X leaves")
+        end = qemu.run(line, options.log, options.timeout, options.headless)
+    if end.reason:
+        sys.stdout.flush()
+        print(end.reason, file=sys.stderr)
+    return end.status
+
+
+def test(options):
+    for name in fetch.FETCHERS:
+        fetch.FETCHERS[name]()
+    _build(options.preset)
+    line = ["ctest", "--test-dir", str(build.directory(options.preset)), "--output-on-failure"]
+    line += ["-j", str(options.jobs), "--no-tests=error", "--no-label-summary"]
+    if options.pattern:
+        line += ["-R", options.pattern]
+    sys.stdout.flush()
+    return 1 if subprocess.run(line).returncode else 0
+
+
+def bench(options):
+    import bench as bench_tool
+
+    fetch.zydis()
+    _build(options.preset)
+    return bench_tool.bench(build.directory(options.preset), options.json)
+
+
+def format_command(options):
+    import style
+
+    return style.format_sources(options.check)
+
+
+def lint(options):
+    import style
+
+    fetch.zydis()
+    return style.lint(options.files)
+
+
+def _add_guest_options(parser):
+    parser.add_argument("--kernel", metavar="FILE", help="guest kernel (default: Debian's cloud kernel)")
+    parser.add_argument("--initrd", metavar="FILE", help="its initial RAM disk (default: a small busybox)")
+    parser.add_argument("--append", metavar="STRING", help=f"for its command line, after {COMMAND_LINE}"
+        " (unless STRING names a console itself)")
+    parser.add_argument("--memory", metavar="MIB", type=_number(16, MAX_MEMORY_MIB),
+        default=DEFAULT_MEMORY_MIB, help=f"guest memory (default: {DEFAULT_MEMORY_MIB})")
+    parser.add_argument("--cores", metavar="N", type=_number(1, MAX_CORES), default=1,
+        help="the node's cores (default: 1); with more than one, the guest has core 1")
+    parser.add_argument("--exec", metavar="COMMAND",
+        help="the default guest runs this in its shell, then powers off")
+    _add_preset(parser)
+
+
+def _add_preset(parser):
+    parser.add_argument("--preset", choices=[p for p in build.PRESETS if p != "fuzz"], default="release",
+        help="which build (default: release)")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="margay", description="Margay, a node OS: build it, run it, test it.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name, function, text):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(function=function)
+        return command
+
+    add("setup", setup, "Install missing Debian packages and fetch guest kernels and sources.")
+
+    command = add("build", build_command, "Build everything that changed.")
+    command.add_argument("--preset", choices=build.PRESETS, default="release", help="default: release")
+
+    command = add("run", run, "Build, make a boot image and start the node in QEMU. Exit status: 0 the"
+        " guest powered itself off, 1 guest, server or kernel failed, 2 bad usage, 124 time limit.")
+    _add_guest_options(command)
+    command.add_argument("--uefi", action="store_true", help="start by UEFI instead of BIOS")
+    command.add_argument("--log", metavar="FILE", help="write the console's output there as well")
+    command.add_argument("--timeout", metavar="SECONDS", type=_number(0.1, 1e6, float), help="then stop")
+    command.add_argument("--headless", action="store_true", help="no terminal needed, no input")
+    command.add_argument("--debug", action="store_true", help="wait for gdb on port 1234")
+
+    command = add("test", test, "Build everything and run the tests.")
+    command.add_argument("pattern", nargs="?", metavar="PATTERN",
+        help="only tests whose name matches this regular expression")
+    command.add_argument("--jobs", metavar="N", type=_number(1, 256), default=2, help="default: 2")
+    _add_preset(command)
+
+    command = add("bench", bench, "Measure, in executed instructions of the emulated machine.")
+    command.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there")
+    _add_preset(command)
+
+    command = add("image", image_command, "Make a boot image: a hybrid ISO for BIOS and UEFI.")
+    command.add_argument("output", nargs="?", metavar="OUTPUT", type=pathlib.Path, default=DEFAULT_IMAGE,
+        help=f"default: {DEFAULT_IMAGE.relative_to(common.ROOT)}")
+    _add_guest_options(command)
+
+    command = add("format", format_command, "Lay out the C++ sources by .clang-format.")
+    command.add_argument("--check", action="store_true", help="change nothing, fail on a difference")
+
+    command = add("lint", lint, "Run clang-tidy on what changed since the last commit, or on key files.")
+    command.add_argument("files", nargs="*", metavar="FILE", help="on these instead")
+    return parser
+
+
+def main():
+    options = _parser().parse_args()
+    try:
+        return options.function(options)
+    except common.Usage as failure:
+        print(f"margay: {failure}", file=sys.stderr)
+        return qemu.EXIT_USAGE
+    except common.Failure as failure:
+        print(f"margay: {failure}", file=sys.stderr)
+        return qemu.EXIT_FAILED
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os._exit(qemu.EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+#!/usr/bin/python3
+"""Fetches from Debian what is used but not installed, into the cache.
+
+    fetch.py [zydis] [busybox] [linux-image-cloud-amd64] [linux-image-amd64]
+
+The machine's package manager and its configuration stay as they are: apt runs with lists of its
+own, from the machine's Debian mirrors, and checks the signatures as always. No root needed.
+"""
+
+import fcntl
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+import common
+
+KERNELS = ("linux-image-cloud-amd64", "linux-image-amd64")
+DEFAULT_KERNEL = KERNELS[0]
+KEYRING = pathlib.Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+def kernel(package=DEFAULT_KERNEL):
+    """The kernel image of one of Debian's meta packages, fetched when it is not there yet."""
+    return _fetched(f"{package}/vmlinuz", f"Debian's {package}", lambda apt, to: _kernel(apt, package, to))
+
+
+def busybox():
+    return _fetched("busybox-static/busybox", "Debian's busybox-static", _busybox)
+
+
+def zydis():
+    """The directory with the Zydis sources."""
+    return _fetched("zydis/include/Zydis/Zydis.h", "the Zydis sources", _zydis).parents[2]
+
+
+class _Apt:
+    """apt-get with private lists of the machine's own mirrors, sources included."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        for name in ("lists/partial", "archives/partial"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        sources = directory / "debian.sources"
+        sources.write_text("\n".join(sorted(self._mirrors())))
+        self.options = [
+            f"Dir::Etc::sourcelist={sources}",
+            "Dir::Etc::sourceparts=-",
+            f"Dir::State::lists={directory / 'lists'}",
+            f"Dir::Cache={directory}",
+            # The cache is the user's; apt's own user could not write to it.
+            "APT::Sandbox::User=",
+            "Acquire::Languages=none",
+            "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false",
+        ]
+        self("apt-get", "update")
+
+    @staticmethod
+    def _mirrors():
+        listed = subprocess.run(
+            ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)"]
+            + ["Created-By: Packages"],
+            capture_output=True,
+            text=True,
+        ).stdout
+        found = set()
+        for line in listed.splitlines():
+            uri, release, component = line.split("|")
+            if component == "main" and "/debian" in uri and release.startswith("bookworm"):
+                found.add((uri, release))
+        for uri, release in found or {("http://deb.debian.org/debian/", "bookworm")}:
+            lines = ["Types: deb deb-src", f"URIs: {uri}", f"Suites: {release}", "Components: main"]
+            if KEYRING.exists():
+                lines.append(f"Signed-By: {KEYRING}")
+            yield "\n".join(lines) + "\n"
+
+    def __call__(self, *command):
+        """Runs an apt tool in the cache directory and returns what it printed."""
+        program, *arguments = command
+        options = [part for option in self.options for part in ("-o", option)]
+        done = subprocess.run(
+            [program, *options, "-q", *arguments],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise common.Failure(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
+        return done.stdout
+
+    def unpack(self, package, members):
+        """Fetches a binary package; yields (name, file) of the members that match."""
+        self("apt-get", "download", package)
+        (archive,) = self.directory.glob(f"{package}_*.deb")
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE) as unpacked:
+            with tarfile.open(fileobj=unpacked.stdout, mode="r|") as tar:
+                for member in tar:
+                    if member.isfile() and re.fullmatch(members, member.name):
+                        yield member.name, tar.extractfile(member)
+            unpacked.stdout.read()
+
+
+def _kernel(apt, package, to):
+    # The meta package depends on the one with the version in its name.
+    described = apt("apt-cache", "show", "--no-all-versions", package)
+    depends = re.search(r"^Depends: .*?(linux-image-\d\S+)", described, re.MULTILINE)
+    if not depends:
+        raise common.Failure(f"{package} depends on no kernel package")
+    for name, file in apt.unpack(depends[1], r"\./boot/vmlinuz-.*"):
+        (to / "vmlinuz").write_bytes(file.read())
+        (to / "version").write_text(name.partition("vmlinuz-")[2] + "\n")
+
+
+def _busybox(apt, to):
+    for _, file in apt.unpack("busybox-static", r"\./(usr/)?bin/busybox"):
+        (to / "busybox").write_bytes(file.read())
+        (to / "busybox").chmod(0o755)
+
+
+def _zydis(apt, to):
+    apt("apt-get", "source", "--download-only", "zydis")
+    (archive,) = apt.directory.glob("zydis_*.orig.tar.*")
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():
+            # Without the archive's top directory, whose name is a commit's.
+            name = member.name.partition("/")[2]
+            if member.isfile() and name.startswith(("include/", "src/", "LICENSE")):
+                file = to / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(tar.extractfile(member).read())
+
+
+def _fetched(path, what, fetch):
+    """The path in the cache; `fetch` fills its directory when it is not there."""
+    target = common.cache() / path
+    if target.exists():
+        return target
+    directory = common.cache() / pathlib.Path(path).parts[0]
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with open(common.cache() / "lock", "w") as lock:
+        # Two commands at a time would fetch the same twice.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.exists():
+            return target
+        common.progress(f"fetching {what}")
+        with tempfile.TemporaryDirectory(dir=common.cache(), prefix="fetch.") as temporary:
+            temporary = pathlib.Path(temporary)
+            made = temporary / "made"
+            made.mkdir()
+            try:
+                fetch(_apt(temporary), made)
+            except (OSError, ValueError, tarfile.TarError) as error:
+                raise common.Failure(f"cannot fetch {what}: {error}") from error
+            if not (made / target.relative_to(directory)).exists():
+                raise common.Failure(f"cannot fetch {what}: the package has not the expected content")
+            shutil.rmtree(directory, ignore_errors=True)
+            made.rename(directory)
+    return target
+
+
+_apt_in_use = None
+
+
+def _apt(temporary):
+    """One set of lists per run; they are gone with it."""
+    global _apt_in_use
+    if _apt_in_use is None:
+        keeper = tempfile.TemporaryDirectory(dir=common.cache(), prefix="apt.")
+        _apt_in_use = _Apt(pathlib.Path(keeper.name))
+        _apt_in_use.keeper = keeper
+    return _apt_in_use
+
+
+FETCHERS = {"zydis": zydis, "busybox": busybox, **{k: (lambda k=k: kernel(k)) for k in KERNELS}}
+
+
+def main(arguments):
+    unknown = [a for a in arguments if a not in FETCHERS]
+    if unknown:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        for name in arguments or FETCHERS:
+            print(FETCHERS[name]())
+    except common.Failure as failure:
+        print(f"fetch.py: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+#include "ukernel/arch/x86_64/apic.hpp"
+
+#include "proto/kernel.hpp"
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/memory/kernel_tables.hpp"
+
+namespace margay::apic {
+
+namespace {
+
+volatile std::uint32_t* registers = nullptr;
+std::uint64_t ticks_per_4g_tsc = 0;
+
+enum Register : unsigned {
+    reg_id = 0x20, reg_tpr = 0x80, reg_eoi = 0xb0, reg_spurious = 0xf0, reg_icr_low = 0x300,
+    reg_icr_high = 0x310, reg_lvt_timer = 0x320, reg_lvt_lint0 = 0x350, reg_lvt_lint1 = 0x360,
+    reg_lvt_error = 0x370, reg_initial = 0x380, reg_current = 0x390, reg_divide = 0x3e0,
+};
+constexpr std::uint32_t masked = 1 << 16;
+
+void write(Register r, std::uint32_t v) { registers[r / 4] = v; }
+std::uint32_t read(Register r) { return registers[r / 4]; }
+
+void send(unsigned apic_id, std::uint32_t command) {
+    write(reg_icr_high, apic_id << 24);
+    write(reg_icr_low, command);
+    for (unsigned i = 0; i < 1'000'000 && (read(reg_icr_low) & 1 << 12); ++i) cpu::pause();
+}
+
+}  // namespace
+
+void map(HostPhys base) {
+    registers = static_cast<volatile std::uint32_t*>(kernel_tables::map_device(base));
+}
+
+void enable() {
+    cpu::write_msr(cpu::msr::apic_base, cpu::read_msr(cpu::msr::apic_base) | 1 << 11);
+    write(reg_tpr, 0);
+    write(reg_lvt_lint0, masked);
+    write(reg_lvt_lint1, 4 << 8);  // NMI
+    write(reg_lvt_error, masked);
+    write(reg_divide, 0xb);  // by 1
+    write(reg_lvt_timer, vector::timer);
+    write(reg_spurious, 0x100 | vector::spurious);
+}
+
+unsigned id() { return read(reg_id) >> 24; }
+void end_of_interrupt() { write(reg_eoi, 0); }
+
+void arm_timer(std::uint64_t tsc) {
+    if (tsc == no_deadline) {
+        write(reg_initial, 0);
+        return;
+    }
+    const std::uint64_t now = cpu::rdtsc();
+    std::uint64_t delta = tsc > now ? tsc - now : 1;
+    if (delta > 1ull << 40) delta = 1ull << 40;
+    std::uint64_t ticks =
+        static_cast<std::uint64_t>(static_cast<unsigned __int128>(delta) * ticks_per_4g_tsc >> 32) + 1;
+    // A deadline beyond the counter's reach: an early interrupt finds nothing due and arms again.
+    if (ticks > 0xffff'ffff) ticks = 0xffff'ffff;
+    write(reg_initial, static_cast<std::uint32_t>(ticks));
+}
+
+void calibrate(std::uint64_t tsc_khz) {
+    write(reg_lvt_timer, masked | vector::timer);
+    const std::uint64_t begin = cpu::rdtsc();
+    write(reg_initial, 0xffff'ffff);
+    const std::uint64_t end = begin + tsc_khz * 2;  // 2 ms
+    while (cpu::rdtsc() < end) cpu::pause();
+    const std::uint64_t ticks = 0xffff'ffffu - read(reg_current);
+    const std::uint64_t spent = cpu::rdtsc() - begin;
+    write(reg_initial, 0);
+    write(reg_lvt_timer, vector::timer);
+    ticks_per_4g_tsc = (ticks << 32) / spent;  // ticks < 2^32
+}
+
+void send_init(unsigned apic_id) { send(apic_id, 0x4500); }
+void send_startup(unsigned apic_id, unsigned page) { send(apic_id, 0x4600 | page); }
+void send_kick(unsigned apic_id) { send(apic_id, 0x4000 | vector::kick); }
+
+}  // namespace margay::apic

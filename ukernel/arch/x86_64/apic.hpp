@@ -1,0 +1,30 @@
+// The local APIC: one-shot timer and inter-processor interrupts (AMD APM vol. 2 chapter 16).
+#pragma once
+#include <cstdint>
+
+#include "support/address.hpp"
+
+namespace margay::apic {
+
+namespace vector {
+constexpr unsigned first_gsi = 48;
+constexpr unsigned timer = 0xf0;
+constexpr unsigned kick = 0xf1;
+constexpr unsigned spurious = 0xff;
+}  // namespace vector
+
+// Once: maps the registers.
+void map(HostPhys base);
+// On each core.
+void enable();
+unsigned id();
+void end_of_interrupt();
+// Interrupts at the TSC value, or as soon as possible after; no_deadline disarms.
+void arm_timer(std::uint64_t tsc);
+// Ticks of the timer per 2^32 TSC ticks, measured at start.
+void calibrate(std::uint64_t tsc_khz);
+void send_init(unsigned apic_id);
+void send_startup(unsigned apic_id, unsigned page);
+void send_kick(unsigned apic_id);
+
+}  // namespace margay::apic

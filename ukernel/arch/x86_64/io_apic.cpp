@@ -1,0 +1,80 @@
+#include "ukernel/arch/x86_64/io_apic.hpp"
+
+#include "ukernel/memory/kernel_tables.hpp"
+#include "ukernel/object/irq.hpp"
+
+namespace margay::io_apic {
+
+namespace {
+
+struct Controller {
+    volatile std::uint32_t* select;
+    volatile std::uint32_t* window;
+    unsigned first, count;
+};
+constexpr unsigned max_controllers = 8;
+Controller controllers[max_controllers];
+unsigned controller_count = 0;
+
+struct Line {
+    bool active_low, level;
+};
+Line lines[max_gsi];
+unsigned isa_gsi[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+std::uint32_t read(const Controller& c, std::uint32_t index) {
+    *c.select = index;
+    return *c.window;
+}
+void write(const Controller& c, std::uint32_t index, std::uint32_t value) {
+    *c.select = index;
+    *c.window = value;
+}
+const Controller* find(unsigned gsi) {
+    for (unsigned i = 0; i < controller_count; ++i)
+        if (gsi >= controllers[i].first && gsi < controllers[i].first + controllers[i].count)
+            return &controllers[i];
+    return nullptr;
+}
+
+constexpr std::uint32_t masked = 1 << 16;
+
+}  // namespace
+
+void add(HostPhys base, unsigned first_gsi) {
+    if (controller_count == max_controllers) return;
+    auto* page = static_cast<volatile std::uint32_t*>(kernel_tables::map_device(base));
+    Controller c{page, page + 4, first_gsi, 0};
+    c.count = (read(c, 1) >> 16 & 0xff) + 1;
+    for (unsigned pin = 0; pin < c.count; ++pin) {
+        write(c, 0x10 + pin * 2, masked);
+        // PCI lines are level-triggered and active low.
+        const unsigned gsi = first_gsi + pin;
+        if (gsi >= 16 && gsi < max_gsi) lines[gsi] = {true, true};
+    }
+    controllers[controller_count++] = c;
+}
+
+void add_override(unsigned isa, unsigned gsi, bool active_low, bool level) {
+    if (isa < 16) isa_gsi[isa] = gsi;
+    if (gsi < max_gsi) lines[gsi] = {active_low, level};
+}
+
+unsigned gsi_of_isa(unsigned isa) { return isa < 16 ? isa_gsi[isa] : isa; }
+bool exists(unsigned gsi) { return gsi < max_gsi && find(gsi) != nullptr; }
+bool is_level(unsigned gsi) { return lines[gsi].level; }
+
+void unmask(unsigned gsi, unsigned vector, unsigned apic_id) {
+    const Controller* c = find(gsi);
+    if (c == nullptr) return;
+    const unsigned index = 0x10 + (gsi - c->first) * 2;
+    write(*c, index + 1, apic_id << 24);
+    write(*c, index, vector | (lines[gsi].active_low ? 1u << 13 : 0) | (lines[gsi].level ? 1u << 15 : 0));
+}
+
+void mask(unsigned gsi) {
+    const Controller* c = find(gsi);
+    if (c != nullptr) write(*c, 0x10 + (gsi - c->first) * 2, masked);
+}
+
+}  // namespace margay::io_apic

@@ -1,0 +1,121 @@
+#include "ukernel/arch/x86_64/smp.hpp"
+
+#include <cstring>
+#include <new>
+
+#include "ukernel/arch/x86_64/apic.hpp"
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/descriptors.hpp"
+#include "ukernel/arch/x86_64/virtualization.hpp"
+#include "ukernel/core/cores.hpp"
+#include "ukernel/core/feature.hpp"
+#include "ukernel/debug/console.hpp"
+#include "ukernel/memory/boot_allocator.hpp"
+#include "ukernel/memory/direct_map.hpp"
+#include "ukernel/memory/kernel_tables.hpp"
+#include "ukernel/memory/page_table.hpp"
+#include "ukernel/sched/scheduler.hpp"
+
+extern "C" char trampoline_begin[], trampoline_end[], trampoline_parameters[];
+
+namespace margay::smp {
+
+namespace {
+
+constexpr HostPhys trampoline_page{0x8000};
+constexpr std::uint64_t stack_bytes = 16384;
+constexpr std::uint64_t ist_bytes = 8192;
+
+struct PerCore {
+    Core core;
+    Descriptors descriptors;
+    std::uint64_t ist_stacks[3];
+    HostPhys host_save, host_state;
+};
+
+PerCore& allocate_core(unsigned apic_id) {
+    auto* p = new (direct<void>(boot_allocator::allocate(sizeof(PerCore)))) PerCore{};
+    Core& c = p->core;
+    c.self = &c;
+    c.apic_id = apic_id;
+    c.cr3 = kernel_tables::root().value();
+    c.quantum_end = c.armed_for = no_deadline;
+    c.stack_top = reinterpret_cast<std::uint64_t>(
+                      direct<char>(boot_allocator::allocate(stack_bytes))) + stack_bytes;
+    for (std::uint64_t& stack : p->ist_stacks)
+        stack = reinterpret_cast<std::uint64_t>(direct<char>(boot_allocator::allocate(ist_bytes))) +
+                ist_bytes;
+    p->host_save = boot_allocator::allocate(page_size);
+    p->host_state = boot_allocator::allocate(page_size);
+    return *p;
+}
+
+void set_up_core(PerCore& p) {
+    load_descriptors(p.descriptors, p.core, p.ist_stacks);
+    std::uint64_t cr4 = cpu::read_cr4() | cpu::cr4::pge | cpu::cr4::osfxsr;
+    if (features().smep) cr4 |= cpu::cr4::smep;
+    if (features().smap) cr4 |= cpu::cr4::smap;
+    if (features().umip) cr4 |= cpu::cr4::umip;
+    cpu::write_cr4(cr4);
+    // Kernel and servers use no floating point: EM makes every attempt a fault, so the registers
+    // always belong to the guest that used them last.
+    cpu::write_cr0((cpu::read_cr0() & ~(1ull << 3)) | 1 << 2 | 1 << 1 | 1 << 16);
+    apic::enable();
+    p.core.virtualization = virtualization::enable(p.core, p.host_save, p.host_state);
+    p.core.online = true;
+}
+
+void wait_ms(unsigned ms) {
+    const std::uint64_t end = cpu::rdtsc() + features().tsc_khz * ms;
+    while (cpu::rdtsc() < end) cpu::pause();
+}
+
+[[noreturn]] void other_core(PerCore* p) {
+    set_up_core(*p);
+    scheduler::leave();
+}
+
+struct Parameters {
+    std::uint64_t root, stack, argument, entry;
+};
+
+bool start(PerCore& p) {
+    char* page = direct<char>(trampoline_page);
+    std::memcpy(page, trampoline_begin, static_cast<std::size_t>(trampoline_end - trampoline_begin));
+    const Parameters parameters{kernel_tables::root().value(), p.core.stack_top,
+                                reinterpret_cast<std::uint64_t>(&p),
+                                reinterpret_cast<std::uint64_t>(&other_core)};
+    std::memcpy(page + (trampoline_parameters - trampoline_begin), &parameters, sizeof(parameters));
+    apic::send_init(p.core.apic_id);
+    wait_ms(10);
+    volatile bool& online = p.core.online;
+    for (unsigned attempt = 0; attempt < 2 && !online; ++attempt) {
+        apic::send_startup(p.core.apic_id, static_cast<unsigned>(trampoline_page.value() >> 12));
+        for (unsigned i = 0; i < 200 && !online; ++i) wait_ms(1);
+    }
+    return online;
+}
+
+}  // namespace
+
+void start_this_core(const acpi::Platform&) {
+    PerCore& p = allocate_core(0);
+    register_core(p.core);
+    set_up_core(p);
+    p.core.apic_id = apic::id();
+}
+
+void start_other_cores(const acpi::Platform& platform) {
+    if (platform.cores < 2) return;
+    kernel_tables::identity_map(trampoline_page, true);
+    for (unsigned i = 0; i < platform.cores; ++i) {
+        if (platform.apic_ids[i] == Core::here().apic_id) continue;
+        PerCore& p = allocate_core(platform.apic_ids[i]);
+        // Known before it runs: its id must be in place.
+        register_core(p.core);
+        if (!start(p)) log("margay: core with APIC id {} does not answer\n", platform.apic_ids[i]);
+    }
+    kernel_tables::identity_map(trampoline_page, false);
+}
+
+}  // namespace margay::smp

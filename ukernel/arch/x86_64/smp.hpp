@@ -1,0 +1,12 @@
+// Bringing cores up.
+#pragma once
+#include "ukernel/arch/x86_64/acpi.hpp"
+
+namespace margay::smp {
+
+// The core that the boot loader started us on.
+void start_this_core(const acpi::Platform& platform);
+// All others, one after the other. One that does not answer is left out.
+void start_other_cores(const acpi::Platform& platform);
+
+}  // namespace margay::smp

@@ -1,0 +1,171 @@
+#include "ukernel/boot/init_domain.hpp"
+
+#include <cstring>
+#include <new>
+
+#include "proto/boot_info.hpp"
+#include "support/elf.hpp"
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/core/core.hpp"
+#include "ukernel/core/feature.hpp"
+#include "ukernel/debug/assert.hpp"
+#include "ukernel/debug/console.hpp"
+#include "ukernel/memory/boot_allocator.hpp"
+#include "ukernel/object/domain.hpp"
+#include "ukernel/sched/scheduler.hpp"
+
+namespace margay {
+
+namespace {
+
+constexpr std::uint64_t pool_bytes = 2 << 20;
+constexpr std::uint64_t stack_bytes = 256 << 10;
+constexpr std::uint64_t stack_top = 0x2000'0000;
+constexpr unsigned init_priority = 32;
+constexpr std::uint64_t image_lowest = 0x400000;
+
+[[noreturn]] void refuse(const char* why) {
+    log("margay: cannot start init: {}\n", why);
+    cpu::out8(0xf4, 0x11);
+    cpu::halt_forever();
+}
+
+// A boot capability has no parent and no storage that anybody could take back.
+void place(Domain& d, Slot number, ObjectType type, void* object) {
+    CapSlot& s = d.slots[number];
+    s.object = object;
+    s.rights = right::all;
+    s.is_copy = true;
+    s.type = type;
+}
+
+void place_memory(Domain& d, Slot number, MemoryType type, std::uint64_t base, std::uint64_t size,
+                  std::uint8_t rights) {
+    CapSlot& s = d.slots[number];
+    s.base = base;
+    s.size = size;
+    s.memory = type;
+    s.rights = rights;
+    s.type = ObjectType::memory;
+}
+
+void map(Domain& d, std::uint64_t address, HostPhys physical, std::uint64_t size, std::uint64_t flags) {
+    const Status s = d.tables().map(address, physical, size, flags | pte::user);
+    MARGAY_EXPECT(s == Status::ok);
+}
+
+std::uint64_t load_image(Domain& d, const BootModule& m) {
+    const auto* image = direct<std::uint8_t>(m.begin);
+    if (const char* wrong = check_elf(image, m.end - m.begin, image_lowest, boot_info_address))
+        refuse(wrong);
+    const auto& h = *reinterpret_cast<const ElfHeader*>(image);
+    const auto* s = reinterpret_cast<const ElfSegment*>(image + h.program_headers);
+    for (unsigned i = 0; i < h.program_header_count; ++i, ++s) {
+        if (s->type != 1 || s->memory_size == 0) continue;
+        const std::uint64_t bytes = align_up(s->memory_size, page_size);
+        const HostPhys at = boot_allocator::allocate(bytes);
+        std::memcpy(direct<void>(at), image + s->offset, s->file_size);
+        std::uint64_t flags = 0;
+        if (s->flags & 2) flags |= pte::write;
+        if (!(s->flags & 1)) flags |= pte::no_execute;
+        map(d, s->address, at, bytes, flags);
+    }
+    return h.entry;
+}
+
+class ExtentWriter {
+  public:
+    ExtentWriter(Domain& d, BootInfo& info) : domain_{d}, info_{info} {}
+
+    void add(Range r, ExtentUse use, MemoryType type, std::uint8_t rights, const char* name = "",
+             std::uint64_t length = 0) {
+        constexpr unsigned room = sizeof(info_.extent) / sizeof(info_.extent[0]);
+        if (r.size() == 0 || info_.extents == room) return;
+        const Slot slot = init_slot::first_extent + info_.extents;
+        place_memory(domain_, slot, type, r.begin.value(), r.size(), rights);
+        BootExtent& e = info_.extent[info_.extents++];
+        e.base = r.begin.value();
+        e.size = r.size();
+        e.length = length != 0 ? length : r.size();
+        e.use = use;
+        e.slot = slot;
+        std::memcpy(e.name, name, std::strlen(name) + 1);
+    }
+
+  private:
+    Domain& domain_;
+    BootInfo& info_;
+};
+
+void grant_memory(const BootData& boot, const RangeList& free_ram, ExtentWriter& out) {
+    for (unsigned i = 0; i < boot.module_count; ++i) {
+        const BootModule& m = boot.modules[i];
+        if (m.begin.value() % page_size != 0) refuse("a boot module is not page-aligned");
+        out.add({m.begin, HostPhys{align_up(m.end.value(), page_size)}}, ExtentUse::module,
+                MemoryType::ram, right::read | right::derive, m.name, m.end - m.begin);
+    }
+    for (const Range& r : free_ram) out.add(r, ExtentUse::free_ram, MemoryType::ram, right::all);
+    // Everything that is no RAM is device memory, except the interrupt controllers.
+    static RangeList devices;
+    devices.add({HostPhys{0}, HostPhys{1ull << features().physical_bits}});
+    for (unsigned i = 0; i < boot.ram_count; ++i) {
+        devices.remove({boot.ram[i].begin, boot.ram[i].end});
+        if (boot.ram[i].kind == RamKind::firmware)
+            out.add({boot.ram[i].begin, boot.ram[i].end}, ExtentUse::firmware, MemoryType::ram, right::read);
+    }
+    devices.remove({HostPhys{0}, HostPhys{0x100000}});
+    devices.remove({HostPhys{0xfec00000}, HostPhys{0xff000000}});
+    for (const Range& r : devices) out.add(r, ExtentUse::device, MemoryType::device, right::all);
+}
+
+}  // namespace
+
+void create_init(const BootData& boot, RangeList& free_ram, HostPhys boot_begin) {
+    const BootModule* image = nullptr;
+    for (unsigned i = 0; i < boot.module_count; ++i)
+        if (std::string_view{boot.modules[i].name} == "init") image = &boot.modules[i];
+    if (image == nullptr) refuse("there is no boot module named init");
+
+    const std::uint64_t bytes = domain_overhead + init_slots * slot_bytes + page_size +
+                                align_up(init_mappings * mapping_bytes, page_size) + pool_bytes;
+    const Result<Domain*> made =
+        Domain::create(boot_allocator::allocate(bytes), bytes, init_slots, init_mappings);
+    MARGAY_EXPECT(made);
+    Domain& d = **made;
+    std::memcpy(d.name, "init", 5);
+    Core& core = Core::here();
+
+    const std::uint64_t entry = load_image(d, *image);
+    const HostPhys stack = boot_allocator::allocate(stack_bytes);
+    map(d, stack_top - stack_bytes, stack, stack_bytes, pte::write | pte::no_execute);
+    const HostPhys info_at = boot_allocator::allocate(boot_info_bytes);
+    map(d, boot_info_address, info_at, boot_info_bytes, pte::no_execute);
+    const HostPhys thread_at = boot_allocator::allocate(storage_thread);
+    auto* thread = new (direct<void>(thread_at))
+        Thread{d, core, init_priority, entry, stack_top - 16, boot_info_address};
+    core.contexts.push_back(*thread);
+
+    auto& info = *direct<BootInfo>(info_at);
+    info.magic = boot_info_magic;
+    info.abi = abi_version;
+    info.cores = Core::count();
+    info.tsc_khz = features().tsc_khz;
+    info.virtualization = core.virtualization ? 1 : 0;
+    std::memcpy(info.rsdp, boot.rsdp_copy, sizeof(info.rsdp));
+    std::memcpy(info.processor, features().name, sizeof(info.processor));
+    std::memcpy(info.command_line, boot.command_line, sizeof(info.command_line));
+
+    place(d, init_slot::domain, ObjectType::domain, &d);
+    place(d, init_slot::thread, ObjectType::thread, thread);
+    place(d, init_slot::irq_control, ObjectType::irq_control, nullptr);
+    place_memory(d, init_slot::ports, MemoryType::ports, 0, 0x10000, right::all);
+    for (unsigned i = 0; i < Core::count(); ++i)
+        place(d, init_slot::first_core + i, ObjectType::core, reinterpret_cast<void*>(std::uint64_t{i}));
+
+    free_ram.remove({boot_begin, boot_allocator::finish()});
+    ExtentWriter out{d, info};
+    grant_memory(boot, free_ram, out);
+    scheduler::make_ready(*thread);
+}
+
+}  // namespace margay

@@ -1,0 +1,109 @@
+// The kernel's start: from the boot loader's state to init's first instruction.
+#include <new>
+
+#include "ukernel/arch/x86_64/acpi.hpp"
+#include "ukernel/arch/x86_64/apic.hpp"
+#include "ukernel/arch/x86_64/clock.hpp"
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/smp.hpp"
+#include "ukernel/boot/init_domain.hpp"
+#include "ukernel/boot/multiboot2.hpp"
+#include "ukernel/boot/range_list.hpp"
+#include "ukernel/core/feature.hpp"
+#include "ukernel/debug/console.hpp"
+#include "ukernel/memory/boot_allocator.hpp"
+#include "ukernel/memory/direct_map.hpp"
+#include "ukernel/memory/kernel_tables.hpp"
+#include "ukernel/sched/scheduler.hpp"
+
+extern "C" char image_begin[], image_end[];
+extern "C" {
+using Constructor = void (*)();
+extern Constructor init_array_begin[], init_array_end[];
+}
+
+namespace margay {
+
+namespace {
+
+BootData boot;
+RangeList free_ram;
+HostPhys boot_begin;  // where the boot allocator started
+
+[[noreturn]] void refuse(const char* why) {
+    log("margay: cannot start: {}\n", why);
+    cpu::out8(0xf4, 0x11);
+    cpu::halt_forever();
+}
+
+// The boot tables map 4 GiB; the kernel's own data stay below.
+constexpr HostPhys boot_reach{1ull << 32};
+constexpr HostPhys low_memory_end{0x100000};
+
+void find_free_ram() {
+    for (unsigned i = 0; i < boot.ram_count; ++i)
+        if (boot.ram[i].kind == RamKind::free) free_ram.add({boot.ram[i].begin, boot.ram[i].end});
+    // Low memory: BIOS data and the start-up page of other cores.
+    free_ram.remove({HostPhys{0}, low_memory_end});
+    free_ram.remove({HostPhys{reinterpret_cast<std::uint64_t>(image_begin)},
+                     HostPhys{align_up(reinterpret_cast<std::uint64_t>(image_end), 4096)}});
+    for (unsigned i = 0; i < boot.module_count; ++i)
+        free_ram.remove({boot.modules[i].begin, HostPhys{align_up(boot.modules[i].end.value(), 4096)}});
+    for (unsigned i = 0; i < boot.ram_count; ++i)
+        if (boot.ram[i].kind == RamKind::firmware) free_ram.remove({boot.ram[i].begin, boot.ram[i].end});
+}
+
+void start_boot_allocator() {
+    Range best{};
+    for (const Range& r : free_ram) {
+        if (r.begin >= boot_reach) continue;
+        const Range reachable{r.begin, r.end < boot_reach ? r.end : boot_reach};
+        if (reachable.size() > best.size()) best = reachable;
+    }
+    // The boot information must survive until it is copied, and the RSDP in it a little longer.
+    if (best.begin < boot.end && boot.begin < best.end) {
+        const Range low{best.begin, boot.begin > best.begin ? boot.begin : best.begin};
+        const Range high{boot.end, best.end};
+        best = high.size() > low.size() ? high : low;
+    }
+    if (best.size() < 8 << 20) refuse("less than 8 MiB of usable RAM below 4 GiB");
+    boot_allocator::init(best.begin, best.end);
+    boot_begin = best.begin;
+}
+
+void build_kernel_tables() {
+    static kernel_tables::Ram ram[BootData::max_ram];
+    for (unsigned i = 0; i < boot.ram_count; ++i) ram[i] = {boot.ram[i].begin, boot.ram[i].end};
+    kernel_tables::build(ram, boot.ram_count);
+}
+
+}  // namespace
+
+extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info) {
+    for (Constructor* c = init_array_begin; c != init_array_end; ++c) (*c)();
+    console::init();
+    if (magic != multiboot2_magic) refuse("not loaded by a Multiboot2 boot loader");
+    if (!parse_multiboot2(direct<std::uint8_t>(HostPhys{info}), HostPhys{info}, boot))
+        refuse("the boot loader's information is malformed");
+    detect_features();
+    find_free_ram();
+    start_boot_allocator();
+    build_kernel_tables();
+
+    static acpi::Platform platform;
+    if (!acpi::parse(boot.rsdp, platform) || platform.cores == 0) {
+        log("margay: no usable ACPI tables: one core, no interrupt lines\n");
+        platform.cores = 1;
+        platform.apic_ids[0] = 0;
+    }
+    apic::map(platform.local_apic);
+    set_tsc_khz(measure_tsc_khz(platform.pm_timer_port));
+    smp::start_this_core(platform);
+    apic::calibrate(features().tsc_khz);
+    smp::start_other_cores(platform);
+
+    create_init(boot, free_ram, boot_begin);
+    scheduler::leave();
+}
+
+}  // namespace margay

@@ -1,0 +1,63 @@
+#include "ukernel/core/core.hpp"
+
+#include "ukernel/arch/x86_64/apic.hpp"
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/core/cores.hpp"
+
+namespace margay {
+
+namespace {
+Core* table[max_cores];
+unsigned cores = 0;
+}  // namespace
+
+Core* Core::by_id(std::uint64_t id) { return id < cores ? table[id] : nullptr; }
+unsigned Core::count() { return cores; }
+
+void register_core(Core& core) {
+    core.id = cores;
+    table[cores++] = &core;
+}
+
+void Core::serve_others() {
+    if (remote.load(std::memory_order_relaxed) != nullptr) {
+        for (RemoteWork* w = remote.exchange(nullptr); w != nullptr;) {
+            RemoteWork* next = w->next;  // the requester may reuse it once done is set
+            w->run(w->argument);
+            w->done.store(true, std::memory_order_release);
+            w = next;
+        }
+    }
+    if (mailbox.load(std::memory_order_relaxed) != nullptr) {
+        for (Event* e = mailbox.exchange(nullptr); e != nullptr;) {
+            Event* next = e->next;
+            e->posted.store(false);
+            e->deliver();
+            e = next;
+        }
+    }
+}
+
+void Core::run_here(void (*work)(void*), void* argument) {
+    Core& mine = here();
+    if (&mine == this) {
+        work(argument);
+        return;
+    }
+    RemoteWork w;
+    w.run = work;
+    w.argument = argument;
+    w.next = remote.load();
+    while (!remote.compare_exchange_weak(w.next, &w)) {
+    }
+    kick();
+    // The other core may be waiting for us in the same way.
+    while (!w.done.load(std::memory_order_acquire)) {
+        mine.serve_others();
+        cpu::pause();
+    }
+}
+
+void Core::kick() { apic::send_kick(apic_id); }
+
+}  // namespace margay

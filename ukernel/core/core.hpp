@@ -1,0 +1,77 @@
+// Core: everything that belongs to one processor core. Reached through GS in the kernel.
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+#include "ukernel/object/event.hpp"
+#include "ukernel/sched/context.hpp"
+#include "ukernel/arch/x86_64/svm/asid.hpp"
+#include "ukernel/sched/run_queue.hpp"
+
+namespace margay {
+
+struct Vcpu;
+
+// Work for another core, done there between two pieces of its own.
+struct RemoteWork {
+    void (*run)(void*) = nullptr;
+    void* argument = nullptr;
+    std::atomic<bool> done{false};
+    RemoteWork* next = nullptr;
+};
+
+struct CoreFields {
+    // Known to assembler (arch/x86_64/offsets.hpp).
+    Core* self;
+    Context* current;        // null: nothing runs
+    std::uint64_t cr3;       // of the loaded page tables
+    std::uint64_t stack_top;
+    std::uint64_t scratch;
+    std::uint64_t host_vmcb;  // physical: host state for VMLOAD
+};
+
+struct Core : CoreFields {
+    unsigned id;
+    unsigned apic_id;
+    bool online;
+    bool virtualization;
+    Budget* budget;  // what `current` runs on
+    bool reschedule;
+    RunQueue ready;
+    Context::CoreList contexts;
+    bi::multiset<Deadline, bi::base_hook<bi::set_base_hook<bi::tag<DeadlineTag>,
+                                                           bi::link_mode<bi::auto_unlink>>>,
+                 bi::constant_time_size<false>>
+        deadlines;
+    std::uint64_t quantum_end;  // TSC; no_deadline while nobody shares the priority
+    std::uint64_t armed_for;    // what the timer is set to
+    Vcpu* fpu_owner;
+    AsidState asid;
+    std::uint64_t interrupts;   // taken by the kernel on this core
+    std::atomic<Event*> mailbox;
+    std::atomic<RemoteWork*> remote;
+
+    // The core this code runs on.
+    static Core& here() {
+        Core* c;
+        asm("mov %%gs:0, %0" : "=r"(c));
+        return *c;
+    }
+    static Core* by_id(std::uint64_t id);
+    static unsigned count();
+
+    // Runs what other cores have posted. Called on the way out of the kernel and while spinning.
+    void serve_others();
+    // Posts work and waits until it is done there; direct if it is this core.
+    void run_here(void (*work)(void*), void* argument);
+    // Wakes the core so that it looks at its mailboxes.
+    void kick();
+};
+
+// Runs f on the core and returns when it is done there.
+template <typename F>
+void run_on(Core& core, F f) {
+    core.run_here([](void* argument) { (*static_cast<F*>(argument))(); }, &f);
+}
+
+}  // namespace margay

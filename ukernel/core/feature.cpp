@@ -1,0 +1,42 @@
+#include "ukernel/core/feature.hpp"
+
+#include "ukernel/arch/x86_64/cpu.hpp"
+
+namespace margay {
+
+namespace {
+Features found;
+}
+
+const Features& features() { return found; }
+void set_tsc_khz(std::uint64_t khz) { found.tsc_khz = khz; }
+
+void detect_features() {
+    const std::uint32_t extended = cpu::cpuid(0x80000000).eax;
+    const auto leaf7 = cpu::cpuid(7);
+    found.smep = leaf7.ebx >> 7 & 1;
+    found.smap = leaf7.ebx >> 20 & 1;
+    found.umip = leaf7.ecx >> 2 & 1;
+    const auto ext1 = cpu::cpuid(0x80000001);
+    found.gigabyte_pages = ext1.edx >> 26 & 1;
+    found.svm = ext1.ecx >> 2 & 1;
+    if (extended >= 0x80000004) {
+        for (std::uint32_t i = 0; i < 3; ++i) {
+            const auto r = cpu::cpuid(0x80000002 + i);
+            const std::uint32_t words[4] = {r.eax, r.ebx, r.ecx, r.edx};
+            for (unsigned w = 0; w < 4; ++w)
+                for (unsigned b = 0; b < 4; ++b)
+                    found.name[i * 16 + w * 4 + b] = static_cast<char>(words[w] >> 8 * b);
+        }
+    }
+    if (extended >= 0x80000008) found.physical_bits = cpu::cpuid(0x80000008).eax & 0xff;
+    if (found.svm && extended >= 0x8000000a) {
+        const auto r = cpu::cpuid(0x8000000a);
+        found.asids = r.ebx;
+        found.next_rip = r.edx >> 3 & 1;
+        // Without nested paging Margay has no second-level address space.
+        if ((r.edx & 1) == 0 || found.asids < 2) found.svm = false;
+    }
+}
+
+}  // namespace margay

@@ -1,0 +1,23 @@
+// What the processors offer, read once at start.
+#pragma once
+#include <cstdint>
+
+namespace margay {
+
+struct Features {
+    bool svm = false;
+    bool next_rip = false;      // SVM saves the next instruction's address
+    std::uint32_t asids = 0;
+    bool gigabyte_pages = false;
+    bool smep = false, smap = false, umip = false;
+    std::uint64_t physical_bits = 36;
+    std::uint64_t tsc_khz = 0;
+    char name[49] = {};
+};
+
+const Features& features();
+// Fills them in; tsc_khz comes later (arch/x86_64/clock.cpp).
+void detect_features();
+void set_tsc_khz(std::uint64_t khz);
+
+}  // namespace margay

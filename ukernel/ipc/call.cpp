@@ -1,0 +1,27 @@
+#include "ukernel/ipc/ipc.hpp"
+#include "ukernel/object/domain.hpp"
+#include "ukernel/sched/scheduler.hpp"
+#include "ukernel/syscall/capability.hpp"
+
+namespace margay {
+
+void slow_call(Thread& t) {
+    Core& core = Core::here();
+    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::portal, right::call);
+    if (!slot) {
+        t.set_status(slot.status());
+        return;
+    }
+    auto& portal = *static_cast<Portal*>((*slot)->object);
+    if (portal.core != &core) {
+        t.set_status(Status::wrong_core);
+        return;
+    }
+    // Served at once, through the same door as a caller that had to wait.
+    scheduler::block_current(ContextState::queued);
+    portal.enqueue(t, (*slot)->badge);
+    Thread* handler = portal.handler;
+    if (handler != nullptr && handler->open_on == &core) handler->accept_queued();
+}
+
+}  // namespace margay

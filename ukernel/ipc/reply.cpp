@@ -1,0 +1,90 @@
+// reply_wait: the slow half of IPC, and the replies to VM exits.
+#include "ukernel/arch/x86_64/enter.hpp"
+#include "ukernel/arch/x86_64/virtualization.hpp"
+#include "ukernel/ipc/ipc.hpp"
+#include "ukernel/ipc/transfer.hpp"
+#include "ukernel/sched/scheduler.hpp"
+
+namespace margay {
+
+namespace {
+
+// The handler waits for its next caller from now on. It is not current any more.
+void accept(Core& core, Thread& handler) {
+    handler.caller = nullptr;
+    handler.state = ContextState::accepting;
+    handler.open_on = &core;
+}
+
+// Answers the vCPU that the handler serves. On success the vCPU is current.
+Status answer_vcpu(Core& core, Thread& handler, Vcpu& v, std::uint64_t label, std::uint64_t sequence,
+                   std::uint64_t dirty, std::uint64_t rax, std::uint64_t vector, std::uint64_t deadline) {
+    const Status s = v.reply(label, sequence, dirty, rax, vector, deadline);
+    if (s != Status::ok) return s;
+    accept(core, handler);
+    core.current = &v;
+    v.go_on();
+    return Status::ok;
+}
+
+}  // namespace
+
+// From the syscall stub: the handler of a vCPU replies and nobody else waits for it.
+extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t label,
+                                             std::uint64_t sequence, std::uint64_t dirty,
+                                             std::uint64_t rax, std::uint64_t vector,
+                                             std::uint64_t deadline) {
+    Core& core = Core::here();
+    auto& v = static_cast<Vcpu&>(*handler->caller);
+    const Status s = answer_vcpu(core, *handler, v, label, sequence, dirty, rax, vector, deadline);
+    if (s != Status::ok) {
+        handler->set_status(s);
+        handler->full_frame = 0;
+        enter_thread_result(handler);
+    }
+    if (core.current == &v && v.attention == 0 && !core.reschedule) [[likely]]
+        virtualization::enter(core, v);
+    scheduler::leave();
+}
+
+void slow_reply_wait(Thread& t) {
+    Core& core = Core::here();
+    if (Context* caller = t.caller) {
+        if (caller->is_thread()) {
+            auto& to = static_cast<Thread&>(*caller);
+            to.gpr[gpr_rdi] = 0;
+            to.gpr[gpr_rsi] = t.gpr[gpr_rsi];
+            to.gpr[gpr_rdx] = t.gpr[gpr_rdx];
+            to.gpr[gpr_r8] = t.gpr[gpr_r8];
+            to.gpr[gpr_r9] = t.gpr[gpr_r9];
+            to.gpr[gpr_r10] = t.gpr[gpr_r10];
+            to.gpr[gpr_r12] = t.gpr[gpr_r12];
+            to.gpr[gpr_r13] = t.gpr[gpr_r13];
+            to.set_status(Status::ok);
+            to.full_frame = 0;
+            transfer_capability(t, to);
+            to.state = ContextState::ready;
+            accept(core, t);
+            core.current = &to;
+        } else {
+            const Status s = answer_vcpu(core, t, static_cast<Vcpu&>(*caller), t.gpr[gpr_rsi],
+                                         t.gpr[gpr_rdx], t.gpr[gpr_r8], t.gpr[gpr_r9],
+                                         t.gpr[gpr_r10], t.gpr[gpr_r12]);
+            if (s != Status::ok) {
+                t.set_status(s);
+                return;
+            }
+        }
+    } else {
+        // Its own budget rests until somebody calls.
+        accept(core, t);
+        core.current = nullptr;
+        core.budget = nullptr;
+        core.reschedule = true;
+        t.on = nullptr;
+    }
+    // answer_vcpu may have led another exit to this handler already.
+    if (t.callers_wait != 0 && t.open_on != nullptr) t.accept_queued();
+}
+
+}  // namespace margay

@@ -1,0 +1,165 @@
+// Four-level page tables in the x86 long-mode format, which nested page tables share
+// (AMD APM vol. 2 §5.3, §15.25). Pure logic over a back end, so that host tests run the same code.
+//
+// Back end:  std::uint64_t* table(HostPhys)    where the table can be accessed
+//            std::optional<HostPhys> allocate()  a zeroed table
+//            void release(HostPhys)            the table is out of the tree; it may still be cached
+//                                              by a TLB until the caller has done its shootdown
+#pragma once
+#include <cstdint>
+#include <optional>
+
+#include "proto/status.hpp"
+#include "support/address.hpp"
+
+namespace margay {
+
+namespace pte {
+constexpr std::uint64_t present = 1ull << 0;
+constexpr std::uint64_t write = 1ull << 1;
+constexpr std::uint64_t user = 1ull << 2;
+constexpr std::uint64_t write_through = 1ull << 3;
+constexpr std::uint64_t uncached = 1ull << 4;
+constexpr std::uint64_t large = 1ull << 7;
+constexpr std::uint64_t global = 1ull << 8;
+constexpr std::uint64_t no_execute = 1ull << 63;
+constexpr std::uint64_t address_mask = 0x000f'ffff'ffff'f000;
+}  // namespace pte
+
+constexpr unsigned page_table_levels = 4;
+constexpr std::uint64_t leaf_size(unsigned level) { return 1ull << (12 + 9 * level); }
+
+// The largest page (level 0: 4 KiB, 1: 2 MiB, 2: 1 GiB) that fits at this place.
+constexpr unsigned best_level(std::uint64_t address, std::uint64_t physical, std::uint64_t size,
+                              unsigned max_level) {
+    unsigned level = max_level;
+    while (level > 0 && (size < leaf_size(level) ||
+                         !is_aligned(address | physical, leaf_size(level))))
+        --level;
+    return level;
+}
+
+struct Leaf {
+    HostPhys physical;
+    std::uint64_t flags;
+    unsigned level;
+};
+
+template <typename Backend>
+class PageTable {
+  public:
+    // max_level: largest leaf that the processor supports (2 with 1 GiB pages, else 1).
+    PageTable(Backend& backend, HostPhys root, unsigned max_level)
+        : backend_{backend}, root_{root}, max_level_{max_level} {}
+
+    // How many leaves a mapping takes; saturates at `limit`.
+    std::uint64_t leaves(std::uint64_t address, HostPhys physical, std::uint64_t size,
+                         std::uint64_t limit) const {
+        std::uint64_t count = 0;
+        std::uint64_t pa = physical.value();
+        while (size != 0 && count < limit) {
+            const std::uint64_t step = leaf_size(best_level(address, pa, size, max_level_));
+            address += step, pa += step, size -= step, ++count;
+        }
+        return count;
+    }
+
+    // Maps [address, address+size) to physical with leaf flags. All page-aligned. Nothing is changed
+    // unless everything succeeds: `occupied` if part of the range is mapped, `no_memory` if the pool
+    // cannot supply the tables.
+    Status map(std::uint64_t address, HostPhys physical, std::uint64_t size, std::uint64_t flags) {
+        std::uint64_t done = 0;
+        while (done < size) {
+            const std::uint64_t va = address + done;
+            const std::uint64_t pa = physical.value() + done;
+            const unsigned level = best_level(va, pa, size - done, max_level_);
+            const Status s = set_leaf(va, pa, level, flags);
+            if (s != Status::ok) {
+                unmap(address, done);
+                prune(root_, page_table_levels - 1, va, va + 1, 0);
+                return s;
+            }
+            done += leaf_size(level);
+        }
+        return Status::ok;
+    }
+
+    // Removes every leaf in the range and the tables that become empty. Only whole leaves may lie in
+    // the range (mappings are removed as they were made).
+    void unmap(std::uint64_t address, std::uint64_t size) {
+        if (size != 0) prune(root_, page_table_levels - 1, address, address + size, 0);
+    }
+
+    std::optional<Leaf> lookup(std::uint64_t address) const {
+        HostPhys table = root_;
+        for (unsigned level = page_table_levels - 1;; --level) {
+            const std::uint64_t entry = backend_.table(table)[index(address, level)];
+            if ((entry & pte::present) == 0) return std::nullopt;
+            if (level == 0 || (entry & pte::large) != 0) {
+                const std::uint64_t offset = address & (leaf_size(level) - 1);
+                const std::uint64_t base = entry & pte::address_mask & ~(leaf_size(level) - 1);
+                return Leaf{HostPhys{base + offset}, entry & ~pte::address_mask, level};
+            }
+            table = HostPhys{entry & pte::address_mask};
+        }
+    }
+
+  private:
+    static unsigned index(std::uint64_t address, unsigned level) {
+        return static_cast<unsigned>(address >> (12 + 9 * level)) & 511;
+    }
+
+    Status set_leaf(std::uint64_t va, std::uint64_t pa, unsigned leaf_level, std::uint64_t flags) {
+        HostPhys table = root_;
+        for (unsigned level = page_table_levels - 1; level > leaf_level; --level) {
+            std::uint64_t& entry = backend_.table(table)[index(va, level)];
+            if ((entry & pte::present) == 0) {
+                const std::optional<HostPhys> fresh = backend_.allocate();
+                if (!fresh) return Status::no_memory;
+                entry = fresh->value() | pte::present | pte::write | pte::user;
+            } else if ((entry & pte::large) != 0) {
+                return Status::occupied;
+            }
+            table = HostPhys{entry & pte::address_mask};
+        }
+        std::uint64_t& entry = backend_.table(table)[index(va, leaf_level)];
+        if ((entry & pte::present) != 0) return Status::occupied;
+        entry = pa | flags | pte::present | (leaf_level != 0 ? pte::large : 0);
+        return Status::ok;
+    }
+
+    bool is_empty(HostPhys table) const {
+        const std::uint64_t* entries = backend_.table(table);
+        for (unsigned i = 0; i < 512; ++i)
+            if (entries[i] != 0) return false;
+        return true;
+    }
+
+    // [begin, end) is within the reach of `table`, whose first entry maps `base`.
+    void prune(HostPhys table, unsigned level, std::uint64_t begin, std::uint64_t end,
+               std::uint64_t base) {
+        std::uint64_t* entries = backend_.table(table);
+        const std::uint64_t reach = leaf_size(level);
+        for (std::uint64_t at = align_down(begin, reach); at < end; at += reach) {
+            const unsigned i = static_cast<unsigned>((at - base) / reach) & 511;
+            const std::uint64_t entry = entries[i];
+            if ((entry & pte::present) == 0) continue;
+            if (level == 0 || (entry & pte::large) != 0) {
+                if (at >= begin && at + reach <= end) entries[i] = 0;
+                continue;
+            }
+            const HostPhys child{entry & pte::address_mask};
+            prune(child, level - 1, begin > at ? begin : at, end < at + reach ? end : at + reach, at);
+            if (is_empty(child)) {
+                entries[i] = 0;
+                backend_.release(child);
+            }
+        }
+    }
+
+    Backend& backend_;
+    HostPhys root_;
+    unsigned max_level_;
+};
+
+}  // namespace margay

@@ -1,0 +1,205 @@
+#include "ukernel/object/vcpu.hpp"
+
+#include <new>
+
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/virtualization.hpp"
+#include "ukernel/debug/report.hpp"
+#include "ukernel/object/event.hpp"
+#include "ukernel/object/space.hpp"
+#include "ukernel/object/thread.hpp"
+#include "ukernel/sched/scheduler.hpp"
+
+namespace margay {
+
+Result<Vcpu*> Vcpu::create(HostPhys base, std::uint64_t size, Space& in, Core& on_core,
+                           unsigned priority, HostPhys state_page) {
+    if (size < storage_vcpu) return Status::no_memory;
+    if (!on_core.virtualization) return Status::not_supported;
+    auto* v = new (direct<void>(base)) Vcpu{};
+    v->kind = ContextKind::vcpu;
+    v->core = &on_core;
+    v->vmcb_phys = base.value() + page_size;
+    v->vmcb = direct<Vmcb>(HostPhys{v->vmcb_phys});
+    v->page_node.vcpu = v;
+    v->page = direct<VcpuState>(state_page);
+    v->space = &in;
+    v->own.owner = v;
+    v->own.priority = static_cast<std::uint8_t>(priority);
+    v->on = &v->own;
+    in.cores |= 1ull << on_core.id;
+    virtualization::init(*v);
+    return v;
+}
+
+void Vcpu::destroy() {
+    run_on(*core, [this] {
+        release_servant(*this);
+        scheduler::detach(*this);
+        state = ContextState::dead;
+        virtualization::forget(*this);
+        if (event != nullptr) event->waiter.store(nullptr);
+        for (ExitRow& row : rows)
+            if (row.is_linked()) row.unlink();
+        if (OnCoreHook::is_linked()) OnCoreHook::unlink();
+    });
+}
+
+void Vcpu::deliver(ExitClass exit_class, std::uint64_t detail0, std::uint64_t detail1,
+                   std::uint64_t next_rip) {
+    pending = PendingExit{exit_class, detail0, detail1, next_rip};
+    has_pending = true;
+    to_default = false;
+    was_delivered = false;
+    ++sequence;
+    ExitRecord& r = page->records[sequence % exit_records];
+    r.sequence_class = sequence << 8 | static_cast<std::uint64_t>(exit_class);
+    r.rip = vmcb->rip;
+    r.detail0 = detail0;
+    r.detail1 = detail1;
+    send();
+}
+
+void Vcpu::send() {
+    ExitRow* row = &rows[static_cast<unsigned>(pending.exit_class)];
+    if (to_default || row->portal == nullptr) row = &rows[static_cast<unsigned>(ExitClass::other)];
+    if (row->portal == nullptr) {
+        stop(was_delivered ? "its exit has no handler any more" : "an exit that nobody handles");
+        return;
+    }
+    sent_to = row;
+    Thread* handler = row->portal->handler;
+    const bool running = core->current == this;
+    if (handler == nullptr || handler->open_on != core) {
+        if (running) scheduler::block_current(ContextState::queued);
+        state = ContextState::queued;
+        row->portal->enqueue(*this, row->badge);
+        return;
+    }
+    handler->caller = this;
+    handler->open_on = nullptr;
+    state = ContextState::calling;
+    fill_message(*handler, row->badge);
+    if (running) {
+        handler->state = ContextState::ready;
+        core->current = handler;  // on the vCPU's budget
+    } else {
+        handler->on = on != nullptr ? on : &own;
+        on = nullptr;
+        scheduler::make_ready(*handler);
+    }
+}
+
+void Vcpu::fill_message(Thread& handler, std::uint64_t badge) {
+    if (sent_to->wanted != 0) virtualization::store_state(*this, sent_to->wanted);
+    std::uint64_t flags = 0;
+    if (was_delivered) flags |= exit_flag::replayed;
+    if (irq_vector != no_vector) flags |= exit_flag::irq_pending;
+    if ((vmcb->interrupt_shadow & 1) != 0) flags |= exit_flag::shadow;
+    if (vmcb->event_injection != 0) flags |= exit_flag::delivering;
+    was_delivered = true;
+    handler.gpr[gpr_rax] = static_cast<std::uint64_t>(Status::ok);
+    handler.gpr[gpr_rdi] = badge;
+    handler.gpr[gpr_rsi] = static_cast<std::uint64_t>(pending.exit_class) | flags << 8;
+    handler.gpr[gpr_rdx] = sequence;
+    handler.gpr[gpr_r8] = vmcb->rip;
+    handler.gpr[gpr_r9] = pending.detail0;
+    handler.gpr[gpr_r10] = pending.detail1;
+    handler.gpr[gpr_r12] = vmcb->rax;
+    handler.gpr[gpr_r13] = vmcb->rflags;
+    handler.full_frame = 0;
+}
+
+Status Vcpu::reply(std::uint64_t action, std::uint64_t number, std::uint64_t dirty, std::uint64_t rax,
+                   std::uint64_t vector, std::uint64_t deadline_at) {
+    // Everything is checked before anything changes: a refused reply leaves the exit pending.
+    if (number != sequence || !has_pending) return Status::stale;
+    if (action > static_cast<std::uint64_t>(Action::stop) || (dirty & ~state::valid_reply) != 0)
+        return Status::bad_argument;
+    const auto act = static_cast<Action>(action);
+    const bool skip = act == Action::advance || act == Action::park_advance;
+    if (skip && pending.next_rip == 0) return Status::bad_argument;
+    if ((dirty & state::irq_word) != 0 && vector > no_vector) return Status::bad_argument;
+    if ((dirty & state::all) != 0) {
+        const Status s = virtualization::load_state(*this, dirty);
+        if (s != Status::ok) return s;
+    }
+    if ((dirty & state::rax_word) != 0) vmcb->rax = rax;
+    if ((dirty & state::irq_word) != 0) virtualization::set_interrupt(*this, vector);
+    if ((dirty & state::deadline_word) != 0) {
+        attention &= ~attention::deadline;
+        scheduler::set_deadline(*this, deadline_at);
+    }
+    if (skip) virtualization::advance(*this);
+    after_reply = act;
+    if (act != Action::forward) has_pending = false;
+    return Status::ok;
+}
+
+void Vcpu::go_on() {
+    state = ContextState::ready;
+    switch (after_reply) {
+    case Action::resume:
+    case Action::advance: break;
+    case Action::forward:
+        if (to_default) {
+            stop("an exit that its handlers only forward");
+            return;
+        }
+        to_default = true;
+        was_delivered = false;
+        send();
+        break;
+    case Action::park:
+    case Action::park_advance:
+        if (attention == 0) scheduler::block_current(ContextState::parked);
+        break;
+    case Action::stop: stop(nullptr); break;
+    }
+}
+
+bool Vcpu::serve_attention() {
+    if ((attention & attention::suspended) != 0) {
+        scheduler::block_current(ContextState::stopped);
+        return false;
+    }
+    if ((attention & attention::recall) != 0) {
+        attention &= ~attention::recall;
+        deliver(ExitClass::recall, event != nullptr ? event->take() : 0, 0, 0);
+        return false;
+    }
+    if ((attention & attention::deadline) != 0) {
+        attention &= ~attention::deadline;
+        deliver(ExitClass::deadline, deadline.at, 0, 0);
+        return false;
+    }
+    return true;
+}
+
+void Vcpu::notify(std::uint32_t why) {
+    attention |= why;
+    if (state == ContextState::parked) scheduler::make_ready(*this);
+}
+
+void Vcpu::send_again() {
+    state = ContextState::stopped;
+    send();
+}
+
+void Vcpu::stop(const char* why) {
+    if (why != nullptr) report_guest_failure(*this, why);
+    scheduler::detach(*this);
+    state = ContextState::dead;
+    if (death_event != nullptr) death_event->signal(death_bits);
+}
+
+void Vcpu::lose_state_page() {
+    run_on(*core, [this] {
+        release_servant(*this);
+        scheduler::detach(*this);
+        state = ContextState::dead;
+        page = nullptr;
+    });
+}
+
+}  // namespace margay

@@ -1,0 +1,88 @@
+// Vcpu: a guest execution context, bound to a core, with an exit table and a state page.
+#pragma once
+#include "proto/exit.hpp"
+#include "support/address.hpp"
+#include "support/result.hpp"
+#include "ukernel/arch/x86_64/svm/vmcb.hpp"
+#include "ukernel/object/portal.hpp"
+#include "ukernel/sched/context.hpp"
+
+namespace margay {
+
+struct Space;
+
+// Why a vCPU may not simply be entered.
+namespace attention {
+constexpr std::uint32_t recall = 1;     // a recall is to be delivered
+constexpr std::uint32_t deadline = 2;   // its deadline has passed
+constexpr std::uint32_t suspended = 4;  // stay out of the guest
+constexpr std::uint32_t step = 8;       // leave an interrupt shadow by one single step
+}  // namespace attention
+
+// The exit that waits for its reply.
+struct PendingExit {
+    ExitClass exit_class;
+    std::uint64_t detail0, detail1;
+    std::uint64_t next_rip;  // 0: unknown
+};
+
+struct Vcpu;
+
+// In the derivation tree below the extent that a vCPU uses as its state page.
+struct StatePageNode : Node {
+    Vcpu* vcpu = nullptr;
+};
+
+struct Vcpu : Context {
+    // gpr[] of Context holds the guest's registers except RAX and RSP, which are in the VMCB.
+    std::uint64_t vmcb_phys;  // known to assembler
+    Vmcb* vmcb;
+    VcpuState* page;
+    StatePageNode page_node;
+    Space* space;
+    Event* event = nullptr;  // signals arrive as recall
+    std::uint64_t sequence = 0;
+    PendingExit pending{};
+    bool has_pending = false;
+    bool to_default = false;  // the pending exit was forwarded
+    bool was_delivered = false;  // a handler has seen the pending exit
+    std::uint32_t attention = 0;
+    std::uint32_t asid_generation = 0;  // see svm/asid.hpp
+    std::uint64_t tables_generation = 0;
+    std::uint64_t irq_vector = no_vector;  // interrupt asked for and not taken yet
+    InterceptState wanted_intercepts{};
+    bool stepping = false;
+    Action after_reply = Action::resume;
+    ExitRow* sent_to = nullptr;
+    ExitRow rows[exit_classes];
+    alignas(16) std::uint8_t fpu[512];
+
+    static Result<Vcpu*> create(HostPhys base, std::uint64_t size, Space& space, Core& core,
+                                unsigned priority, HostPhys state_page);
+    void destroy();
+
+    // A new exit: numbers it, records it and sends it. next_rip 0: unknown.
+    void deliver(ExitClass exit_class, std::uint64_t detail0, std::uint64_t detail1,
+                 std::uint64_t next_rip);
+    // Hands the pending exit to its row's handler, or queues it at the portal. If this vCPU is the
+    // core's current context, its budget goes along.
+    void send();
+    // Fills the message registers of the handler that takes the pending exit.
+    void fill_message(Thread& handler, std::uint64_t badge);
+    // The handler's reply. Status for the handler; on `ok` the vCPU goes on as asked.
+    Status reply(std::uint64_t action, std::uint64_t sequence, std::uint64_t dirty, std::uint64_t rax,
+                 std::uint64_t vector, std::uint64_t deadline_at);
+    // After an accepted reply, with this vCPU current: does what the action asks.
+    void go_on();
+    // Serves attention before the guest is entered; true if the guest may be entered.
+    bool serve_attention();
+    void notify(std::uint32_t why);
+    // The handler died or the portal was rebound with this exit pending.
+    void send_again();
+    // It will never be entered again; `why` null: as its handler wished.
+    void stop(const char* why);
+    // Its state page was revoked.
+    void lose_state_page();
+};
+
+}  // namespace margay

@@ -1,0 +1,181 @@
+// The control calls of portals, threads, domains, interrupts and memory.
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/core/core.hpp"
+#include "ukernel/object/irq.hpp"
+#include "ukernel/sched/scheduler.hpp"
+#include "ukernel/syscall/capability.hpp"
+#include "ukernel/syscall/system_call.hpp"
+
+namespace margay {
+
+namespace {
+
+constexpr std::uint8_t no_rights = 0;
+
+Status start_thread(Thread& x) {
+    Status s = Status::ok;
+    run_on(*x.core, [&] {
+        if (x.state == ContextState::dead) s = Status::dead_partner;
+        else if (x.state != ContextState::stopped) s = Status::in_use;
+        else scheduler::make_ready(x);
+    });
+    return s;
+}
+
+// Only a thread that is on its core or wants it can be taken off; one that waits goes on waiting.
+Status suspend_thread(Thread& x) {
+    Status s = Status::ok;
+    run_on(*x.core, [&] {
+        if (x.state != ContextState::ready) s = Status::in_use;
+        else if (x.caller != nullptr) s = Status::in_use;
+        else {
+            scheduler::detach(x);
+            x.state = ContextState::stopped;
+        }
+    });
+    return s;
+}
+
+Status read_register(Thread& t, const Thread& x) {
+    if (x.state != ContextState::dead && x.state != ContextState::stopped) return Status::in_use;
+    const std::uint64_t index = t.gpr[gpr_rdx];
+    std::uint64_t value;
+    switch (static_cast<ThreadRegister>(index)) {
+    case ThreadRegister::rip: value = x.rip; break;
+    case ThreadRegister::rflags: value = x.rflags; break;
+    case ThreadRegister::fault_vector: value = x.fault_vector; break;
+    case ThreadRegister::fault_error: value = x.fault_error; break;
+    case ThreadRegister::fault_address: value = x.fault_address; break;
+    default:
+        if (index >= 16) return Status::bad_argument;
+        value = x.gpr[index];
+    }
+    t.gpr[gpr_rdi] = value;
+    return Status::ok;
+}
+
+Status own_thread_control(Thread& t) {
+    switch (static_cast<ThreadOp>(t.gpr[gpr_rsi])) {
+    case ThreadOp::set_receive_slot:
+        t.receive_slot = static_cast<Slot>(t.gpr[gpr_rdx]);
+        return Status::ok;
+    case ThreadOp::yield: scheduler::yield(); return Status::ok;
+    default: return Status::bad_syscall;
+    }
+}
+
+}  // namespace
+
+Status set_death_event(Thread& t, Context& c) {
+    const Result<CapSlot*> e = find_capability(t, t.gpr[gpr_rdx], ObjectType::event, right::signal);
+    if (!e) return e.status();
+    c.death_bits = t.gpr[gpr_r8] & (*e)->badge;
+    c.death_event = static_cast<Event*>((*e)->object);
+    return Status::ok;
+}
+
+Status portal_control(Thread& t) {
+    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::portal, right::bind);
+    if (!slot) return slot.status();
+    auto& portal = *static_cast<Portal*>((*slot)->object);
+    switch (static_cast<PortalOp>(t.gpr[gpr_rsi])) {
+    case PortalOp::bind: {
+        const Result<CapSlot*> thread =
+            find_capability(t, t.gpr[gpr_rdx], ObjectType::thread, right::control);
+        if (!thread) return thread.status();
+        auto& handler = *static_cast<Thread*>((*thread)->object);
+        if (handler.core != portal.core) return Status::wrong_core;
+        Status s = Status::ok;
+        run_on(*portal.core, [&] {
+            if (handler.state == ContextState::dead) s = Status::dead_partner;
+            else portal.bind(handler);
+        });
+        return s;
+    }
+    case PortalOp::unbind: run_on(*portal.core, [&] { portal.unbind(); }); return Status::ok;
+    }
+    return Status::bad_syscall;
+}
+
+Status thread_control(Thread& t) {
+    if (t.gpr[gpr_rdi] == no_slot) return own_thread_control(t);
+    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::thread, right::control);
+    if (!slot) return slot.status();
+    auto& x = *static_cast<Thread*>((*slot)->object);
+    switch (static_cast<ThreadOp>(t.gpr[gpr_rsi])) {
+    case ThreadOp::start: return start_thread(x);
+    case ThreadOp::suspend: return suspend_thread(x);
+    case ThreadOp::set_death_event: return set_death_event(t, x);
+    case ThreadOp::read_registers: return read_register(t, x);
+    default: return Status::bad_syscall;
+    }
+}
+
+Status domain_control(Thread& t) {
+    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::domain, right::control);
+    if (!slot) return slot.status();
+    auto& d = *static_cast<Domain*>((*slot)->object);
+    switch (static_cast<DomainOp>(t.gpr[gpr_rsi])) {
+    case DomainOp::set_name:
+        for (unsigned i = 0; i < 16; ++i) {
+            const std::uint64_t word = i < 8 ? t.gpr[gpr_rdx] : t.gpr[gpr_r8];
+            const auto c = static_cast<char>(word >> (i % 8) * 8);
+            d.name[i] = c == 0 || (c >= 32 && c < 127) ? c : '?';
+        }
+        return Status::ok;
+    case DomainOp::set_symbols: d.symbols = t.gpr[gpr_rdx]; return Status::ok;
+    }
+    return Status::bad_syscall;
+}
+
+Status irq_control(Thread& t) {
+    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::irq, right::control);
+    if (!slot) return slot.status();
+    auto& irq = *static_cast<Irq*>((*slot)->object);
+    switch (static_cast<IrqOp>(t.gpr[gpr_rsi])) {
+    case IrqOp::bind: {
+        const Result<CapSlot*> e =
+            find_capability(t, t.gpr[gpr_rdx], ObjectType::event, right::signal);
+        if (!e) return e.status();
+        const std::uint64_t bits = t.gpr[gpr_r8] & (*e)->badge;
+        if (bits == 0) return Status::bad_argument;
+        return irq.bind(*static_cast<Event*>((*e)->object), bits);
+    }
+    case IrqOp::unbind: irq.unbind(); return Status::ok;
+    case IrqOp::acknowledge: irq.acknowledge(); return Status::ok;
+    }
+    return Status::bad_syscall;
+}
+
+Status memory_control(Thread& t) {
+    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::memory, no_rights);
+    if (!slot) return slot.status();
+    const CapSlot& m = **slot;
+    const auto op = static_cast<MemoryOp>(t.gpr[gpr_rsi]);
+    if (op == MemoryOp::query) {
+        t.gpr[gpr_rdi] = m.base;
+        t.gpr[gpr_rsi] = m.size;
+        t.gpr[gpr_rdx] = static_cast<std::uint64_t>(m.memory);
+        return Status::ok;
+    }
+    if (op != MemoryOp::port_read && op != MemoryOp::port_write) return Status::bad_syscall;
+    if (m.memory != MemoryType::ports) return Status::wrong_type;
+    const std::uint64_t port = t.gpr[gpr_rdx], width = t.gpr[gpr_r8];
+    if ((width != 1 && width != 2 && width != 4) || port < m.base || port - m.base > m.size ||
+        width > m.size - (port - m.base))
+        return Status::bad_argument;
+    const auto p = static_cast<std::uint16_t>(port);
+    if (op == MemoryOp::port_read) {
+        if ((m.rights & right::read) == 0) return Status::no_right;
+        t.gpr[gpr_rdi] = width == 1 ? cpu::in8(p) : width == 2 ? cpu::in16(p) : cpu::in32(p);
+        return Status::ok;
+    }
+    if ((m.rights & right::write) == 0) return Status::no_right;
+    const std::uint64_t value = t.gpr[gpr_r9];
+    if (width == 1) cpu::out8(p, static_cast<std::uint8_t>(value));
+    else if (width == 2) cpu::out16(p, static_cast<std::uint16_t>(value));
+    else cpu::out32(p, static_cast<std::uint32_t>(value));
+    return Status::ok;
+}
+
+}  // namespace margay

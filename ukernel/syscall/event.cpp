@@ -1,0 +1,52 @@
+// signal and wait. Neither takes the capability lock.
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/object/event.hpp"
+#include "ukernel/sched/scheduler.hpp"
+#include "ukernel/syscall/capability.hpp"
+#include "ukernel/syscall/system_call.hpp"
+
+namespace margay {
+
+Status signal_event(Thread& t) {
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdi], ObjectType::event, right::signal);
+    if (!slot) return slot.status();
+    const std::uint64_t bits = t.gpr[gpr_rsi] & (*slot)->badge;
+    if (bits == 0) return Status::bad_argument;
+    static_cast<Event*>((*slot)->object)->signal(bits);
+    return Status::ok;
+}
+
+void wait_event(Thread& t) {
+    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::event, right::wait);
+    if (!slot) {
+        t.set_status(slot.status());
+        return;
+    }
+    auto& e = *static_cast<Event*>((*slot)->object);
+    Context* nobody = nullptr;
+    if (!e.waiter.compare_exchange_strong(nobody, &t)) {
+        t.set_status(Status::in_use);
+        return;
+    }
+    // After the waiter is published (see Event::signal).
+    if (const std::uint64_t bits = e.take(); bits != 0) {
+        e.waiter.store(nullptr);
+        t.gpr[gpr_rdi] = bits;
+        t.set_status(Status::ok);
+        return;
+    }
+    const std::uint64_t deadline = t.gpr[gpr_rsi];
+    if (deadline <= cpu::rdtsc()) {
+        e.waiter.store(nullptr);
+        t.gpr[gpr_rdi] = 0;
+        t.set_status(Status::timed_out);
+        return;
+    }
+    t.waits_for = &e;
+    t.gpr[gpr_rdi] = 0;
+    scheduler::block_current(ContextState::waiting);
+    if (deadline != no_deadline) scheduler::set_deadline(t, deadline);
+}
+
+}  // namespace margay

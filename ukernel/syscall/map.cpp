@@ -1,0 +1,101 @@
+// map: an extent, or a part of one, into a Domain or a Space.
+#include "ukernel/object/derivation.hpp"
+#include "ukernel/object/space.hpp"
+#include "ukernel/syscall/capability.hpp"
+#include "ukernel/syscall/system_call.hpp"
+
+namespace margay {
+
+namespace {
+
+struct Place {
+    std::uint64_t address, offset, size, rights;
+};
+
+Status check_rights(const CapSlot& memory, const Place& p) {
+    using namespace map_right;
+    if ((p.rights & read) == 0 || (p.rights & ~(read | write | execute | uncached)) != 0)
+        return Status::bad_argument;
+    if ((memory.rights & right::read) == 0) return Status::no_right;
+    if ((p.rights & write) != 0 && (memory.rights & right::write) == 0) return Status::no_right;
+    if ((p.rights & execute) != 0 && (memory.rights & right::execute) == 0) return Status::no_right;
+    return Status::ok;
+}
+
+std::uint64_t leaf_flags(const CapSlot& memory, bool guest, std::uint64_t rights) {
+    std::uint64_t flags = pte::user;
+    if (rights & map_right::write) flags |= pte::write;
+    if (!(rights & map_right::execute)) flags |= pte::no_execute;
+    if ((rights & map_right::uncached) || (memory.memory == MemoryType::device && !guest))
+        flags |= pte::uncached | pte::write_through;
+    return flags;
+}
+
+Status enter_ports(Space& space, const CapSlot& memory, const Place& p) {
+    // A port is at the same number in the guest.
+    if (p.address != memory.base + p.offset) return Status::bad_argument;
+    space.io->allow(static_cast<std::uint32_t>(p.address), static_cast<std::uint32_t>(p.size));
+    return Status::ok;
+}
+
+Status enter_pages(MapTarget& target, const CapSlot& memory, const Place& p) {
+    const std::uint64_t low = target.is_guest() ? 0 : user_begin;
+    const std::uint64_t high = target.is_guest() ? guest_end : user_end;
+    if (!is_aligned(p.address | p.offset | p.size, page_size) || p.address < low || p.address >= high ||
+        p.size > high - p.address)
+        return Status::bad_argument;
+    if (!target.is_guest() && (p.rights & map_right::write) && (p.rights & map_right::execute))
+        return Status::bad_argument;
+    auto tables = target.tables();
+    const HostPhys physical{memory.base + p.offset};
+    if (tables.leaves(p.address, physical, p.size, max_map_leaves + 1) > max_map_leaves)
+        return Status::bad_argument;
+    return tables.map(p.address, physical, p.size, leaf_flags(memory, target.is_guest(), p.rights));
+}
+
+}  // namespace
+
+Status map_memory(Thread& t) {
+    const Result<CapSlot*> found =
+        find_capability(t, t.gpr[gpr_rdi] & 0xffff'ffff, ObjectType::memory, 0);
+    if (!found) return found.status();
+    CapSlot& memory = **found;
+    const Result<CapSlot*> to = find_capability(t, t.gpr[gpr_rdi] >> 32, ObjectType::none, right::map);
+    if (!to) return to.status();
+    const bool guest = (*to)->type == ObjectType::space;
+    if (!guest && (*to)->type != ObjectType::domain) return Status::wrong_type;
+    MapTarget& target = guest ? static_cast<MapTarget&>(*static_cast<Space*>((*to)->object))
+                              : static_cast<MapTarget&>(*static_cast<Domain*>((*to)->object));
+    const Place p{t.gpr[gpr_rsi], t.gpr[gpr_rdx], t.gpr[gpr_r8], t.gpr[gpr_r9]};
+    const Status rights = check_rights(memory, p);
+    if (rights != Status::ok) return rights;
+    if (p.size == 0 || p.offset > memory.size || p.size > memory.size - p.offset)
+        return Status::bad_argument;
+    const bool ports = memory.memory == MemoryType::ports;
+    if (ports && !guest) return Status::bad_argument;
+
+    Mapping* m = target.take_record();
+    if (m == nullptr) return Status::no_memory;
+    Status s = take_extent(memory, ExtentState::mapped);
+    if (s == Status::ok) {
+        s = derivation::attach(*m, memory);
+        if (s == Status::ok) {
+            s = ports ? enter_ports(static_cast<Space&>(target), memory, p)
+                      : enter_pages(target, memory, p);
+            if (s != Status::ok) derivation::unlink(*m);
+        }
+        if (s != Status::ok) release_extent(memory);
+    }
+    if (s != Status::ok) {
+        target.release_record(*m);
+        return s;
+    }
+    m->type = mapping_node;
+    m->memory = memory.memory;
+    m->target = &target;
+    m->address = p.address;
+    m->size = p.size;
+    return Status::ok;
+}
+
+}  // namespace margay
