@@ -1,12 +1,9 @@
 #include "servers/vmm/board.hpp"
 
-#include "servers/vmm/board_ports.hpp"
-
 namespace margay::vmm {
 
 namespace {
 
-constexpr std::uint16_t com1 = 0x3f8;
 constexpr unsigned com1_irq = 4;
 constexpr std::uint8_t keyboard_status_full = 0x01;
 
@@ -32,7 +29,7 @@ Board::Board(BoardState& state, Clock& clock, ConsoleSink& console, MachineContr
       kvm_clock_{state.kvm_clock, state.config.epoch_s, clock, memory},
       msrs_{state.msr, state.config.physical_bits, clock, local_apic_, kvm_clock_} {}
 
-void Board::reset(BoardState& state, const BoardConfig& config, HostCpuid host) noexcept {
+void Board::reset(BoardState& state, BoardConfig config, HostCpuid host) noexcept {
     state = {};
     state.config = config;
     state.time = TimeBase::make(config.tsc_khz);
@@ -49,10 +46,7 @@ void Board::reset(BoardState& state, const BoardConfig& config, HostCpuid host) 
     build_cpuid(state.cpuid, {config.tsc_khz, config.apic_id, config.physical_bits}, host);
 }
 
-std::uint32_t Board::port_read(std::uint16_t port, unsigned width) {
-    if (width == 1) [[likely]] {
-        return byte_read(port);
-    }
+std::uint32_t Board::wide_read(std::uint16_t port, unsigned width) {
     if (!valid_width(width)) {
         return static_cast<std::uint32_t>(ones(4));
     }
@@ -83,11 +77,7 @@ std::uint32_t Board::port_read(std::uint16_t port, unsigned width) {
     return value;
 }
 
-void Board::port_write(std::uint16_t port, unsigned width, std::uint32_t value) {
-    if (width == 1) [[likely]] {
-        byte_write(port, static_cast<std::uint8_t>(value));
-        return;
-    }
+void Board::wide_write(std::uint16_t port, unsigned width, std::uint32_t value) {
     if (!valid_width(width)) {
         return;
     }
@@ -119,9 +109,22 @@ void Board::port_write(std::uint16_t port, unsigned width, std::uint32_t value) 
     }
 }
 
-std::uint8_t Board::byte_read(std::uint16_t port) {
-    switch (port_map.find(port)) {
-    case PortOwner::uart: return uart_.read(port & 7);
+// Kept apart from the wide accesses and from all but the commonest device, whose needs would make every
+// byte access save more registers.
+[[gnu::noinline]] std::uint8_t Board::byte_read(std::uint16_t port) {
+    const auto owner = port_map.find(port);
+    if (owner == PortOwner::uart) {
+        return uart_.read(port & 7);
+    }
+    if (owner == PortOwner::none) {
+        ++state_.unclaimed_ports;
+        return 0xff;
+    }
+    return device_read(owner, port);
+}
+
+[[gnu::noinline]] std::uint8_t Board::device_read(PortOwner owner, std::uint16_t port) {
+    switch (owner) {
     case PortOwner::pic: return pic_.read(port);
     case PortOwner::pit: return pit_.read(port);
     case PortOwner::speaker: return pit_.read_speaker();
@@ -136,6 +139,7 @@ std::uint8_t Board::byte_read(std::uint16_t port) {
     case PortOwner::pci_data: return static_cast<std::uint8_t>(pci_host_.read_data(port & 3, 1));
     case PortOwner::delay:
     case PortOwner::keyboard_data: return 0xff;
+    case PortOwner::uart:  // answered before
     case PortOwner::none:
     case PortOwner::pci_address: break;
     }
@@ -143,9 +147,20 @@ std::uint8_t Board::byte_read(std::uint16_t port) {
     return 0xff;
 }
 
-void Board::byte_write(std::uint16_t port, std::uint8_t value) {
-    switch (port_map.find(port)) {
-    case PortOwner::uart: uart_.write(port & 7, value); return;
+[[gnu::noinline]] void Board::byte_write(std::uint16_t port, std::uint8_t value) {
+    const auto owner = port_map.find(port);
+    if (owner == PortOwner::uart) {
+        uart_.write(port & 7, value);
+    } else if (owner == PortOwner::none) {
+        ++state_.unclaimed_ports;
+    } else if (owner != PortOwner::delay) {
+        device_write(owner, port, value);
+    }
+}
+
+[[gnu::noinline]] void Board::device_write(PortOwner owner, std::uint16_t port,
+                                           std::uint8_t value) {
+    switch (owner) {
     case PortOwner::pic: pic_.write(port, value); return;
     case PortOwner::pit: pit_.write(port, value); return;
     case PortOwner::speaker: pit_.write_speaker(value); return;
@@ -157,6 +172,7 @@ void Board::byte_write(std::uint16_t port, std::uint8_t value) {
     case PortOwner::pci_data: pci_host_.write_data(port & 3, 1, value); return;
     case PortOwner::delay:
     case PortOwner::keyboard_data: return;
+    case PortOwner::uart:  // answered before
     case PortOwner::none:
     case PortOwner::pci_address: break;
     }
@@ -192,23 +208,6 @@ void Board::mmio_write(std::uint64_t address, unsigned width, std::uint64_t valu
         }
     }
     ++state_.unclaimed_mmio;
-}
-
-MsrResult Board::msr_read(std::uint32_t index, std::uint64_t& value) {
-    const auto result = msrs_.read(index, value);
-    if (result != MsrResult::done) [[unlikely]] {
-        value = 0;
-        ++state_.msr.unknown;
-    }
-    return result;
-}
-
-MsrResult Board::msr_write(std::uint32_t index, std::uint64_t value) {
-    const auto result = msrs_.write(index, value);
-    if (result != MsrResult::done) [[unlikely]] {
-        ++state_.msr.unknown;
-    }
-    return result;
 }
 
 std::optional<std::uint8_t> Board::choose_interrupt() {

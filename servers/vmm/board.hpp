@@ -1,5 +1,6 @@
 #pragma once
 
+#include "servers/vmm/board_ports.hpp"
 #include "servers/vmm/board_state.hpp"
 #include "servers/vmm/cpu/cpuid.hpp"
 #include "servers/vmm/cpu/kvm_clock.hpp"
@@ -36,20 +37,32 @@ class Board final : private IrqLines, private ApicBus {
     Board(const Board&) = delete;
     Board& operator=(const Board&) = delete;
 
-    /// Power-on state. Computes CPUID from the host's.
-    static void reset(BoardState& state, const BoardConfig& config, HostCpuid host) noexcept;
+    /// Power-on state. Computes CPUID from the host's. `config` may be the state's own (a reset of the machine). `config` may be the state's own: a reset of the machine.
+    static void reset(BoardState& state, BoardConfig config, HostCpuid host) noexcept;
 
     /// `width` 1, 2 or 4 bytes; the value is zero-extended. Where nothing is: ones. A wide access to a
     /// byte-wide device is split into bytes at ascending ports.
-    [[nodiscard]] std::uint32_t port_read(std::uint16_t port, unsigned width);
-    void port_write(std::uint16_t port, unsigned width, std::uint32_t value);
+    [[nodiscard]] std::uint32_t port_read(std::uint16_t port, unsigned width) {
+        return width == 1 ? byte_read(port) : wide_read(port, width);
+    }
+    void port_write(std::uint16_t port, unsigned width, std::uint32_t value) {
+        if (width == 1) {
+            byte_write(port, static_cast<std::uint8_t>(value));
+        } else {
+            wide_write(port, width, value);
+        }
+    }
 
     /// `width` 1, 2, 4 or 8 bytes. Where nothing is: ones.
     [[nodiscard]] std::uint64_t mmio_read(std::uint64_t address, unsigned width);
     void mmio_write(std::uint64_t address, unsigned width, std::uint64_t value);
 
-    [[nodiscard]] MsrResult msr_read(std::uint32_t index, std::uint64_t& value);
-    [[nodiscard]] MsrResult msr_write(std::uint32_t index, std::uint64_t value);
+    [[nodiscard]] MsrResult msr_read(std::uint32_t index, std::uint64_t& value) {
+        return msrs_.read(index, value);
+    }
+    [[nodiscard]] MsrResult msr_write(std::uint32_t index, std::uint64_t value) {
+        return msrs_.write(index, value);
+    }
     /// MSR 0x277, to be copied to the vCPU after it was written.
     [[nodiscard]] std::uint64_t pat() const noexcept { return state_.msr.pat; }
 
@@ -103,8 +116,12 @@ class Board final : private IrqLines, private ApicBus {
     void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override;
     void end_of_interrupt(std::uint8_t vector) override;
     [[nodiscard]] std::optional<std::uint8_t> choose_interrupt();
+    [[nodiscard]] std::uint32_t wide_read(std::uint16_t port, unsigned width);
+    void wide_write(std::uint16_t port, unsigned width, std::uint32_t value);
     [[nodiscard]] std::uint8_t byte_read(std::uint16_t port);
     void byte_write(std::uint16_t port, std::uint8_t value);
+    [[nodiscard]] std::uint8_t device_read(PortOwner owner, std::uint16_t port);
+    void device_write(PortOwner owner, std::uint16_t port, std::uint8_t value);
 
     BoardState& state_;
     LocalApic local_apic_;

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 /// Which device answers which I/O port: a table of two levels, so that finding out costs the same everywhere.
-/// For board.cpp only.
+/// Part of Board.
 namespace margay::vmm {
 
 enum class PortOwner : std::uint8_t {

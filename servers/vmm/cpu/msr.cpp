@@ -24,6 +24,7 @@ constexpr std::uint32_t msr_amd_patch_loader = 0xc001'0020;
 constexpr std::uint32_t msr_syscfg = 0xc001'0010;
 constexpr std::uint32_t msr_hwcr = 0xc001'0015;
 constexpr std::uint32_t msr_top_mem = 0xc001'001a;
+constexpr std::uint32_t msr_nb_cfg = 0xc001'001f;
 constexpr std::uint32_t msr_top_mem2 = 0xc001'001d;
 constexpr std::uint32_t msr_int_pending = 0xc001'0055;
 constexpr std::uint32_t msr_pstate_limit = 0xc001'0061;
@@ -34,6 +35,7 @@ constexpr std::uint32_t msr_osvw_status = 0xc001'0141;
 constexpr std::uint32_t msr_ls_cfg = 0xc001'1020;
 constexpr std::uint32_t msr_ic_cfg = 0xc001'1021;
 constexpr std::uint32_t msr_dc_cfg = 0xc001'1022;
+constexpr std::uint32_t msr_fp_cfg = 0xc001'1028;
 constexpr std::uint32_t msr_de_cfg = 0xc001'1029;
 constexpr std::uint32_t msr_bu_cfg2 = 0xc001'102a;
 // KVM
@@ -134,13 +136,21 @@ MsrResult Msrs::read(std::uint32_t index, std::uint64_t& value) {
     case msr_ls_cfg:
     case msr_ic_cfg:
     case msr_dc_cfg:
+    case msr_fp_cfg:
+    case msr_nb_cfg:
     case msr_bu_cfg2:
     case msr_kvm_wall_clock_old:
     case msr_kvm_system_time_old:
     case msr_kvm_wall_clock:
     case msr_kvm_system_time:
     case msr_kvm_eoi_assist: break;
-    default: return read_mtrr(index, value);
+    default: {
+        const auto result = read_mtrr(index, value);
+        if (result == MsrResult::unknown) {
+            ++state_.unknown;
+        }
+        return result;
+    }
     }
     return MsrResult::done;
 }
@@ -149,8 +159,11 @@ MsrResult Msrs::write(std::uint32_t index, std::uint64_t value) {
     if ((index & ~0xffU) == 0x800) {
         return apic_.x2apic_write(index, value);
     }
+    if (index == msr_tsc_deadline) {
+        apic_.write_tsc_deadline(value);
+        return MsrResult::done;
+    }
     switch (index) {
-    case msr_tsc_deadline: apic_.write_tsc_deadline(value); break;
     case msr_apic_base: return apic_.write_base(value);
     case msr_tsc: move_tsc(value - clock_.tsc()); break;
     case msr_tsc_adjust: move_tsc(value - state_.tsc_adjust); break;
@@ -204,8 +217,16 @@ MsrResult Msrs::write(std::uint32_t index, std::uint64_t value) {
     case msr_ls_cfg:
     case msr_ic_cfg:
     case msr_dc_cfg:
+    case msr_fp_cfg:
+    case msr_nb_cfg:
     case msr_bu_cfg2: break;
-    default: return write_mtrr(index, value);
+    default: {
+        const auto result = write_mtrr(index, value);
+        if (result == MsrResult::unknown) {
+            ++state_.unknown;
+        }
+        return result;
+    }
     }
     return MsrResult::done;
 }

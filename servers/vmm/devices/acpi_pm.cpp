@@ -11,8 +11,11 @@ constexpr auto rate = TickRate::make(pm_timer_hertz);
 constexpr std::uint16_t status_timer = 1U << 0;
 constexpr std::uint16_t status_global = 1U << 5;
 constexpr std::uint16_t status_power_button = 1U << 8;
-constexpr std::uint16_t status_writable = status_timer | status_global | status_power_button;
-constexpr std::uint16_t enable_writable = status_timer | status_global | status_power_button;
+constexpr std::uint16_t status_clock = 1U
+                                       << 10;  // the RTC's alarm: never set, but Linux enables it
+constexpr std::uint16_t status_writable =
+    status_timer | status_global | status_power_button | status_clock;
+constexpr std::uint16_t enable_writable = status_writable;
 constexpr std::uint16_t control_sci = 1U << 0;
 constexpr std::uint16_t control_writable = 0x1c02;  // BM_RLD, SLP_TYP
 constexpr std::uint16_t control_sleep = 1U << 13;

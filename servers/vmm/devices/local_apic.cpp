@@ -184,7 +184,7 @@ void LocalApic::taken(std::uint8_t vector) noexcept {
 }
 
 /// Find out whether the guest completed the assisted vector in memory, and make its next EOI a real one.
-void LocalApic::check_eoi_assist() {
+[[gnu::noinline]] void LocalApic::check_eoi_assist() {
     state_.eoi_assist_armed = 0;
     const auto vector = state_.eoi_assist_vector;
     const auto word = memory_.window(state_.eoi_assist & ~3ULL, 4);
@@ -223,7 +223,7 @@ void LocalApic::complete(std::uint8_t vector) {
     update();
 }
 
-void LocalApic::error(std::uint32_t bit) {
+[[gnu::noinline, gnu::cold]] void LocalApic::error(std::uint32_t bit) {
     state_.error_pending |= bit;
     const auto entry = state_.lvt[apic::lvt_error];
     const auto vector = static_cast<std::uint8_t>(entry);

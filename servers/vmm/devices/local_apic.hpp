@@ -73,6 +73,7 @@ class LocalApic {
     void expire(std::uint64_t now_ns);
 
   private:
+    [[nodiscard]] std::uint32_t mmio_register(unsigned index);
     [[nodiscard]] bool read_register(unsigned index, std::uint32_t& value);
     [[nodiscard]] bool write_register(unsigned index, std::uint32_t value);
     void write_lvt(unsigned entry, std::uint32_t value);
@@ -89,6 +90,7 @@ class LocalApic {
         }
     }
     void check_eoi_assist();
+    [[nodiscard]] MsrResult x2apic_write_other(unsigned index, std::uint64_t value);
     void self_ipi(std::uint8_t vector);
     void start_timer(std::uint32_t initial);
     void rescale_timer(std::uint32_t left);

@@ -166,19 +166,27 @@ MsrResult LocalApic::write_base(std::uint64_t value) {
 }
 
 std::uint64_t LocalApic::mmio_read(std::uint32_t offset, unsigned width) {
-    const auto index = (offset & 0xfff) >> 4;
-    std::uint32_t value = 0;
-    if (index == reg_icr_high) {
-        value = static_cast<std::uint32_t>(state_.icr >> 32);
-    } else if (index == reg_destination_format) {
-        value = state_.destination_format;
-    } else if (!read_register(index, value) && index != reg_arbitration &&
-               index != reg_remote_read) {
-        error(apic::error_register);
+    const auto value = mmio_register((offset & 0xfff) >> 4);
+    if (width == 4 && (offset & 15) == 0) [[likely]] {
+        return value;
     }
     const auto at = offset & 15;
     const auto shifted = at >= 4 ? 0ULL : static_cast<std::uint64_t>(value) >> (8 * at);
     return width >= 8 ? shifted : shifted & ((1ULL << (8 * width)) - 1);
+}
+
+std::uint32_t LocalApic::mmio_register(unsigned index) {
+    std::uint32_t value = 0;
+    if (index == reg_icr_high) {
+        return static_cast<std::uint32_t>(state_.icr >> 32);
+    }
+    if (index == reg_destination_format) {
+        return state_.destination_format;
+    }
+    if (!read_register(index, value) && index != reg_arbitration && index != reg_remote_read) {
+        error(apic::error_register);
+    }
+    return value;
 }
 
 void LocalApic::mmio_write(std::uint32_t offset, unsigned width, std::uint64_t wide) {
@@ -227,6 +235,14 @@ MsrResult LocalApic::x2apic_write(std::uint32_t msr, std::uint64_t value) {
         return MsrResult::fault;
     }
     const auto index = msr & 0xff;
+    if (index == reg_eoi && value == 0) [[likely]] {
+        end_of_interrupt();
+        return MsrResult::done;
+    }
+    return x2apic_write_other(index, value);
+}
+
+[[gnu::noinline]] MsrResult LocalApic::x2apic_write_other(unsigned index, std::uint64_t value) {
     if (index == reg_icr_low) {
         if ((value & 0xffff'ffff & ~(icr_low_writable | 1U << 12)) != 0) {
             return MsrResult::fault;

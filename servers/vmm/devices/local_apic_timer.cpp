@@ -99,7 +99,7 @@ void LocalApic::tsc_changed() {
     }
 }
 
-void LocalApic::expire(std::uint64_t now_ns) {
+[[gnu::noinline]] void LocalApic::expire(std::uint64_t now_ns) {
     if (now_ns < state_.deadline_ns) {
         return;
     }

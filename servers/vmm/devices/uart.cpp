@@ -40,16 +40,19 @@ void Uart::reset(UartState& state) noexcept {
 }
 
 std::uint8_t Uart::read(unsigned offset) {
+    if (offset == 5 && state_.overrun == 0) [[likely]] {
+        return state_.receive_count != 0 ? lsr_empty | lsr_ready : lsr_empty;
+    }
+    return read_other(offset);
+}
+
+[[gnu::noinline]] std::uint8_t Uart::read_other(unsigned offset) {
     switch (offset) {
     case 5: {
-        const auto status =
-            static_cast<std::uint8_t>(lsr_empty | (state_.receive_count != 0 ? lsr_ready : 0) |
-                                      (state_.overrun != 0 ? lsr_overrun : 0));
-        if (state_.overrun != 0) {
-            state_.overrun = 0;
-            drive();
-        }
-        return status;
+        const auto ready = state_.receive_count != 0 ? lsr_ready : 0;
+        state_.overrun = 0;
+        drive();
+        return static_cast<std::uint8_t>(lsr_empty | lsr_overrun | ready);
     }
     case 0: return (state_.line_control & lcr_divisor) != 0 ? state_.divisor_low : pop();
     case 1:
@@ -80,14 +83,16 @@ std::uint8_t Uart::read(unsigned offset) {
 }
 
 void Uart::write(unsigned offset, std::uint8_t value) {
+    if (offset == 0 && (state_.line_control & lcr_divisor) == 0) [[likely]] {
+        transmit(value);
+    } else {
+        write_other(offset, value);
+    }
+}
+
+[[gnu::noinline]] void Uart::write_other(unsigned offset, std::uint8_t value) {
     switch (offset) {
-    case 0:
-        if ((state_.line_control & lcr_divisor) != 0) {
-            state_.divisor_low = value;
-        } else {
-            transmit(value);
-        }
-        break;
+    case 0: state_.divisor_low = value; break;
     case 1:
         if ((state_.line_control & lcr_divisor) != 0) {
             state_.divisor_high = value;
@@ -109,19 +114,24 @@ void Uart::write(unsigned offset, std::uint8_t value) {
 }
 
 void Uart::transmit(std::uint8_t byte) {
-    if ((state_.modem_control & mcr_loop) != 0) {
-        if (state_.receive_count < capacity()) {
-            push(byte);
-        } else {
-            state_.overrun = 1;
-        }
-    } else {
-        sink_.put(byte);
-    }
     state_.transmit_pending = 1;
-    if ((state_.interrupt_enable & (ier_transmit | ier_receive | ier_line)) != 0) {
+    if ((state_.modem_control & mcr_loop) != 0) [[unlikely]] {
+        loop_back(byte);
+        return;
+    }
+    sink_.put(byte);
+    if ((state_.interrupt_enable & ier_transmit) != 0) {
         drive();
     }
+}
+
+[[gnu::noinline]] void Uart::loop_back(std::uint8_t byte) {
+    if (state_.receive_count < capacity()) {
+        push(byte);
+    } else {
+        state_.overrun = 1;
+    }
+    drive();
 }
 
 bool Uart::receive(std::uint8_t byte) {
@@ -221,7 +231,7 @@ void Uart::write_modem_control(std::uint8_t value) {
     }
 }
 
-void Uart::drive() {
+[[gnu::noinline]] void Uart::drive() {
     const auto gated = (state_.modem_control & (mcr_out2 | mcr_loop)) == mcr_out2;
     const std::uint8_t line = gated && identification() != iir_none ? 1 : 0;
     if (line != state_.line) {

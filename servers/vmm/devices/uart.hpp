@@ -31,7 +31,10 @@ class Uart {
     [[nodiscard]] unsigned capacity() const noexcept;
     void push(std::uint8_t byte) noexcept;
     [[nodiscard]] std::uint8_t pop();
+    [[nodiscard]] std::uint8_t read_other(unsigned offset);
+    void write_other(unsigned offset, std::uint8_t value);
     void transmit(std::uint8_t byte);
+    void loop_back(std::uint8_t byte);
     void write_fifo_control(std::uint8_t value);
     void write_modem_control(std::uint8_t value);
     void drive();

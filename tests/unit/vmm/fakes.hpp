@@ -18,7 +18,7 @@
 namespace margay::vmm::test {
 
 class FakeClock final : public Clock {
-public:
+  public:
     std::uint64_t now_ns() override { return ns; }
     std::uint64_t tsc() override { return ns * tsc_per_ns + tsc_offset; }
     void adjust_tsc(std::uint64_t delta) override { tsc_offset += delta; }
@@ -29,9 +29,8 @@ public:
 };
 
 class FakeLines final : public IrqLines {
-public:
-    void set_irq_line(unsigned irq, bool asserted) override
-    {
+  public:
+    void set_irq_line(unsigned irq, bool asserted) override {
         if (asserted && !level.at(irq)) {
             ++edges.at(irq);
         }
@@ -43,7 +42,7 @@ public:
 };
 
 class FakeSink final : public ConsoleSink {
-public:
+  public:
     void put(std::uint8_t byte) override { output.push_back(static_cast<char>(byte)); }
     void input_room() override { ++room_calls; }
 
@@ -52,7 +51,7 @@ public:
 };
 
 class FakeControl final : public MachineControl {
-public:
+  public:
     void power_off() override { ++power_offs; }
     void reset() override { ++resets; }
 
@@ -61,19 +60,18 @@ public:
 };
 
 class FakeMemory final : public GuestMemory {
-public:
+  public:
     explicit FakeMemory(std::size_t size = 0x10000) : bytes(size) {}
 
-    std::span<std::byte> window(std::uint64_t gpa, std::size_t length) override
-    {
+    std::span<std::byte> window(std::uint64_t gpa, std::size_t length) override {
         if (gpa > bytes.size() || length > bytes.size() - gpa) {
             return {};
         }
         return std::span{bytes}.subspan(gpa, length);
     }
 
-    template <typename T> T at(std::size_t offset) const
-    {
+    template <typename T>
+    T at(std::size_t offset) const {
         T value;
         std::memcpy(&value, bytes.data() + offset, sizeof(T));
         return value;
@@ -83,10 +81,9 @@ public:
 };
 
 class FakeBus final : public ApicBus {
-public:
-    void deliver(const ApicMessage &message) override { delivered.push_back(message); }
-    void broadcast(const ApicMessage &message, std::uint32_t sender, bool include_self) override
-    {
+  public:
+    void deliver(const ApicMessage& message) override { delivered.push_back(message); }
+    void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override {
         broadcasts.push_back(message);
         last_sender = sender;
         last_include_self = include_self;
@@ -101,16 +98,12 @@ public:
 };
 
 /// An AMD processor with every feature there is.
-inline CpuidResult generous_cpuid(std::uint32_t leaf, std::uint32_t)
-{
+inline CpuidResult generous_cpuid(std::uint32_t leaf, std::uint32_t) {
     switch (leaf) {
-    case 0:
-        return {0x10, 0x6874'7541, 0x444d'4163, 0x6974'6e65};
-    case 0x8000'0000:
-        return {0x8000'0021, 0x6874'7541, 0x444d'4163, 0x6974'6e65};
-    default:
-        return {~0U, ~0U, ~0U, ~0U};
+    case 0: return {0x10, 0x6874'7541, 0x444d'4163, 0x6974'6e65};
+    case 0x8000'0000: return {0x8000'0021, 0x6874'7541, 0x444d'4163, 0x6974'6e65};
+    default: return {~0U, ~0U, ~0U, ~0U};
     }
 }
 
-} // namespace margay::vmm::test
+}  // namespace margay::vmm::test

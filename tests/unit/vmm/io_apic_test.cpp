@@ -7,21 +7,18 @@ namespace margay::vmm {
 namespace {
 
 class IoApicTest : public ::testing::Test {
-protected:
+  protected:
     IoApicTest() { IoApic::reset(state); }
 
-    std::uint32_t read(unsigned index)
-    {
+    std::uint32_t read(unsigned index) {
         apic.mmio_write(0x00, 4, index);
         return static_cast<std::uint32_t>(apic.mmio_read(0x10, 4));
     }
-    void write(unsigned index, std::uint32_t value)
-    {
+    void write(unsigned index, std::uint32_t value) {
         apic.mmio_write(0x00, 4, index);
         apic.mmio_write(0x10, 4, value);
     }
-    void program(unsigned pin, std::uint32_t low, std::uint32_t high = 0)
-    {
+    void program(unsigned pin, std::uint32_t low, std::uint32_t high = 0) {
         write(0x11 + 2 * pin, high);
         write(0x10 + 2 * pin, low);
     }
@@ -35,15 +32,13 @@ constexpr std::uint32_t level = 1U << 15;
 constexpr std::uint32_t remote_irr = 1U << 14;
 constexpr std::uint32_t masked = 1U << 16;
 
-TEST_F(IoApicTest, version_pins_and_id)
-{
+TEST_F(IoApicTest, version_pins_and_id) {
     EXPECT_EQ(read(1), 0x0017'0020U);
     write(0, 0xff00'0000);
     EXPECT_EQ(read(0), 0x0f00'0000U);
 }
 
-TEST_F(IoApicTest, everything_is_masked_at_reset)
-{
+TEST_F(IoApicTest, everything_is_masked_at_reset) {
     for (unsigned pin = 0; pin < io_apic_pins; ++pin) {
         EXPECT_EQ(read(0x10 + 2 * pin), masked);
         apic.set_line(pin, true);
@@ -51,8 +46,7 @@ TEST_F(IoApicTest, everything_is_masked_at_reset)
     EXPECT_TRUE(bus.delivered.empty());
 }
 
-TEST_F(IoApicTest, edge_delivers_once_per_rise)
-{
+TEST_F(IoApicTest, edge_delivers_once_per_rise) {
     program(4, 0x31 | 1U << 11, 0x0300'0000);
     apic.set_line(4, true);
     apic.set_line(4, true);
@@ -66,8 +60,7 @@ TEST_F(IoApicTest, edge_delivers_once_per_rise)
     EXPECT_EQ(bus.delivered.size(), 2U);
 }
 
-TEST_F(IoApicTest, masked_edge_comes_after_unmasking)
-{
+TEST_F(IoApicTest, masked_edge_comes_after_unmasking) {
     program(4, masked | 0x31);
     apic.set_line(4, true);
     apic.set_line(4, false);
@@ -78,8 +71,7 @@ TEST_F(IoApicTest, masked_edge_comes_after_unmasking)
     EXPECT_EQ(bus.delivered.size(), 1U);
 }
 
-TEST_F(IoApicTest, level_waits_for_completion)
-{
+TEST_F(IoApicTest, level_waits_for_completion) {
     program(9, level | 0x51);
     apic.set_line(9, true);
     ASSERT_EQ(bus.delivered.size(), 1U);
@@ -88,7 +80,7 @@ TEST_F(IoApicTest, level_waits_for_completion)
     apic.set_line(9, false);
     apic.set_line(9, true);
     EXPECT_EQ(bus.delivered.size(), 1U);
-    apic.end_of_interrupt(0x52); // another vector
+    apic.end_of_interrupt(0x52);  // another vector
     EXPECT_EQ(bus.delivered.size(), 1U);
     apic.end_of_interrupt(0x51);
     EXPECT_EQ(bus.delivered.size(), 2U);
@@ -98,26 +90,23 @@ TEST_F(IoApicTest, level_waits_for_completion)
     EXPECT_EQ(read(0x22) & remote_irr, 0U);
 }
 
-TEST_F(IoApicTest, eoi_register_completes)
-{
+TEST_F(IoApicTest, eoi_register_completes) {
     program(9, level | 0x51);
     apic.set_line(9, true);
     apic.mmio_write(0x40, 4, 0x51);
     EXPECT_EQ(bus.delivered.size(), 2U);
 }
 
-TEST_F(IoApicTest, switching_to_edge_clears_remote_irr)
-{
+TEST_F(IoApicTest, switching_to_edge_clears_remote_irr) {
     program(9, level | 0x51);
     apic.set_line(9, true);
     program(9, masked | 0x51);
     EXPECT_EQ(read(0x22) & remote_irr, 0U);
     program(9, 0x51);
-    EXPECT_EQ(bus.delivered.size(), 1U); // the level request is no edge
+    EXPECT_EQ(bus.delivered.size(), 1U);  // the level request is no edge
 }
 
-TEST_F(IoApicTest, level_asserted_while_masked_is_delivered_and_withdrawn_when_it_falls)
-{
+TEST_F(IoApicTest, level_asserted_while_masked_is_delivered_and_withdrawn_when_it_falls) {
     program(9, masked | level | 0x51);
     apic.set_line(9, true);
     apic.set_line(9, false);
@@ -129,16 +118,14 @@ TEST_F(IoApicTest, level_asserted_while_masked_is_delivered_and_withdrawn_when_i
     EXPECT_EQ(bus.delivered.size(), 1U);
 }
 
-TEST_F(IoApicTest, read_only_bits_stay)
-{
+TEST_F(IoApicTest, read_only_bits_stay) {
     write(0x10, 0xffff'ffff & ~masked);
     EXPECT_EQ(read(0x10) & (remote_irr | 1U << 12), 0U);
     write(0x11, 0xffff'ffff);
     EXPECT_EQ(read(0x11), 0xff00'0000U);
 }
 
-TEST_F(IoApicTest, external_mode_on_pin_0)
-{
+TEST_F(IoApicTest, external_mode_on_pin_0) {
     EXPECT_FALSE(apic.passes_external());
     program(0, 0x700);
     EXPECT_TRUE(apic.passes_external());
@@ -148,8 +135,7 @@ TEST_F(IoApicTest, external_mode_on_pin_0)
     EXPECT_FALSE(apic.passes_external());
 }
 
-TEST_F(IoApicTest, hostile_accesses)
-{
+TEST_F(IoApicTest, hostile_accesses) {
     for (unsigned offset = 0; offset < 0x1000; ++offset) {
         for (const auto width : {1U, 2U, 4U, 8U}) {
             static_cast<void>(apic.mmio_read(offset, width));
@@ -167,5 +153,5 @@ TEST_F(IoApicTest, hostile_accesses)
     EXPECT_EQ(read(0x0f), 0U);
 }
 
-} // namespace
-} // namespace margay::vmm
+}  // namespace
+}  // namespace margay::vmm

@@ -8,11 +8,10 @@ using LocalApicTimerTest = test::LocalApicFixture;
 constexpr std::uint32_t periodic = 1U << 17;
 constexpr std::uint32_t deadline_mode = 2U << 17;
 
-TEST_F(LocalApicTimerTest, one_shot)
-{
+TEST_F(LocalApicTimerTest, one_shot) {
     clock.ns = 1000;
     write(0x32, 0xec);
-    write(0x3e, 0x0b); // by 1
+    write(0x3e, 0x0b);  // by 1
     write(0x38, 5000);
     EXPECT_EQ(apic.next_deadline(), 6000U);
     clock.ns = 2000;
@@ -27,19 +26,17 @@ TEST_F(LocalApicTimerTest, one_shot)
     EXPECT_EQ(read(0x38), 5000U);
 }
 
-TEST_F(LocalApicTimerTest, all_divisors)
-{
-    const std::pair<unsigned, unsigned> divisors[] = {{0, 2},  {1, 4},  {2, 8},   {3, 16},
+TEST_F(LocalApicTimerTest, all_divisors) {
+    const std::pair<unsigned, unsigned> divisors[] = {{0, 2},  {1, 4},  {2, 8},    {3, 16},
                                                       {8, 32}, {9, 64}, {10, 128}, {11, 1}};
-    for (const auto &[code, divisor] : divisors) {
+    for (const auto& [code, divisor] : divisors) {
         write(0x3e, code);
         write(0x38, 100);
         EXPECT_EQ(apic.next_deadline(), 100U * divisor) << code;
     }
 }
 
-TEST_F(LocalApicTimerTest, periodic_keeps_its_phase)
-{
+TEST_F(LocalApicTimerTest, periodic_keeps_its_phase) {
     write(0x32, periodic | 0xec);
     write(0x3e, 0x0b);
     write(0x38, 1000);
@@ -51,7 +48,7 @@ TEST_F(LocalApicTimerTest, periodic_keeps_its_phase)
         take(0xec);
         write(0x0b, 0);
     }
-    clock.ns = 25'500; // missed ones are one
+    clock.ns = 25'500;  // missed ones are one
     apic.expire(clock.ns);
     EXPECT_EQ(apic.next_deadline(), 26'000U);
     take(0xec);
@@ -59,15 +56,13 @@ TEST_F(LocalApicTimerTest, periodic_keeps_its_phase)
     EXPECT_EQ(apic.deliverable(), -1);
 }
 
-TEST_F(LocalApicTimerTest, zero_stops)
-{
+TEST_F(LocalApicTimerTest, zero_stops) {
     write(0x38, 1000);
     write(0x38, 0);
     EXPECT_EQ(apic.next_deadline(), no_deadline);
 }
 
-TEST_F(LocalApicTimerTest, masked_expiry_is_silent)
-{
+TEST_F(LocalApicTimerTest, masked_expiry_is_silent) {
     write(0x3e, 0x0b);
     write(0x38, 1000);
     apic.expire(1000);
@@ -75,9 +70,8 @@ TEST_F(LocalApicTimerTest, masked_expiry_is_silent)
     EXPECT_EQ(apic.next_deadline(), no_deadline);
 }
 
-TEST_F(LocalApicTimerTest, tsc_deadline)
-{
-    clock.ns = 500; // TSC 1000
+TEST_F(LocalApicTimerTest, tsc_deadline) {
+    clock.ns = 500;  // TSC 1000
     write(0x32, deadline_mode | 0xec);
     apic.write_tsc_deadline(3000);
     EXPECT_EQ(apic.tsc_deadline(), 3000U);
@@ -90,16 +84,14 @@ TEST_F(LocalApicTimerTest, tsc_deadline)
     EXPECT_EQ(apic.next_deadline(), no_deadline);
 }
 
-TEST_F(LocalApicTimerTest, tsc_deadline_in_the_past_fires_at_once)
-{
+TEST_F(LocalApicTimerTest, tsc_deadline_in_the_past_fires_at_once) {
     clock.ns = 500;
     write(0x32, deadline_mode | 0xec);
     apic.write_tsc_deadline(1000);
     EXPECT_EQ(apic.deliverable(), 0xec);
 }
 
-TEST_F(LocalApicTimerTest, tsc_deadline_zero_disarms_and_far_future_does_not_wrap)
-{
+TEST_F(LocalApicTimerTest, tsc_deadline_zero_disarms_and_far_future_does_not_wrap) {
     write(0x32, deadline_mode | 0xec);
     apic.write_tsc_deadline(~0ULL);
     EXPECT_GT(apic.next_deadline(), 1ULL << 62);
@@ -108,21 +100,19 @@ TEST_F(LocalApicTimerTest, tsc_deadline_zero_disarms_and_far_future_does_not_wra
     EXPECT_EQ(apic.next_deadline(), no_deadline);
 }
 
-TEST_F(LocalApicTimerTest, deadline_register_and_counter_exclude_each_other)
-{
+TEST_F(LocalApicTimerTest, deadline_register_and_counter_exclude_each_other) {
     apic.write_tsc_deadline(3000);
     EXPECT_EQ(apic.next_deadline(), no_deadline);
     EXPECT_EQ(apic.tsc_deadline(), 0U);
     write(0x38, 1000);
-    write(0x32, deadline_mode | 0xec); // changing the mode disarms
+    write(0x32, deadline_mode | 0xec);  // changing the mode disarms
     EXPECT_EQ(apic.next_deadline(), no_deadline);
     write(0x38, 1000);
     EXPECT_EQ(apic.next_deadline(), no_deadline);
     EXPECT_EQ(read(0x39), 0U);
 }
 
-TEST_F(LocalApicTimerTest, deadline_follows_a_tsc_jump)
-{
+TEST_F(LocalApicTimerTest, deadline_follows_a_tsc_jump) {
     write(0x32, deadline_mode | 0xec);
     apic.write_tsc_deadline(4000);
     EXPECT_EQ(apic.next_deadline(), 2000U);
@@ -131,8 +121,7 @@ TEST_F(LocalApicTimerTest, deadline_follows_a_tsc_jump)
     EXPECT_EQ(apic.next_deadline(), 1000U);
 }
 
-TEST_F(LocalApicTimerTest, bad_vector_is_an_error)
-{
+TEST_F(LocalApicTimerTest, bad_vector_is_an_error) {
     write(0x32, 0x05);
     write(0x3e, 0x0b);
     write(0x38, 10);
@@ -142,5 +131,5 @@ TEST_F(LocalApicTimerTest, bad_vector_is_an_error)
     EXPECT_EQ(read(0x28), 0x40U);
 }
 
-} // namespace
-} // namespace margay::vmm
+}  // namespace
+}  // namespace margay::vmm

@@ -5,8 +5,7 @@
 namespace margay::vmm {
 namespace {
 
-TEST(TimeBase, one_gigahertz_is_the_identity)
-{
+TEST(TimeBase, one_gigahertz_is_the_identity) {
     const auto base = TimeBase::make(1'000'000);
     for (const auto value : {0ULL, 1ULL, 12'345ULL, 1ULL << 40, 1ULL << 62}) {
         EXPECT_EQ(base.tsc_to_ns.floor(value), value);
@@ -15,8 +14,7 @@ TEST(TimeBase, one_gigahertz_is_the_identity)
     }
 }
 
-TEST(TimeBase, a_deadline_converted_to_time_is_not_before_its_count)
-{
+TEST(TimeBase, a_deadline_converted_to_time_is_not_before_its_count) {
     for (const auto khz : {1'000ULL, 1'193'182ULL, 2'600'111ULL, 3'999'999ULL, 100'000'000ULL}) {
         const auto base = TimeBase::make(khz);
         for (std::uint64_t tsc = 1; tsc < 1ULL << 50; tsc = tsc * 3 + 1) {
@@ -28,8 +26,7 @@ TEST(TimeBase, a_deadline_converted_to_time_is_not_before_its_count)
     }
 }
 
-TEST(TickRate, exact_seconds_and_round_trip)
-{
+TEST(TickRate, exact_seconds_and_round_trip) {
     const auto rate = TickRate::make(1'193'182);
     EXPECT_EQ(rate.count_at(1'000'000'000), 1'193'182U);
     EXPECT_EQ(rate.ns_at(1'193'182), 1'000'000'000U);
@@ -39,5 +36,5 @@ TEST(TickRate, exact_seconds_and_round_trip)
     }
 }
 
-} // namespace
-} // namespace margay::vmm
+}  // namespace
+}  // namespace margay::vmm

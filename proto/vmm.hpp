@@ -1,0 +1,31 @@
+// What a VMM finds in its start-up block, and where.
+//
+//   ram      guest RAM: the part below the PCI hole first, then the rest; value: unused
+//   kernel, initrd  the boot modules, read-only; size: exact bytes. initrd may be missing
+//   append   the guest kernel's command line, zero-terminated
+//   state    the vCPU's state page (VcpuState)          vcpu     the Vcpu, right::control
+//   devices  the device-state region: outlives the VMM  control  VmControl, shared with the supervisor
+//   console  the VM's serial line (ConsoleChannel)      log      lines of the VMM itself
+//   restart  value 0: a new VM
+#pragma once
+#include <cstdint>
+
+namespace margay {
+
+constexpr std::uint64_t vmm_kernel_address = 0x3000'0000;
+constexpr std::uint64_t vmm_initrd_address = 0x5000'0000;
+constexpr std::uint64_t vmm_state_address = 0x2100'0000;
+constexpr std::uint64_t vmm_control_address = 0x2101'0000;
+constexpr std::uint64_t vmm_append_address = 0x2102'0000;
+constexpr std::uint64_t vmm_console_address = 0x2110'0000;
+constexpr std::uint64_t vmm_log_address = 0x2120'0000;
+constexpr std::uint64_t vmm_devices_address = 0x2200'0000;
+constexpr std::uint64_t vmm_ram_address = 0x1'0000'0000;
+
+constexpr std::uint64_t device_state_bytes = 64 << 10;
+
+// Guest RAM beyond this many bytes continues at 4 GiB: below it are the devices.
+constexpr std::uint64_t guest_low_ram_limit = 3ull << 30;
+constexpr std::uint64_t guest_high_ram = 4ull << 30;
+
+}  // namespace margay

@@ -1,0 +1,218 @@
+#include "servers/init/manifest.hpp"
+
+#include "servers/init/integer_json.hpp"
+
+namespace margay::init {
+
+namespace {
+
+// Memory of the reader's own stack: given out once, never back.
+class Arena {
+  public:
+    static constexpr bool kNeedFree = false;
+    void* Malloc(std::size_t bytes) {
+        bytes = (bytes + 15) & ~std::size_t{15};
+        if (bytes > sizeof(room_) - used_) __builtin_trap();
+        void* p = room_ + used_;
+        used_ += bytes;
+        return p;
+    }
+    void* Realloc(void* old, std::size_t old_bytes, std::size_t bytes) {
+        if (bytes <= old_bytes) return old;
+        void* p = Malloc(bytes);
+        if (old_bytes != 0) std::memcpy(p, old, old_bytes);
+        return p;
+    }
+    static void Free(void*) {}
+
+  private:
+    alignas(16) unsigned char room_[64 << 10];
+    std::size_t used_ = 0;
+};
+
+enum class Where { before, node, vms, vm, after };
+
+class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> {
+  public:
+    explicit Handler(Manifest& m) : manifest_{m} {}
+
+    const char* error() const { return error_; }
+    const char* key() const { return key_; }
+
+    bool Null() { return refuse("null is no value here"); }
+    bool Bool(bool) { return refuse("a truth value is not expected here"); }
+    bool Int(int) { return refuse("a number is not expected here"); }
+    bool Uint(unsigned) { return refuse("a number is not expected here"); }
+    bool Int64(std::int64_t) { return refuse("a number is not expected here"); }
+    bool Uint64(std::uint64_t) { return refuse("a number is not expected here"); }
+
+    bool RawNumber(const char* text, rapidjson::SizeType length, bool) {
+        std::uint64_t value = 0;
+        for (rapidjson::SizeType i = 0; i < length; ++i) {
+            if (text[i] < '0' || text[i] > '9' || value > 1ull << 50)
+                return refuse("must be a whole number, not negative");
+            value = value * 10 + static_cast<unsigned>(text[i] - '0');
+        }
+        if (where_ == Where::vm && is("memory_mib")) {
+            if (value == 0 || value > max_vm_memory_mib) return refuse("must be 1 to 1048576 MiB");
+            vm().memory_mib = value;
+            return true;
+        }
+        if (where_ == Where::vm && is("core")) {
+            if (value > 63) return refuse("must be 0 to 63");
+            vm().core = value;
+            return true;
+        }
+        if (where_ == Where::node && is("test_exit_port")) {
+            if (value > 0xffff) return refuse("must be an I/O port, 0 to 65535");
+            manifest_.test_exit_port = static_cast<std::uint16_t>(value);
+            return true;
+        }
+        return refuse(is_known() ? "a number is not expected here" : "unknown key");
+    }
+
+    bool String(const char* text, rapidjson::SizeType length, bool) {
+        const std::string_view value{text, length};
+        if (where_ == Where::vm) {
+            if (is("name")) return set(vm().name, max_name, value);
+            if (is("kernel")) return set(vm().kernel, max_name, value);
+            if (is("initrd")) return set(vm().initrd, max_name, value);
+            if (is("append")) return set(vm().append, max_append, value);
+            if (is("vmm")) return set(vm().vmm, max_name, value);
+            if (is("console")) {
+                if (value != "attached" && value != "detached")
+                    return refuse("must be \"attached\" or \"detached\"");
+                vm().attached = value == "attached";
+                return true;
+            }
+        }
+        if (where_ == Where::node && is("on_last_vm_off")) {
+            if (value != "power-off" && value != "stay") return refuse("must be \"power-off\" or \"stay\"");
+            manifest_.power_off_with_last_vm = value == "power-off";
+            return true;
+        }
+        return refuse(is_known() ? "text is not expected here" : "unknown key");
+    }
+
+    bool StartObject() {
+        if (where_ == Where::before) {
+            where_ = Where::node;
+            return true;
+        }
+        if (where_ != Where::vms) return refuse("an object is not expected here");
+        if (manifest_.vm_count == max_vms) return refuse("more than 8 VMs");
+        vm() = VmConfig{};
+        seen_vm_ = 0;
+        where_ = Where::vm;
+        return true;
+    }
+    bool Key(const char* text, rapidjson::SizeType length, bool) {
+        const std::string_view name{text, length};
+        length = std::min<rapidjson::SizeType>(length, sizeof(key_) - 1);
+        std::memcpy(key_, text, length);
+        key_[length] = 0;
+        const int index = index_of(name);
+        if (index < 0) return refuse("unknown key");
+        unsigned& seen = where_ == Where::vm ? seen_vm_ : seen_node_;
+        if (seen >> index & 1) return refuse("appears twice");
+        seen |= 1u << index;
+        return true;
+    }
+    bool EndObject(rapidjson::SizeType) {
+        if (where_ == Where::node) {
+            where_ = Where::after;
+            return true;
+        }
+        where_ = Where::vms;
+        set_key("name");
+        if (vm().name[0] == 0) return refuse("a VM must have a name");
+        for (unsigned i = 0; i < manifest_.vm_count; ++i)
+            if (std::string_view{manifest_.vms[i].name} == vm().name)
+                return refuse("two VMs have the same name");
+        set_key("kernel");
+        if (vm().kernel[0] == 0) return refuse("a VM must have a kernel");
+        ++manifest_.vm_count;
+        set_key("vms");
+        return true;
+    }
+    bool StartArray() {
+        if (where_ != Where::node || !is("vms")) return refuse("a list is not expected here");
+        where_ = Where::vms;
+        return true;
+    }
+    bool EndArray(rapidjson::SizeType) {
+        where_ = Where::node;
+        return true;
+    }
+
+  private:
+    static constexpr std::string_view node_keys[] = {"vms", "on_last_vm_off", "test_exit_port"};
+    static constexpr std::string_view vm_keys[] = {"name", "memory_mib", "kernel", "initrd",
+                                                   "append", "vmm", "core", "console"};
+
+    int index_of(std::string_view name) const {
+        int i = 0;
+        if (where_ == Where::vm) {
+            for (const std::string_view k : vm_keys) {
+                if (k == name) return i;
+                ++i;
+            }
+        } else {
+            for (const std::string_view k : node_keys) {
+                if (k == name) return i;
+                ++i;
+            }
+        }
+        return -1;
+    }
+    bool is(std::string_view name) const { return name == key_; }
+    bool is_known() const { return index_of(key_) >= 0; }
+    void set_key(std::string_view name) {
+        std::memcpy(key_, name.data(), name.size());
+        key_[name.size()] = 0;
+    }
+    VmConfig& vm() { return manifest_.vms[manifest_.vm_count]; }
+    bool refuse(const char* why) {
+        error_ = why;
+        return false;
+    }
+    bool set(char* to, unsigned room, std::string_view value) {
+        if (value.size() >= room) return refuse("the text is too long");
+        for (char c : value)
+            if (static_cast<unsigned char>(c) < 32) return refuse("the text has a control character");
+        std::memcpy(to, value.data(), value.size());
+        to[value.size()] = 0;
+        return true;
+    }
+
+    Manifest& manifest_;
+    Where where_ = Where::before;
+    unsigned seen_node_ = 0, seen_vm_ = 0;
+    const char* error_ = nullptr;
+    char key_[32] = {};
+};
+
+}  // namespace
+
+ManifestError parse_manifest(std::string_view text, Manifest& manifest) {
+    manifest = Manifest{};
+    static Arena arenas[1];
+    arenas[0] = Arena{};
+    Handler handler{manifest};
+    rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Arena> reader{&arenas[0], 4096};
+    rapidjson::MemoryStream stream{text.data(), text.size()};
+    constexpr unsigned flags = rapidjson::kParseCommentsFlag | rapidjson::kParseTrailingCommasFlag |
+                               rapidjson::kParseNumbersAsStringsFlag | rapidjson::kParseIterativeFlag;
+    const rapidjson::ParseResult result = reader.Parse<flags>(stream, handler);
+    ManifestError e;
+    if (!result.IsError()) return e;
+    e.line = 1;
+    for (std::size_t i = 0; i < result.Offset() && i < text.size(); ++i)
+        if (text[i] == '\n') ++e.line;
+    const bool ours = result.Code() == rapidjson::kParseErrorTermination && handler.error() != nullptr;
+    e.what = ours ? handler.error() : rapidjson::GetParseError_En(result.Code());
+    std::memcpy(e.key, handler.key(), sizeof(e.key));
+    return e;
+}
+
+}  // namespace margay::init

@@ -1,0 +1,42 @@
+// The node manifest: what runs on this node. JSON with comments; boot/manifest.json explains every key.
+#pragma once
+#include <cstdint>
+#include <string_view>
+
+namespace margay::init {
+
+constexpr unsigned max_vms = 8;
+constexpr unsigned max_name = 24;
+constexpr unsigned max_append = 1024;
+constexpr std::uint64_t max_vm_memory_mib = 1 << 20;
+
+struct VmConfig {
+    char name[max_name] = {};
+    std::uint64_t memory_mib = 256;
+    char kernel[max_name] = {};
+    char initrd[max_name] = {};  // empty: none
+    char append[max_append] = {};
+    char vmm[max_name] = "vmm";
+    std::uint64_t core = 0;
+    bool attached = true;
+};
+
+struct Manifest {
+    VmConfig vms[max_vms];
+    unsigned vm_count = 0;
+    bool power_off_with_last_vm = true;
+    std::uint16_t test_exit_port = 0;
+};
+
+// Why a manifest was refused. key is empty if the text is no JSON at all.
+struct ManifestError {
+    const char* what = nullptr;  // null: no error
+    unsigned line = 0;           // from 1
+    char key[32] = {};
+};
+
+// Fills `manifest` from text. Unknown and repeated keys, wrong types and values out of range are
+// errors; so is a VM without a name or a kernel, and two VMs of one name.
+[[nodiscard]] ManifestError parse_manifest(std::string_view text, Manifest& manifest);
+
+}  // namespace margay::init

@@ -1,0 +1,167 @@
+#include "servers/init/program.hpp"
+
+#include <cstring>
+
+#include "proto/symbols.hpp"
+#include "support/address.hpp"
+#include "support/elf.hpp"
+
+namespace margay::init {
+
+namespace {
+
+constexpr std::uint64_t image_lowest = 0x400000;
+constexpr std::uint64_t stack_top = 0x2000'0000;
+
+// The symbol table is found by its magic number, page by page of the constants.
+std::uint64_t find_symbols(const ElfSegment& s, const std::uint8_t* image) {
+    if ((s.flags & 3) != 0) return 0;
+    for (std::uint64_t at = 0; at + sizeof(SymbolTable) <= s.file_size; at += 8) {
+        SymbolTable t;
+        std::memcpy(&t, image + s.offset + at, sizeof(t));
+        if (t.magic == symbols_magic && t.base >= image_lowest && t.base < startup_address)
+            return s.address + at;
+    }
+    return 0;
+}
+
+}  // namespace
+
+StartupItem* Program::new_item(std::string_view name) {
+    if (startup_->count == startup_items) return nullptr;
+    StartupItem& item = startup_->item[startup_->count++];
+    item = StartupItem{};
+    item.slot = no_slot;
+    const std::size_t length = name.size() < sizeof(item.name) ? name.size() : sizeof(item.name) - 1;
+    std::memcpy(item.name, name.data(), length);
+    return &item;
+}
+
+Status Program::load_segments(const std::uint8_t* image) {
+    const auto& h = *reinterpret_cast<const ElfHeader*>(image);
+    const auto* s = reinterpret_cast<const ElfSegment*>(image + h.program_headers);
+    entry_ = h.entry;
+    for (unsigned i = 0; i < h.program_header_count; ++i, ++s) {
+        if (s->type != 1 || s->memory_size == 0) continue;
+        const Result<Extent> memory = node_.allocate(s->memory_size);
+        if (!memory) return fail_with("no memory for its image", memory.status());
+        const Result<std::uint64_t> here = node_.map_here(*memory, map_right::read | map_right::write);
+        if (!here) return fail_with("its image cannot be mapped", here.status());
+        auto* bytes = reinterpret_cast<std::uint8_t*>(*here);
+        std::memcpy(bytes, image + s->offset, s->file_size);
+        std::memset(bytes + s->file_size, 0, memory->size - s->file_size);
+        if (symbols_ == 0) symbols_ = find_symbols(*s, image);
+        (void)revoke(memory->slot);
+        std::uint64_t rights = map_right::read;
+        if (s->flags & 2) rights |= map_right::write;
+        if (s->flags & 1) rights |= map_right::execute;
+        const Status mapped = map(memory->slot, domain_, s->address, 0, memory->size, rights);
+        if (mapped != Status::ok) return fail_with("its image cannot be mapped", mapped);
+    }
+    return Status::ok;
+}
+
+Status Program::load() {
+    const BootExtent* m = node_.module(options_.module);
+    if (m == nullptr) return fail_with("there is no such boot module", Status::not_found);
+    const Result<std::uint64_t> file = node_.map_here({m->slot, m->base, m->size}, map_right::read);
+    if (!file) return fail_with("the boot module cannot be mapped", file.status());
+    const auto* image = reinterpret_cast<const std::uint8_t*>(*file);
+    if (const char* wrong = check_elf(image, m->length, image_lowest, startup_address))
+        return fail_with(wrong, Status::corrupt);
+
+    const std::uint64_t bytes = domain_overhead + align_up(options_.slots * slot_bytes, page_size) +
+                                align_up(options_.mappings * mapping_bytes, page_size) +
+                                options_.table_bytes;
+    const Result<Extent> storage = node_.allocate(bytes);
+    if (!storage) return fail_with("no memory for its domain", storage.status());
+    domain_ = node_.new_slot();
+    Status s = create(ObjectType::domain, domain_, storage->slot, options_.slots, options_.mappings);
+    if (s != Status::ok) return fail_with("its domain cannot be created", s);
+    s = load_segments(image);
+    if (s != Status::ok) return s;
+
+    const Result<Extent> stack = node_.allocate(options_.stack_bytes);
+    if (!stack) return fail_with("no memory for its stack", stack.status());
+    s = map(stack->slot, domain_, stack_top - stack->size, 0, stack->size,
+            map_right::read | map_right::write);
+    if (s != Status::ok) return fail_with("its stack cannot be mapped", s);
+
+    const Result<Extent> block = node_.allocate(page_size);
+    if (!block) return fail_with("no memory for its start-up block", block.status());
+    const Result<std::uint64_t> at = node_.map_here(*block, map_right::read | map_right::write);
+    if (!at) return fail_with("its start-up block cannot be mapped", at.status());
+    s = map(block->slot, domain_, startup_address, 0, page_size, map_right::read);
+    if (s != Status::ok) return fail_with("its start-up block cannot be mapped", s);
+    startup_ = reinterpret_cast<Startup*>(*at);
+    std::memset(static_cast<void*>(startup_), 0, page_size);
+    startup_->magic = startup_magic;
+    startup_->abi = abi_version;
+    startup_->tsc_khz = node_.info().tsc_khz;
+    startup_->domain = no_slot;
+    std::uint64_t name[2] = {};
+    const std::size_t length = options_.name.size() < 16 ? options_.name.size() : 16;
+    std::memcpy(name, options_.name.data(), length);
+    std::memcpy(startup_->program, name, sizeof(startup_->program));
+    s = domain_ctl(domain_, DomainOp::set_name, name[0], name[1]);
+    if (s == Status::ok) s = domain_ctl(domain_, DomainOp::set_symbols, symbols_);
+    return s;
+}
+
+Status Program::give_mapping(std::string_view name, const Extent& e, std::uint64_t address,
+                             std::uint64_t rights, std::uint64_t value, std::uint64_t length) {
+    const Status s = map(e.slot, domain_, address, 0, e.size, rights);
+    if (s != Status::ok) return s;
+    StartupItem* item = new_item(name);
+    if (item == nullptr) return Status::no_memory;
+    item->address = address;
+    item->size = length != 0 ? length : e.size;
+    item->value = value;
+    return Status::ok;
+}
+
+Status Program::give_capability(std::string_view name, Slot slot, std::uint8_t rights,
+                                std::uint64_t badge, std::uint64_t value) {
+    const Slot at = next_slot_;
+    const Status s = copy(slot, domain_, at, rights, badge);
+    if (s != Status::ok) return s;
+    StartupItem* item = new_item(name);
+    if (item == nullptr) return Status::no_memory;
+    ++next_slot_;
+    item->slot = at;
+    item->value = value;
+    return Status::ok;
+}
+
+Status Program::give_channel(std::string_view name, const Extent& memory, std::uint64_t address,
+                             Slot event, std::uint64_t bits) {
+    Status s = give_mapping(name, memory, address, map_right::read | map_right::write, bits);
+    if (s != Status::ok || event == no_slot) return s;
+    const Slot at = next_slot_++;
+    s = copy(event, domain_, at, right::signal, bits);
+    startup_->item[startup_->count - 1].slot = at;
+    return s;
+}
+
+void Program::give_value(std::string_view name, std::uint64_t value) {
+    if (StartupItem* item = new_item(name)) item->value = value;
+}
+
+Status Program::make_thread(Slot death_event, std::uint64_t death_bits) {
+    const Result<Extent> storage = node_.allocate(storage_thread);
+    if (!storage) return storage.status();
+    thread_ = node_.new_slot();
+    Status s = create_thread(thread_, storage->slot, domain_, init_slot::first_core + options_.core,
+                             options_.priority, entry_, stack_top - 16, startup_address);
+    if (s == Status::ok && death_event != no_slot)
+        s = thread_ctl(thread_, ThreadOp::set_death_event, death_event, death_bits);
+    startup_->first_free = next_slot_;
+    return s;
+}
+
+Status Program::start() {
+    startup_->first_free = next_slot_;
+    return thread_ctl(thread_, ThreadOp::start);
+}
+
+}  // namespace margay::init

@@ -1,0 +1,132 @@
+#include "servers/vmm/emulator/emulator.hpp"
+
+#include "servers/vmm/emulator/decoder.hpp"
+#include "servers/vmm/emulator/execution.hpp"
+
+namespace margay::vmm {
+
+namespace {
+
+constexpr std::uint8_t general_protection = 13;
+
+/// All fields that are read whatever the outcome.
+void start(EmulationResult& result) {
+    result.outcome = Emulation::done;
+    result.single_step = false;
+    result.vector = 0;
+    result.code_length = 0;
+    result.error_code = 0;
+    result.dirty = 0;
+    result.address = 0;
+    result.reason = nullptr;
+}
+
+}  // namespace
+
+const Operation* Emulator::operation_at(VcpuState& s, const CpuMode& mode,
+                                        EmulationResult& result) noexcept {
+    const std::uint64_t linear = code_address(s, mode);
+    const auto* const code = code_window(memory_, walks_, s, mode, linear);
+    if (code != nullptr) [[likely]] {
+        const auto* const known = operations_.find(s.rip, mode.code, code);
+        if (known != nullptr) [[likely]] {
+            return known;
+        }
+    }
+    return decode_at(s, mode, result);
+}
+
+const Operation* Emulator::decode_at(VcpuState& s, const CpuMode& mode,
+                                     EmulationResult& result) noexcept {
+    const auto fetched = fetch_instruction(memory_, walks_, s, mode);
+    if (const auto* const known = operations_.find(s.rip, mode.code, fetched.bytes);
+        known != nullptr && known->length <= fetched.count) {
+        return known;
+    }
+    Operation operation;
+    switch (decode({fetched.bytes, fetched.count}, mode.code, operation)) {
+    case DecodeStatus::ok: return operations_.insert(s.rip, mode.code, fetched.bytes, operation);
+    case DecodeStatus::invalid:
+        // The processor took it for an instruction, so it is one that the decoder does not know.
+        result.outcome = Emulation::unhandled;
+        result.reason = "unknown instruction";
+        return nullptr;
+    case DecodeStatus::incomplete: break;
+    }
+    switch (fetched.end) {
+    case FetchedBytes::End::page_fault:
+        inject_page_fault(s, result, fetched.error_code, fetched.address);
+        break;
+    case FetchedBytes::End::not_canonical:
+    case FetchedBytes::End::limit: inject_exception(s, result, general_protection, 0); break;
+    case FetchedBytes::End::complete:
+    case FetchedBytes::End::no_memory:
+        result.outcome = Emulation::unhandled;
+        result.reason = "the instruction does not lie in RAM";
+        break;
+    }
+    return nullptr;
+}
+
+void Emulator::finish(const VcpuState& s, EmulationResult& result) noexcept {
+    if (result.outcome == Emulation::retry) {
+        if (++retries_ <= most_retries) {
+            return;
+        }
+        result.outcome = Emulation::unhandled;
+        result.reason = "the guest's page tables do not lead to the address of the exit";
+    }
+    retries_ = 0;
+    if (result.outcome == Emulation::unhandled) {
+        result.code_length = static_cast<std::uint8_t>(
+            read_guest_code(memory_, s, {result.code, longest_instruction}));
+    }
+}
+
+EmulationResult Emulator::mmio(VcpuState& s, std::uint64_t gpa, std::uint64_t access) noexcept {
+    EmulationResult result;
+    start(result);
+    if ((access & (mmio_access::fetch | mmio_access::page_walk)) != 0) [[unlikely]] {
+        result.outcome = Emulation::unhandled;
+        result.reason = (access & mmio_access::fetch) != 0
+                            ? "the guest executes what is not RAM"
+                            : "a page table of the guest is not in RAM";
+        finish(s, result);
+        return result;
+    }
+    const auto mode = CpuMode::of(s);
+    if (const auto* const operation = operation_at(s, mode, result); operation != nullptr) {
+        if (operation->kind == OperationKind::unsupported) [[unlikely]] {
+            result.outcome = Emulation::unhandled;
+            result.reason = "an instruction that is not emulated";
+        } else {
+            Execution{s, mode, memory_, walks_, bus_, result}.mmio(*operation, gpa);
+        }
+    }
+    if (result.outcome >= Emulation::retry || retries_ != 0) [[unlikely]] {
+        finish(s, result);
+    }
+    return result;
+}
+
+EmulationResult Emulator::port_string(VcpuState& s, std::uint64_t access) noexcept {
+    EmulationResult result;
+    start(result);
+    const auto mode = CpuMode::of(s);
+    if (const auto* const operation = operation_at(s, mode, result); operation != nullptr) {
+        const auto kind =
+            (access & port_access::in) != 0 ? OperationKind::ins : OperationKind::outs;
+        const auto port = static_cast<std::uint16_t>(access & port_access::port_mask);
+        if (operation->kind != kind ||
+            operation->width != ((access >> port_access::width_shift) & 7) ||
+            port != static_cast<std::uint16_t>(s.gpr[gpr_rdx])) [[unlikely]] {
+            result.outcome = Emulation::retry;
+        } else {
+            Execution{s, mode, memory_, walks_, bus_, result}.port_string(*operation, port);
+        }
+    }
+    finish(s, result);
+    return result;
+}
+
+}  // namespace margay::vmm

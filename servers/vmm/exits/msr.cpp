@@ -1,0 +1,60 @@
+// Class msr: the board's registers, and the few that hardware holds but the kernel intercepts.
+#include "libipc/log.hpp"
+#include "servers/vmm/vcpu/machine.hpp"
+
+namespace margay::vmm {
+
+namespace {
+
+constexpr std::uint32_t msr_efer = 0xc0000080;
+// SCE, LME, LMA, NXE, FFXSR.
+constexpr std::uint64_t efer_writable = 0x4901;
+constexpr std::uint64_t efer_lma = 1 << 10;
+constexpr std::uint64_t efer_lme = 1 << 8;
+constexpr std::uint64_t cr0_pg = 1ull << 31;
+constexpr unsigned general_protection = 13;
+
+}  // namespace
+
+void Machine::on_msr(const Exit& e, Reply& r) {
+    const auto index = static_cast<std::uint32_t>(e.detail0);
+    const bool write = (e.detail0 >> 32 & 1) != 0;
+    std::uint64_t value = e.detail1;
+    if (index == msr_efer) {
+        read_state(state::control | state::gpr_low);
+        if (write) {
+            const bool changes_lme = ((value ^ state_.efer) & efer_lme) != 0;
+            if ((value & ~(efer_writable | efer_lma)) != 0 || (changes_lme && (state_.cr0 & cr0_pg) != 0)) {
+                inject_exception(r, general_protection, true, 0);
+                return;
+            }
+            state_.efer = (value & efer_writable) | (state_.efer & efer_lma);
+            r.dirty |= state::control;
+            return;
+        }
+        value = state_.efer;
+    } else {
+        const MsrResult result = write ? board_.msr_write(index, value) : board_.msr_read(index, value);
+        if (result != MsrResult::done) {
+            if (result == MsrResult::unknown && unknown_msrs_ != index) {
+                unknown_msrs_ = index;
+                log("guest {} unknown MSR {x}\n", write ? "writes" : "reads", index);
+            }
+            inject_exception(r, general_protection, true, 0);
+            return;
+        }
+        if (write) {
+            if (index == msr_pat) {
+                state_.pat = board_.pat();
+                r.dirty |= state::pat;
+            }
+            return;
+        }
+        read_state(state::gpr_low);
+    }
+    state_.gpr[gpr_rax] = value & 0xffff'ffff;
+    state_.gpr[gpr_rdx] = value >> 32;
+    r.dirty |= state::gpr_low;
+}
+
+}  // namespace margay::vmm

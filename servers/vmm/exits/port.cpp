@@ -1,0 +1,25 @@
+// Class port: IN and OUT; the string forms go through the emulator.
+#include "servers/vmm/vcpu/machine.hpp"
+
+namespace margay::vmm {
+
+void Machine::on_port(const Exit& e, Reply& r) {
+    const auto port = static_cast<std::uint16_t>(e.detail0);
+    const unsigned width = static_cast<unsigned>(e.detail0 >> port_access::width_shift) & 7;
+    if ((e.detail0 & port_access::string) != 0) [[unlikely]] {
+        on_port_string(e, r);
+        return;
+    }
+    if ((e.detail0 & port_access::in) == 0) {
+        const std::uint64_t mask = width == 4 ? 0xffff'ffff : (1ull << 8 * width) - 1;
+        board_.port_write(port, width, static_cast<std::uint32_t>(e.rax & mask));
+        return;
+    }
+    const std::uint64_t value = board_.port_read(port, width);
+    // A 32-bit result clears the upper half, a shorter one leaves the rest of RAX.
+    if (width == 4) r.set_rax(value);
+    else if (width == 2) r.set_rax((e.rax & ~0xffffull) | (value & 0xffff));
+    else r.set_rax((e.rax & ~0xffull) | (value & 0xff));
+}
+
+}  // namespace margay::vmm

@@ -1,0 +1,142 @@
+#include "servers/vmm/vcpu/machine.hpp"
+
+#include "aml/dsdt.hpp"
+#include "libipc/log.hpp"
+#include "servers/vmm/acpi/tables.hpp"
+#include "servers/vmm/loader/linux_loader.hpp"
+#include "servers/vmm/vcpu/report.hpp"
+
+namespace margay::vmm {
+
+Machine::Machine(const Parts& p)
+    : ram_{p.ram, p.ram_bytes},
+      state_{*p.state},
+      vcpu_{p.vcpu},
+      region_{*p.region},
+      control_{*p.control},
+      console_{p.console},
+      clock_{p.region->vcpu, p.region->board.time},
+      board_{p.region->board, clock_, *this, *this, ram_},
+      emulator_{ram_, *this} {}
+
+bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
+                         std::string_view append) {
+    const std::span<std::byte> low = ram_.all().first(RamLayout::make(ram_.all().size()).low);
+    const AcpiConfig acpi{std::as_bytes(std::span{aml::dsdt}), region_.board.config.apic_id};
+    const std::uint64_t rsdp = write_acpi_tables(low, acpi);
+    const LoadResult result = load_linux(ram_.all(), {kernel, initrd, append, rsdp});
+    if (result.error == LoadError::none && rsdp != 0) {
+        start_ = result.start;
+        return true;
+    }
+    const std::string_view why = to_text(result.error != LoadError::none ? result.error : LoadError::ram_too_small);
+    end_vm(control_, why);
+    return false;
+}
+
+Reply Machine::handle(const Exit& e) {
+    ++control_.exits;
+    VcpuGlueState& glue = region_.vcpu;
+    if (glue.offered_vector != no_vector && (e.flags & exit_flag::irq_pending) == 0) {
+        board_.interrupt_taken(static_cast<std::uint8_t>(glue.offered_vector));
+        glue.offered_vector = no_vector;
+    }
+    Reply r;
+    switch (e.exit_class) {
+    case ExitClass::port: on_port(e, r); break;
+    case ExitClass::msr: on_msr(e, r); break;
+    case ExitClass::mmio: on_mmio(e, r); break;
+    case ExitClass::cpuid: on_cpuid(e, r); break;
+    case ExitClass::hypercall: on_hypercall(e, r); break;
+    case ExitClass::halt: on_halt(r); break;
+    case ExitClass::recall:
+    case ExitClass::deadline: on_wake(e, r); break;
+    case ExitClass::startup: on_startup(r); break;
+    default: on_other(e, r); break;
+    }
+    finish(e, r);
+    return r;
+}
+
+void Machine::finish(const Exit& e, Reply& r) {
+    VcpuGlueState& glue = region_.vcpu;
+    const std::optional<std::uint8_t> vector = board_.interrupt_to_inject();
+    const std::uint64_t offer = vector ? *vector : no_vector;
+    if (offer != glue.offered_vector) {
+        glue.offered_vector = offer;
+        r.vector = offer;
+        r.dirty |= state::irq_word;
+    }
+    if (glue.halted != 0) {
+        // A halted processor wakes for an interrupt that it can take.
+        constexpr std::uint64_t rflags_if = 1 << 9;
+        if (offer != no_vector && (e.rflags & rflags_if) != 0) glue.halted = 0;
+        else r.action = r.action == Action::advance ? Action::park_advance : Action::park;
+    }
+    const std::uint64_t deadline = board_.next_deadline();
+    if (deadline != glue.armed_deadline_ns) {
+        glue.armed_deadline_ns = deadline;
+        r.deadline = deadline == vmm::no_deadline ? margay::no_deadline : clock_.host_tsc(deadline);
+        r.dirty |= state::deadline_word;
+    }
+    if (clock_.adjusted) [[unlikely]] {
+        clock_.adjusted = false;
+        state_.tsc_offset = clock_.offset();
+        r.dirty |= state::tsc_offset;
+    }
+    if (board_.nmi_to_inject()) [[unlikely]] {
+        state_.event = event_injection::valid | event_injection::type_nmi | 2;
+        r.dirty |= state::event;
+    }
+    if (outcome_ != VmOutcome::running) [[unlikely]] {
+        control_.outcome.store(outcome_);
+        r.action = Action::stop;
+    }
+}
+
+void Machine::put(std::uint8_t byte) {
+    console_.put(static_cast<char>(byte));
+    console_.flush();
+}
+
+void Machine::read_console() {
+    VcpuGlueState& glue = region_.vcpu;
+    while (glue.input_held != 0 || console_.get(glue.input)) {
+        glue.input_held = 1;
+        if (!board_.console_input(static_cast<std::uint8_t>(glue.input))) return;
+        glue.input_held = 0;
+    }
+}
+
+void Machine::inject_exception(Reply& r, unsigned vector, bool has_error, std::uint32_t error) {
+    state_.event = event_injection::valid | event_injection::type_exception | vector;
+    if (has_error)
+        state_.event |= event_injection::has_error |
+                        static_cast<std::uint64_t>(error) << event_injection::error_shift;
+    r.dirty |= state::event;
+    r.action = Action::resume;
+}
+
+void Machine::read_state(std::uint64_t groups) {
+    (void)vcpu_ctl(vcpu_, VcpuOp::read_state, groups);
+}
+
+void Machine::fail(Reply& r, const char* why) {
+    read_state(state::all & ~(state::event | state::intercepts));
+    report_failure(state_, why);
+    end_vm(control_, why);
+    outcome_ = VmOutcome::failed;
+    r.action = Action::stop;
+    r.dirty = 0;
+}
+
+std::uint64_t Machine::mmio_read(std::uint64_t gpa, unsigned width) { return board_.mmio_read(gpa, width); }
+void Machine::mmio_write(std::uint64_t gpa, unsigned width, std::uint64_t value) {
+    board_.mmio_write(gpa, width, value);
+}
+std::uint32_t Machine::port_read(std::uint16_t port, unsigned width) { return board_.port_read(port, width); }
+void Machine::port_write(std::uint16_t port, unsigned width, std::uint32_t value) {
+    board_.port_write(port, width, value);
+}
+
+}  // namespace margay::vmm

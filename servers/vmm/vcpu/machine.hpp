@@ -1,0 +1,81 @@
+// One virtual machine: guest RAM, board, vCPU. Each exit class has its handler in exits/.
+#pragma once
+#include "libipc/channel.hpp"
+#include "proto/vcpu_state.hpp"
+#include "proto/vm_control.hpp"
+#include "servers/vmm/board.hpp"
+#include "servers/vmm/emulator/emulator.hpp"
+#include "servers/vmm/loader/start_state.hpp"
+#include "servers/vmm/vcpu/exit.hpp"
+#include "servers/vmm/vcpu/guest_clock.hpp"
+#include "servers/vmm/vcpu/guest_ram.hpp"
+#include "servers/vmm/vcpu/region.hpp"
+
+namespace margay::vmm {
+
+class Machine final : private ConsoleSink, private MachineControl, private Bus {
+  public:
+    struct Parts {
+        std::byte* ram;
+        std::uint64_t ram_bytes;
+        VcpuState* state;
+        Slot vcpu;
+        Region* region;
+        VmControl* control;
+        ChannelClient console;
+    };
+    explicit Machine(const Parts& parts);
+
+    // Loads the guest; an error ends the VM with its reason.
+    bool load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
+                    std::string_view append);
+
+    // The answer to one exit.
+    Reply handle(const Exit& e);
+
+  private:
+    // exits/
+    void on_startup(Reply& r);
+    void on_wake(const Exit& e, Reply& r);
+    void on_cpuid(const Exit& e, Reply& r);
+    void on_msr(const Exit& e, Reply& r);
+    void on_port(const Exit& e, Reply& r);
+    void on_port_string(const Exit& e, Reply& r);
+    void on_mmio(const Exit& e, Reply& r);
+    void apply(const EmulationResult& result, Reply& r);
+    void on_halt(Reply& r);
+    void on_hypercall(const Exit& e, Reply& r);
+    void on_other(const Exit& e, Reply& r);
+
+    // What every exit ends with: the interrupt to offer and the deadline to wait for.
+    void finish(const Exit& e, Reply& r);
+    void read_console();
+    void inject_exception(Reply& r, unsigned vector, bool has_error, std::uint32_t error);
+    // Ends the VM with a report.
+    void fail(Reply& r, const char* why);
+    void read_state(std::uint64_t groups);
+
+    void put(std::uint8_t byte) override;
+    void input_room() override { read_console(); }
+    void power_off() override { outcome_ = VmOutcome::powered_off; }
+    void reset() override { outcome_ = VmOutcome::reset; }
+    std::uint64_t mmio_read(std::uint64_t gpa, unsigned width) override;
+    void mmio_write(std::uint64_t gpa, unsigned width, std::uint64_t value) override;
+    std::uint32_t port_read(std::uint16_t port, unsigned width) override;
+    void port_write(std::uint16_t port, unsigned width, std::uint32_t value) override;
+
+    GuestRam ram_;
+    VcpuState& state_;
+    Slot vcpu_;
+    Region& region_;
+    VmControl& control_;
+    ChannelClient console_;
+    GuestClock clock_;
+    Board board_;
+    Emulator emulator_;
+    StartState start_{};
+    VmOutcome outcome_ = VmOutcome::running;
+    std::uint32_t unknown_msrs_ = 0;
+};
+
+}  // namespace margay::vmm

@@ -1,0 +1,288 @@
+// The emulator against the processor that runs the tests: same registers, same memory, one instruction.
+#include "tests/unit/emulator/machine.hpp"
+#include "tests/unit/emulator/native_cpu.hpp"
+
+#include <cpuid.h>
+
+#include <algorithm>
+#include <iomanip>
+#include <random>
+#include <sstream>
+
+namespace margay::vmm::test {
+namespace {
+
+constexpr std::uint64_t stack_gpa = 0x4000;  // RAM
+constexpr std::uint64_t code_gpa = 0x8000;
+constexpr unsigned rounds = 600;
+
+enum class Immediate { none, byte, operand };
+
+/// One encoding with a ModRM memory operand.
+struct Form {
+    const char* name;
+    std::vector<unsigned> opcode;
+    int digit;            // of the ModRM byte; -1: a register
+    unsigned byte_sized;  // operand is a byte whatever the prefixes say
+    Immediate immediate;
+    std::uint64_t undefined = 0;  // flags
+    bool lockable = false;
+    unsigned memory_width = 0;  // 0: the operand size
+};
+
+class Native : public testing::Test {
+  protected:
+    Native() {
+        // Two pages each, not neighbours in guest-physical memory.
+        machine.map(NativeCpu::device, device_base);
+        machine.map(NativeCpu::device + 0x1000, device_base + 0x2000);
+        machine.map(NativeCpu::stack, stack_gpa);
+        machine.map(NativeCpu::stack + 0x1000, stack_gpa + 0x2000);
+        machine.map(NativeCpu::code, code_gpa);
+    }
+
+    std::uint64_t random(std::uint64_t below) { return generator() % below; }
+    bool chance(unsigned in) { return random(in) == 0; }
+    std::uint64_t random_value() {
+        // Corners often: equal operands, carries and overflow come from there.
+        switch (random(4)) {
+        case 0: return static_cast<std::uint64_t>(static_cast<std::int64_t>(random(5)) - 2);
+        case 1: {
+            const std::uint64_t corners[] = {0x7f, 0x80, 0x7fff, 0x8000, 0x7fff'ffff, 0x8000'0000,
+                                             0x7fff'ffff'ffff'ffff, 0x8000'0000'0000'0000};
+            return corners[random(8)];
+        }
+        default: return generator();
+        }
+    }
+
+    static std::uint64_t to_gpa(std::uint64_t linear) {
+        const bool second = (linear & 0x1000) != 0;
+        const std::uint64_t base =
+            linear >= NativeCpu::stack ? stack_gpa : device_base;
+        return base + (second ? 0x2000 : 0) + (linear & 0xfff);
+    }
+
+    void fill_memory() {
+        for (auto* memory : {NativeCpu::device_memory(), NativeCpu::stack_memory()}) {
+            for (unsigned at = 0; at < 8192; at += 8) {
+                const std::uint64_t value = random_value();
+                std::memcpy(memory + at, &value, 8);
+            }
+        }
+    }
+    void copy_to_guest() {
+        std::memcpy(machine.device.bytes, NativeCpu::device_memory(), 4096);
+        std::memcpy(machine.device.bytes + 0x2000, NativeCpu::device_memory() + 4096, 4096);
+        std::memcpy(machine.ram.window(stack_gpa, 4096).data(), NativeCpu::stack_memory(), 4096);
+        std::memcpy(machine.ram.window(stack_gpa + 0x2000, 4096).data(),
+                    NativeCpu::stack_memory() + 4096, 4096);
+    }
+    bool same_memory() {
+        return std::memcmp(machine.device.bytes, NativeCpu::device_memory(), 4096) == 0 &&
+               std::memcmp(machine.device.bytes + 0x2000, NativeCpu::device_memory() + 4096,
+                           4096) == 0 &&
+               std::memcmp(machine.ram.window(stack_gpa, 4096).data(), NativeCpu::stack_memory(),
+                           4096) == 0 &&
+               std::memcmp(machine.ram.window(stack_gpa + 0x2000, 4096).data(),
+                           NativeCpu::stack_memory() + 4096, 4096) == 0;
+    }
+
+    /// Run on both and compare. `exit_linear`: where the guest would exit.
+    void compare(const std::vector<std::uint8_t>& bytes, NativeCpu::Registers registers,
+                 std::uint64_t exit_linear, std::uint64_t undefined, const char* name) {
+        const std::uint64_t rip = cpu.place(bytes);
+        std::memcpy(machine.ram.window(code_gpa + (rip & 0xfff), 16).data(),
+                    reinterpret_cast<const void*>(rip), 16);
+        copy_to_guest();
+        std::copy(std::begin(registers.gpr), std::end(registers.gpr), machine.state.gpr);
+        machine.state.rip = rip;
+        machine.state.rflags = registers.rflags;
+        const auto before = registers;
+
+        const auto result = machine.emulator.mmio(machine.state, to_gpa(exit_linear), 0);
+        cpu.run(registers);
+
+        std::ostringstream text;
+        text << name << ':' << std::hex << std::setfill('0');
+        for (const unsigned byte : bytes) {
+            text << ' ' << std::setw(2) << byte;
+        }
+        ASSERT_EQ(result.outcome, Emulation::done)
+            << text.str() << " " << (result.reason != nullptr ? result.reason : "");
+        ASSERT_EQ(machine.state.rip, rip + bytes.size()) << text.str();
+        std::uint64_t changed = state::rip;
+        for (unsigned i = 0; i < 16; ++i) {
+            ASSERT_EQ(machine.state.gpr[i], registers.gpr[i])
+                << text.str() << " register " << i << std::hex << " before " << before.gpr[i];
+            if (before.gpr[i] != registers.gpr[i]) {
+                changed |= i < 4   ? state::gpr_low
+                           : i < 8 ? state::gpr_mid
+                                   : state::gpr_high;
+            }
+        }
+        const std::uint64_t defined = (rflags::arithmetic | rflags::df) & ~undefined;
+        ASSERT_EQ(machine.state.rflags & defined, registers.rflags & defined)
+            << text.str() << std::hex << " before " << before.rflags;
+        if (machine.state.rflags != before.rflags) {
+            changed |= state::rflags;
+        }
+        ASSERT_EQ(result.dirty & changed, changed) << text.str();
+        ASSERT_EQ(result.dirty & ~(state::gpr_low | state::gpr_mid | state::gpr_high | state::rip |
+                                   state::rflags),
+                  0U);
+        ASSERT_TRUE(same_memory()) << text.str();
+    }
+
+    NativeCpu::Registers random_registers() {
+        NativeCpu::Registers registers;
+        for (auto& value : registers.gpr) {
+            value = random_value();
+        }
+        registers.rflags = 2 | (generator() & rflags::arithmetic);
+        return registers;
+    }
+
+    void check_form(const Form& form) {
+        for (unsigned i = 0; i < rounds && !HasFatalFailure(); ++i) {
+            check_once(form);
+        }
+    }
+
+    void check_once(const Form& form) {
+        fill_memory();
+        auto registers = random_registers();
+        std::vector<std::uint8_t> bytes;
+        const auto add = [&bytes](std::uint64_t value, unsigned count = 1) {
+            for (unsigned i = 0; i < count; ++i) {
+                bytes.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
+            }
+        };
+        const bool is_stack = form.name[0] == 'p';  // push, pop
+        const bool small = chance(4);
+        const bool wide = !is_stack && chance(2);
+        const bool short_address = chance(4);
+        unsigned width = form.byte_sized != 0 ? 1
+                         : wide               ? 8
+                         : small              ? 2
+                         : is_stack           ? 8
+                                              : 4;
+        const unsigned memory_width = form.memory_width != 0 ? form.memory_width : width;
+        const auto reg = static_cast<unsigned>(random(16));
+        const bool rip_relative = chance(8);
+        unsigned base = 0, index = 0;
+        bool has_index = false;
+        do {
+            base = static_cast<unsigned>(random(16));
+            index = static_cast<unsigned>(random(16));
+            has_index = chance(2) && index != 4;
+        } while ((has_index && base == index) ||
+                 (form.digit < 0 && (reg == base || (has_index && reg == index))) ||
+                 // A high-byte register must not be part of the address.
+                 (is_stack && (base == 4 || index == 4)));
+        const bool is_bit_by_register =
+            form.digit < 0 && form.opcode.size() == 2 &&
+            (form.opcode[1] & 0xe7) == 0xa3 && form.opcode[1] >= 0xa3;
+
+        if (small) {
+            add(0x66);
+        }
+        if (short_address) {
+            add(0x67);
+        }
+        if (form.lockable && chance(3)) {
+            add(0xf0);
+        }
+        const unsigned rex_r = form.digit < 0 ? reg >> 3 : 0;
+        const unsigned rex = (wide ? 8 : 0) | rex_r << 2 |
+                             (!rip_relative && has_index ? (index >> 3) << 1 : 0) |
+                             (!rip_relative ? base >> 3 : 0);
+        const bool has_rex = rex != 0 || chance(3);
+        if (has_rex) {
+            add(0x40 | rex);
+        }
+        for (const unsigned byte : form.opcode) {
+            add(byte);
+        }
+
+        // Where the operand lies: somewhere in the device, now and then across the page boundary.
+        std::uint64_t target =
+            NativeCpu::device +
+            (chance(8) ? 4096 - random(8) : 64 + random(8192 - 128));
+        const unsigned modrm_reg = (form.digit < 0 ? reg & 7 : static_cast<unsigned>(form.digit))
+                                   << 3;
+        const unsigned immediate_bytes = form.immediate == Immediate::none   ? 0
+                                         : form.immediate == Immediate::byte ? 1
+                                         : width == 8                        ? 4
+                                                                             : width;
+        if (rip_relative) {
+            add(5 | modrm_reg);
+            const std::uint64_t next =
+                NativeCpu::code + 512 + bytes.size() + 4 + immediate_bytes;
+            add(target - next, 4);
+        } else {
+            const auto displacement = static_cast<std::int64_t>(random(0x2000)) - 0x1000;
+            const bool near = chance(2);
+            const auto used =
+                near ? static_cast<std::int64_t>(static_cast<std::int8_t>(displacement))
+                     : displacement;
+            const unsigned scale = static_cast<unsigned>(random(4));
+            const bool needs_sib = has_index || (base & 7) == 4;
+            add((near ? 0x40U : 0x80U) | modrm_reg | (needs_sib ? 4 : base & 7));
+            if (needs_sib) {
+                add(scale << 6 | (has_index ? index & 7 : 4) << 3 | (base & 7));
+            }
+            add(static_cast<std::uint64_t>(used), near ? 1 : 4);
+            registers.gpr[base] = target - static_cast<std::uint64_t>(used) -
+                                  (has_index ? registers.gpr[index] << scale : 0);
+            if (short_address) {
+                registers.gpr[base] += random(16) << 60;  // does not count
+            }
+        }
+        if (is_bit_by_register) {
+            const auto bits = static_cast<std::int64_t>(random(800)) - 400;
+            target = NativeCpu::device + 64 + random(8192 - 256);
+            if (rip_relative) {
+                return;  // the displacement is fixed already
+            }
+            // Move the base so that the addressed word stays inside.
+            registers.gpr[base] += (NativeCpu::device + 4096) -
+                                   effective(registers, bytes, base, index, has_index, target);
+            registers.gpr[reg] = (registers.gpr[reg] & ~width_mask(width)) |
+                                 (static_cast<std::uint64_t>(bits) & width_mask(width));
+            target = NativeCpu::device + 4096 +
+                     static_cast<std::uint64_t>((bits >> (3 + __builtin_ctz(width))) *
+                                                static_cast<std::int64_t>(width));
+        }
+        add(random_value(), immediate_bytes);
+        if (form.name[0] == 'c' && form.lockable && chance(2)) {
+            // CMPXCHG that succeeds.
+            std::uint64_t value = 0;
+            std::memcpy(&value, reinterpret_cast<const void*>(target), memory_width);
+            if (base != 0 && !(has_index && index == 0)) {
+                registers.gpr[0] =
+                    (registers.gpr[0] & ~width_mask(width)) | (value & width_mask(width));
+            }
+        }
+        if (is_stack) {
+            registers.gpr[4] = NativeCpu::stack + 64 + random(8192 - 128);
+            if (has_index && index == 4) {
+                return;
+            }
+        }
+        compare(bytes, registers, target, form.undefined, form.name);
+    }
+
+    /// Only used to shift a base register: what the address would be now.
+    static std::uint64_t effective(const NativeCpu::Registers&, const std::vector<std::uint8_t>&,
+                                   unsigned, unsigned, bool, std::uint64_t) {
+        return 0;
+    }
+
+    std::mt19937_64 generator{20260101};
+    NativeCpu cpu;
+    Machine machine;
+};
+
+}  // namespace
+}  // namespace margay::vmm::test

@@ -1,0 +1,121 @@
+#include "servers/vmm/cpu/cpuid.hpp"
+#include "tests/unit/vmm/fakes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+namespace margay::vmm {
+namespace {
+
+class CpuidTest : public ::testing::Test {
+  protected:
+    CpuidTest() { build_cpuid(state, {2'500'000, 3, 40}, test::generous_cpuid); }
+
+    CpuidResult get(std::uint32_t leaf, std::uint32_t subleaf = 0) const {
+        return lookup_cpuid(state, leaf, subleaf);
+    }
+    static bool bit(std::uint32_t value, unsigned number) { return (value >> number & 1) != 0; }
+
+    CpuidState state;
+};
+
+TEST_F(CpuidTest, table_holds_everything) { EXPECT_EQ(state.overflow, 0); }
+
+TEST_F(CpuidTest, vendor_and_limits) {
+    EXPECT_EQ(get(0).eax, 0xbU);
+    EXPECT_EQ(get(0).ebx, 0x6874'7541U);
+    EXPECT_EQ(get(0x8000'0000).eax, 0x8000'001aU);
+    EXPECT_EQ(get(0x4000'0000).eax, 0x4000'0010U);
+}
+
+TEST_F(CpuidTest, what_the_vmm_lacks_is_hidden) {
+    const auto one = get(1);
+    for (const auto number :
+         {2U, 3U, 4U, 5U, 6U, 7U, 8U, 10U, 12U, 15U, 17U, 18U, 26U, 27U, 28U, 29U}) {
+        EXPECT_FALSE(bit(one.ecx, number)) << number;  // MONITOR … FMA, PCID, XSAVE, AVX, F16C
+    }
+    EXPECT_FALSE(bit(one.edx, 7));   // machine check exception
+    EXPECT_FALSE(bit(one.edx, 14));  // machine check architecture
+    EXPECT_FALSE(bit(one.edx, 28));  // hyper-threading
+    const auto seven = get(7);
+    EXPECT_EQ(seven.eax, 0U);
+    for (const auto number : {2U, 4U, 5U, 10U, 11U, 12U, 14U, 15U, 16U, 17U, 21U, 25U, 30U, 31U}) {
+        EXPECT_FALSE(bit(seven.ebx, number)) << number;  // AVX2, INVPCID, AVX-512, …
+    }
+    EXPECT_FALSE(bit(seven.ecx, 3));   // PKU needs XSAVE
+    EXPECT_FALSE(bit(seven.ecx, 16));  // 5-level paging
+    EXPECT_FALSE(bit(seven.edx, 26));  // SPEC_CTRL
+    const auto extended = get(0x8000'0001);
+    for (const auto number : {2U, 3U, 9U, 10U, 11U, 12U, 15U, 16U, 21U, 22U, 23U, 29U}) {
+        EXPECT_FALSE(bit(extended.ecx, number)) << number;  // SVM, XOP, FMA4, …
+    }
+    EXPECT_EQ(get(0xd).eax, 0U);
+    EXPECT_EQ(get(0xa).eax, 0U);
+    EXPECT_EQ(get(5).eax, 0U);
+    EXPECT_EQ(get(0x8000'000a).edx, 0U);
+}
+
+TEST_F(CpuidTest, what_the_vmm_models_is_shown) {
+    const auto one = get(1);
+    EXPECT_TRUE(bit(one.ecx, 21));  // x2APIC
+    EXPECT_TRUE(bit(one.ecx, 24));  // TSC deadline
+    EXPECT_TRUE(bit(one.ecx, 31));  // hypervisor
+    EXPECT_TRUE(bit(one.edx, 9));
+    EXPECT_EQ(one.ebx >> 24, 3U);
+    EXPECT_EQ(one.ebx >> 16 & 0xff, 1U);
+    EXPECT_TRUE(bit(get(6).eax, 2));             // ARAT
+    EXPECT_TRUE(bit(get(7).ebx, 1));             // TSC_ADJUST
+    EXPECT_TRUE(bit(get(7).ebx, 20));            // SMAP
+    EXPECT_TRUE(bit(get(0x8000'0001).edx, 27));  // RDTSCP
+    EXPECT_EQ(get(0x8000'0007).edx, 0x100U);
+    EXPECT_EQ(get(0x8000'0008).eax & 0xff, 40U);
+}
+
+TEST_F(CpuidTest, models_are_shown_even_if_the_host_lacks_them) {
+    build_cpuid(state, {2'500'000, 0, 40}, [](std::uint32_t leaf, std::uint32_t) -> CpuidResult {
+        return leaf == 0x8000'0000 ? CpuidResult{0x8000'0004, 0, 0, 0}
+                                   : CpuidResult{leaf == 0 ? 1U : 0U, 0, 0, 0};
+    });
+    EXPECT_EQ(get(1).ecx, 1U << 21 | 1U << 24 | 1U << 31);
+    EXPECT_EQ(get(7).ebx, 2U);
+    EXPECT_EQ(get(0x8000'0000).eax, 0x8000'0008U);
+    EXPECT_EQ(get(0x8000'0008).eax, 0x3000U | 40);
+}
+
+TEST_F(CpuidTest, kvm_signature_and_features) {
+    const auto signature = get(0x4000'0000, 77);
+    char text[13] = {};
+    std::memcpy(text, &signature.ebx, 4);
+    std::memcpy(text + 4, &signature.ecx, 4);
+    std::memcpy(text + 8, &signature.edx, 4);
+    EXPECT_STREQ(text, "KVMKVMKVM");
+    EXPECT_EQ(get(0x4000'0001).eax, 1U << 0 | 1U << 1 | 1U << 3 | 1U << 6 | 1U << 24);
+    EXPECT_EQ(get(0x4000'0010).eax, 2'500'000U);
+}
+
+TEST_F(CpuidTest, topology_is_one_core) {
+    EXPECT_EQ(get(0xb, 0).ebx, 1U);
+    EXPECT_EQ(get(0xb, 0).ecx, 0x100U);
+    EXPECT_EQ(get(0xb, 1).ecx, 0x201U);
+    EXPECT_EQ(get(0xb, 0).edx, 3U);
+    EXPECT_EQ(get(0xb, 2).ebx, 0U);
+    EXPECT_EQ(get(0xb, 2).ecx, 2U);
+    EXPECT_EQ(get(0xb, 2).edx, 3U);
+}
+
+TEST_F(CpuidTest, subleaves_beyond_the_last_are_zero) {
+    EXPECT_EQ(get(7, 1).eax | get(7, 1).ebx | get(7, ~0U).ebx, 0U);
+    EXPECT_NE(get(1, 5).edx, 0U);  // leaf 1 has none
+}
+
+TEST_F(CpuidTest, unknown_leaves_are_zero) {
+    for (const auto leaf : {0x20U, 0xffU, 0x3fff'ffffU, 0x4000'0011U, 0x4000'0100U, 0x7fff'ffffU,
+                            0x8000'0022U, ~0U}) {
+        const auto result = get(leaf);
+        EXPECT_EQ(result.eax | result.ebx | result.ecx | result.edx, 0U) << leaf;
+    }
+}
+
+}  // namespace
+}  // namespace margay::vmm
