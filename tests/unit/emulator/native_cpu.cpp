@@ -13,8 +13,8 @@ namespace {
 
 void* map(std::uint64_t address, std::size_t bytes, int protection) {
     void* const wanted = reinterpret_cast<void*>(address);
-    void* const got = mmap(wanted, bytes, protection,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void* const got =
+        mmap(wanted, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     if (got != wanted) {
         std::perror("mmap");
         std::abort();
@@ -70,7 +70,8 @@ NativeCpu::NativeCpu() {
     map(stack, 8192, PROT_READ | PROT_WRITE);
     entry_ = page + entry_offset;
     Assembler a{entry_};
-    a.bytes({0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57});  // push what is callee-saved
+    a.bytes(
+        {0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57});  // push what is callee-saved
     a.absolute(store, rsp, saved_rsp);
     a.absolute(store, rdi, saved_registers);
     a.bytes({0xff, 0xb7});  // push [rdi + rflags]
