@@ -144,6 +144,14 @@ inline void yield() { (void)thread_ctl(no_slot, ThreadOp::yield); }
     return raw::simple(Syscall::irq_ctl, irq, static_cast<std::uint64_t>(op), event, bits);
 }
 
+// Interrupts that the kernel has taken on the core so far.
+[[nodiscard]] inline Result<std::uint64_t> count_interrupts(Slot core) {
+    raw::Registers r{core, static_cast<std::uint64_t>(CoreOp::query)};
+    const Status s = raw::system_call(Syscall::core_ctl, r);
+    if (s != Status::ok) return s;
+    return r.rdi;
+}
+
 struct ExtentInfo {
     std::uint64_t base = 0, size = 0;
     MemoryType type = MemoryType::ram;

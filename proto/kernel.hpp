@@ -29,6 +29,7 @@ enum class Syscall : std::uint64_t {
     domain_ctl = 11, // RDI domain, RSI DomainOp, RDX R8
     irq_ctl = 12,    // RDI irq, RSI IrqOp, RDX event, R8 bits
     memory_ctl = 13, // RDI memory, RSI MemoryOp, RDX R8 R9
+    core_ctl = 14,   // RDI core, RSI CoreOp
     count
 };
 
@@ -159,6 +160,10 @@ enum class MemoryOp : std::uint64_t {
     query = 0,       // -> RDI base, RSI size, RDX MemoryType
     port_read = 1,   // RDX port, R8 width in bytes (1, 2, 4)      -> RDI value
     port_write = 2,  // RDX port, R8 width, R9 value
+};
+
+enum class CoreOp : std::uint64_t {
+    query = 0,  // -> RDI interrupts that the kernel has taken on the core, RSI its local APIC id
 };
 
 enum class VcpuOp : std::uint64_t {

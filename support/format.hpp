@@ -1,6 +1,6 @@
 // Formatted text without a heap: print(sink, "base {x} size {}", base, size).
 // A sink is anything callable with one char. {} prints decimal, text or a char; {x} hexadecimal;
-// {X} hexadecimal with 16 digits.
+// {X} hexadecimal with 16 digits; {{ is a brace.
 #pragma once
 #include <concepts>
 #include <cstdint>
@@ -69,6 +69,11 @@ void print_arguments(Sink& sink, std::string_view format, const FormatArgument* 
     for (std::size_t i = 0; i < format.size(); ++i) {
         if (format[i] != '{') {
             sink(format[i]);
+            continue;
+        }
+        if (i + 1 < format.size() && format[i + 1] == '{') {
+            sink('{');
+            ++i;
             continue;
         }
         char style = 'd';

@@ -52,6 +52,7 @@ GUEST_ARGUMENTS = "console=ttyS0 quiet"
 BOOT_REPEATS = 3
 BOOT_TIMEOUT = 300
 MARKER = re.compile(r"guest-init-tsc ([0-9]+)")
+EXITS = re.compile(r"^margay: guest \S+ powered off after ([0-9]+) exits")
 
 
 def bench(tree, json_file):
@@ -137,7 +138,7 @@ def _guest_boot(tree):
     The guest's init is a program that prints its time-stamp counter and powers off. QEMU's counter
     starts at 0 with the machine. Under Margay the guest's counter is expected to start at 0 with
     the guest; where it does not, the node prints `bench: guest_start_tsc N ticks 1` with its value
-    at the first entry. The exits (`bench: guest_boot_exits`) are printed by the node.
+    at the first entry. init says how many exits there were when the guest powers off.
     """
     kernel = fetch.kernel()
     with tempfile.TemporaryDirectory(prefix="margay-") as directory:
@@ -172,6 +173,8 @@ def _guest_boot(tree):
                 tree / "modules" / "ukernel", modules, "", memory, BOOT_TIMEOUT, "guest boot"
             )
             start = figures.pop("guest_start_tsc", None)
+            for matched in filter(None, map(EXITS.match, lines)):
+                figures["guest_boot_exits"] = _figure(int(matched[1]), "exits", BOOT_REPEATS)
             ours.append(_marker(lines) - (start["value"] if start else 0))
     ratio = statistics.median(ours) / statistics.median(direct)
     figures["guest_boot_ratio"] = _figure(round(ratio, 4), "ratio", BOOT_REPEATS)

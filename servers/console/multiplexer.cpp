@@ -38,9 +38,16 @@ void Multiplexer::keep(Entry& e, char c) {
 }
 
 bool Multiplexer::drain() {
+    // Terminals first: what init says about a guest's end comes after the guest's last words.
+    const bool terminals = drain(ChannelKind::terminal);
+    return drain(ChannelKind::log) || terminals;
+}
+
+bool Multiplexer::drain(ChannelKind kind) {
     bool any = false;
     for (unsigned i = 0; i < count_; ++i) {
         Entry& e = entries_[i];
+        if (e.info.kind != kind) continue;
         // At most one ring's worth per turn, so that a client that never stops starves nobody.
         char c;
         for (unsigned n = 0; n < 16384 && e.info.channel->output.get(c); ++n) {

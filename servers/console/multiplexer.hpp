@@ -53,6 +53,7 @@ class Multiplexer {
         unsigned history_next = 0;
     };
 
+    bool drain(ChannelKind kind);
     void put_log_byte(Entry& e, char c);
     void keep(Entry& e, char c);
     void put(char c);

@@ -73,7 +73,7 @@ bool report_end(Vm& vm) {
     const char* name = vm.config().name;
     vm.set_stopped();
     switch (c.outcome.load()) {
-    case VmOutcome::powered_off: log("margay: guest {} powered off\n", name); return true;
+    case VmOutcome::powered_off: log("margay: guest {} powered off after {} exits\n", name, c.exits); return true;
     case VmOutcome::reset: log("margay: guest {} failed: it reset itself\n", name); return false;
     case VmOutcome::failed: log("margay: guest {} failed: {}\n", name, c.reason); return false;
     case VmOutcome::running: break;

@@ -147,6 +147,17 @@ Status irq_control(Thread& t) {
     return Status::bad_syscall;
 }
 
+Status core_control(Thread& t) {
+    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::core, right::control);
+    if (!slot) return slot.status();
+    const Core* core = Core::by_id(reinterpret_cast<std::uint64_t>((*slot)->object));
+    if (core == nullptr) return Status::bad_argument;
+    if (static_cast<CoreOp>(t.gpr[gpr_rsi]) != CoreOp::query) return Status::bad_syscall;
+    t.gpr[gpr_rdi] = core->interrupts;
+    t.gpr[gpr_rsi] = core->apic_id;
+    return Status::ok;
+}
+
 Status memory_control(Thread& t) {
     const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::memory, no_rights);
     if (!slot) return slot.status();

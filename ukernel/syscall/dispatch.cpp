@@ -72,6 +72,7 @@ extern "C" [[noreturn]] void system_call(Thread* thread) {
     case Syscall::domain_ctl: with_lock(t, domain_control); break;
     case Syscall::irq_ctl: with_lock(t, irq_control); break;
     case Syscall::memory_ctl: with_lock(t, memory_control); break;
+    case Syscall::core_ctl: with_lock(t, core_control); break;
     default: t.set_status(Status::bad_syscall); break;
     }
     scheduler::leave();

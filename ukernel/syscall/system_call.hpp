@@ -14,6 +14,7 @@ Status thread_control(Thread& t);
 Status domain_control(Thread& t);
 Status irq_control(Thread& t);
 Status memory_control(Thread& t);
+Status core_control(Thread& t);
 
 // Outside the lock.
 Status signal_event(Thread& t);
