@@ -81,7 +81,7 @@ namespace state {
 constexpr std::uint64_t gpr_low = 1 << 0;    // rax rcx rdx rbx
 constexpr std::uint64_t gpr_mid = 1 << 1;    // rsp rbp rsi rdi
 constexpr std::uint64_t gpr_high = 1 << 2;   // r8 .. r15
-constexpr std::uint64_t rip = 1 << 3;
+constexpr std::uint64_t rip = 1 << 3;  // loading it ends an interrupt shadow, unless `shadow` is loaded too
 constexpr std::uint64_t rflags = 1 << 4;
 constexpr std::uint64_t segments = 1 << 5;   // es cs ss ds fs gs
 constexpr std::uint64_t tables = 1 << 6;     // tr ldtr gdtr idtr

@@ -23,7 +23,7 @@ std::uint64_t wanted_state(ExitClass c) {
     case ExitClass::startup: return all;
     case ExitClass::cpuid: return gpr_low;
     case ExitClass::mmio:
-        return gpr_low | gpr_mid | gpr_high | rip | rflags | segments | control | instruction;
+        return gpr_low | gpr_mid | gpr_high | rip | rflags | segments | control;
     case ExitClass::control_register:
     case ExitClass::exception:
     case ExitClass::shutdown:

@@ -82,6 +82,7 @@ class Board final : private IrqLines, private ApicBus {
     /// The processor took the vector offered last.
     void interrupt_taken(std::uint8_t vector);
 
+    [[nodiscard]] bool has_nmi() const noexcept { return state_.local_apic.nmi_pending != 0; }
     /// An NMI waits; it is consumed by asking.
     [[nodiscard]] bool nmi_to_inject() noexcept {
         if (state_.local_apic.nmi_pending == 0) {

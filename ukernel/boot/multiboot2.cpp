@@ -35,7 +35,7 @@ void add_module(BootData& d, const std::uint8_t* t, std::uint32_t size) {
 void add_memory(BootData& d, const std::uint8_t* t, std::uint32_t size) {
     if (size < 16) return;
     const std::uint32_t entry = field<std::uint32_t>(t, 8);
-    if (entry < 24) return;
+    if (entry < 24 || entry > size) return;
     for (std::uint32_t at = 16; at + 24 <= size; at += entry) {
         const std::uint32_t type = field<std::uint32_t>(t + at, 16);
         // 1: free; 3: ACPI tables; 4: ACPI non-volatile storage.

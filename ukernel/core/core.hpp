@@ -3,9 +3,10 @@
 #include <atomic>
 #include <cstdint>
 
+#include "ukernel/arch/x86_64/instructions.hpp"
+#include "ukernel/arch/x86_64/svm/asid.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/sched/context.hpp"
-#include "ukernel/arch/x86_64/svm/asid.hpp"
 #include "ukernel/sched/run_queue.hpp"
 
 namespace margay {
@@ -52,11 +53,7 @@ struct Core : CoreFields {
     std::atomic<RemoteWork*> remote;
 
     // The core this code runs on.
-    static Core& here() {
-        Core* c;
-        asm("mov %%gs:0, %0" : "=r"(c));
-        return *c;
-    }
+    static Core& here() { return *cpu::this_core(); }
     static Core* by_id(std::uint64_t id);
     static unsigned count();
 

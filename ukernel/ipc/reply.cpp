@@ -1,6 +1,7 @@
 // reply_wait: the slow half of IPC, and the replies to VM exits.
 #include "ukernel/arch/x86_64/enter.hpp"
 #include "ukernel/arch/x86_64/virtualization.hpp"
+#include "ukernel/ipc/exit_switch.hpp"
 #include "ukernel/ipc/ipc.hpp"
 #include "ukernel/ipc/transfer.hpp"
 #include "ukernel/sched/scheduler.hpp"
@@ -32,11 +33,15 @@ Status answer_vcpu(Core& core, Thread& handler, Vcpu& v, std::uint64_t label, st
 // From the syscall stub: the handler of a vCPU replies and nobody else waits for it.
 extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t label,
                                              std::uint64_t sequence, std::uint64_t dirty,
-                                             std::uint64_t rax, std::uint64_t vector,
-                                             std::uint64_t deadline) {
+                                             std::uint64_t rax, std::uint64_t vector) {
     Core& core = Core::here();
     auto& v = static_cast<Vcpu&>(*handler->caller);
-    const Status s = answer_vcpu(core, *handler, v, label, sequence, dirty, rax, vector, deadline);
+    if (reply_simply(core, *handler, v, label, sequence, dirty, rax)) [[likely]] {
+        if (v.attention == 0 && !core.reschedule) [[likely]] virtualization::enter(core, v);
+        scheduler::leave();
+    }
+    const Status s =
+        answer_vcpu(core, *handler, v, label, sequence, dirty, rax, vector, handler->gpr[gpr_r12]);
     if (s != Status::ok) {
         handler->set_status(s);
         handler->full_frame = 0;

@@ -6,7 +6,11 @@
 
 namespace margay {
 
+#if __STDC_HOSTED__
+inline std::uint64_t direct_map_base = 0;  // host tests: where their machine's RAM is
+#else
 constexpr std::uint64_t direct_map_base = 0xffff'8000'0000'0000;
+#endif
 constexpr std::uint64_t direct_map_limit = 1ull << 46;  // bytes of RAM at most
 constexpr std::uint64_t kernel_image_base = 0xffff'ffff'8000'0000;  // maps physical 0
 constexpr std::uint64_t device_window = 0xffff'ffff'c000'0000;      // local and I/O APICs, uncached

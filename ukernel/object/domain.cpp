@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/core.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
 
@@ -56,7 +57,7 @@ void Domain::destroy() {
         run_on(core, [&core, this] {
             if (core.cr3 != cr3) return;
             core.cr3 = kernel_tables::root().value();
-            asm volatile("mov %0, %%cr3" : : "r"(core.cr3) : "memory");
+            cpu::write_cr3(core.cr3);
         });
     }
 }

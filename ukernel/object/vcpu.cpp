@@ -47,24 +47,15 @@ void Vcpu::destroy() {
 
 void Vcpu::deliver(ExitClass exit_class, std::uint64_t detail0, std::uint64_t detail1,
                    std::uint64_t next_rip) {
-    pending = PendingExit{exit_class, detail0, detail1, next_rip};
-    has_pending = true;
-    to_default = false;
-    was_delivered = false;
-    ++sequence;
-    ExitRecord& r = page->records[sequence % exit_records];
-    r.sequence_class = sequence << 8 | static_cast<std::uint64_t>(exit_class);
-    r.rip = vmcb->rip;
-    r.detail0 = detail0;
-    r.detail1 = detail1;
+    record(exit_class, detail0, detail1, next_rip);
     send();
 }
 
 void Vcpu::send() {
     ExitRow* row = &rows[static_cast<unsigned>(pending.exit_class)];
-    if (to_default || row->portal == nullptr) row = &rows[static_cast<unsigned>(ExitClass::other)];
+    if ((delivery & delivery::forwarded) != 0 || row->portal == nullptr) row = &rows[static_cast<unsigned>(ExitClass::other)];
     if (row->portal == nullptr) {
-        stop(was_delivered ? "its exit has no handler any more" : "an exit that nobody handles");
+        stop((delivery & delivery::seen) != 0 ? "its exit has no handler any more" : "an exit that nobody handles");
         return;
     }
     sent_to = row;
@@ -92,12 +83,8 @@ void Vcpu::send() {
 
 void Vcpu::fill_message(Thread& handler, std::uint64_t badge) {
     if (sent_to->wanted != 0) virtualization::store_state(*this, sent_to->wanted);
-    std::uint64_t flags = 0;
-    if (was_delivered) flags |= exit_flag::replayed;
-    if (irq_vector != no_vector) flags |= exit_flag::irq_pending;
-    if ((vmcb->interrupt_shadow & 1) != 0) flags |= exit_flag::shadow;
-    if (vmcb->event_injection != 0) flags |= exit_flag::delivering;
-    was_delivered = true;
+    const std::uint64_t flags = message_flags();
+    delivery |= delivery::seen;
     handler.gpr[gpr_rax] = static_cast<std::uint64_t>(Status::ok);
     handler.gpr[gpr_rdi] = badge;
     handler.gpr[gpr_rsi] = static_cast<std::uint64_t>(pending.exit_class) | flags << 8;
@@ -113,7 +100,7 @@ void Vcpu::fill_message(Thread& handler, std::uint64_t badge) {
 Status Vcpu::reply(std::uint64_t action, std::uint64_t number, std::uint64_t dirty, std::uint64_t rax,
                    std::uint64_t vector, std::uint64_t deadline_at) {
     // Everything is checked before anything changes: a refused reply leaves the exit pending.
-    if (number != sequence || !has_pending) return Status::stale;
+    if (number != sequence || !has_pending()) return Status::stale;
     if (action > static_cast<std::uint64_t>(Action::stop) || (dirty & ~state::valid_reply) != 0)
         return Status::bad_argument;
     const auto act = static_cast<Action>(action);
@@ -132,7 +119,7 @@ Status Vcpu::reply(std::uint64_t action, std::uint64_t number, std::uint64_t dir
     }
     if (skip) virtualization::advance(*this);
     after_reply = act;
-    if (act != Action::forward) has_pending = false;
+    if (act != Action::forward) delivery = 0;
     return Status::ok;
 }
 
@@ -142,12 +129,11 @@ void Vcpu::go_on() {
     case Action::resume:
     case Action::advance: break;
     case Action::forward:
-        if (to_default) {
+        if ((delivery & delivery::forwarded) != 0) {
             stop("an exit that its handlers only forward");
             return;
         }
-        to_default = true;
-        was_delivered = false;
+        delivery = delivery::pending | delivery::forwarded;
         send();
         break;
     case Action::park:

@@ -19,6 +19,21 @@ constexpr std::uint32_t suspended = 4;  // stay out of the guest
 constexpr std::uint32_t step = 8;       // leave an interrupt shadow by one single step
 }  // namespace attention
 
+// What has become of the exit that waits for its reply.
+namespace delivery {
+constexpr std::uint32_t pending = 1;    // there is one
+constexpr std::uint32_t forwarded = 2;  // it went to the default row
+constexpr std::uint32_t seen = 4;       // a handler had it already
+}  // namespace delivery
+
+// What the next exit must look after; zero for most.
+namespace irregular {
+constexpr std::uint32_t event = 1;    // an event was injected
+constexpr std::uint32_t flush = 2;    // the TLB was flushed
+constexpr std::uint32_t step = 4;     // one single step, out of an interrupt shadow
+constexpr std::uint32_t offered = 8;  // an interrupt is offered
+}  // namespace irregular
+
 // The exit that waits for its reply.
 struct PendingExit {
     ExitClass exit_class;
@@ -43,17 +58,15 @@ struct Vcpu : Context {
     Event* event = nullptr;  // signals arrive as recall
     std::uint64_t sequence = 0;
     PendingExit pending{};
-    bool has_pending = false;
-    bool to_default = false;  // the pending exit was forwarded
-    bool was_delivered = false;  // a handler has seen the pending exit
+    std::uint32_t delivery = 0;    // of the pending exit, see delivery
     std::uint32_t attention = 0;
     std::uint32_t asid_generation = 0;  // see svm/asid.hpp
     std::uint64_t tables_generation = 0;
     std::uint64_t irq_vector = no_vector;  // interrupt asked for and not taken yet
     InterceptState wanted_intercepts{};
-    bool stepping = false;
+    std::uint32_t irregular = 0;  // see irregular
     Action after_reply = Action::resume;
-    ExitRow* sent_to = nullptr;
+    const ExitRow* sent_to = nullptr;
     ExitRow rows[exit_classes];
     alignas(16) std::uint8_t fpu[512];
 
@@ -69,6 +82,29 @@ struct Vcpu : Context {
     void send();
     // Fills the message registers of the handler that takes the pending exit.
     void fill_message(Thread& handler, std::uint64_t badge);
+    // Flags of the exit message.
+    std::uint64_t message_flags() const {
+        std::uint64_t flags = (vmcb->interrupt_shadow & 1) * exit_flag::shadow;
+        if ((delivery & delivery::seen) != 0) flags |= exit_flag::replayed;
+        if (irregular != 0) {
+            if (irregular & irregular::offered) flags |= exit_flag::irq_pending;
+            if (irregular & irregular::event) flags |= exit_flag::delivering;
+        }
+        return flags;
+    }
+    bool has_pending() const { return (delivery & delivery::pending) != 0; }
+    // Numbers a new exit and writes it into the flight recorder.
+    void record(ExitClass exit_class, std::uint64_t detail0, std::uint64_t detail1,
+                std::uint64_t next_rip) {
+        pending = PendingExit{exit_class, detail0, detail1, next_rip};
+        delivery = delivery::pending;
+        ++sequence;
+        ExitRecord& r = page->records[sequence % exit_records];
+        r.sequence_class = sequence << 8 | static_cast<std::uint64_t>(exit_class);
+        r.rip = vmcb->rip;
+        r.detail0 = detail0;
+        r.detail1 = detail1;
+    }
     // The handler's reply. Status for the handler; on `ok` the vCPU goes on as asked.
     Status reply(std::uint64_t action, std::uint64_t sequence, std::uint64_t dirty, std::uint64_t rax,
                  std::uint64_t vector, std::uint64_t deadline_at);

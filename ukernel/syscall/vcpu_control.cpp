@@ -35,7 +35,7 @@ Status bind_row(Thread& t, Vcpu& v) {
         if (portal == nullptr) return;
         portal->rows.push_back(row);
         // An exit whose portal was destroyed waits for this.
-        if (v.has_pending && v.state == ContextState::stopped) v.send();
+        if (v.has_pending() && v.state == ContextState::stopped) v.send();
     });
     return Status::ok;
 }
@@ -90,7 +90,7 @@ Status vcpu_control(Thread& t) {
         if ((t.gpr[gpr_rdx] & ~state::all) != 0) return Status::bad_argument;
         run_on(*v.core, [&] {
             // A vCPU that failed can be looked at as well.
-            if ((!v.has_pending && v.state != ContextState::dead) || v.page == nullptr) s = Status::in_use;
+            if ((!v.has_pending() && v.state != ContextState::dead) || v.page == nullptr) s = Status::in_use;
             else virtualization::store_state(v, t.gpr[gpr_rdx]);
         });
         return s;
@@ -100,7 +100,7 @@ Status vcpu_control(Thread& t) {
     case VcpuOp::resume:
         run_on(*v.core, [&] {
             v.attention &= ~attention::suspended;
-            if (v.state == ContextState::stopped && v.sequence != 0 && !v.has_pending)
+            if (v.state == ContextState::stopped && v.sequence != 0 && !v.has_pending())
                 scheduler::make_ready(v);
         });
         return s;

@@ -113,7 +113,7 @@ void Uart::write(unsigned offset, std::uint8_t value) {
     }
 }
 
-void Uart::transmit(std::uint8_t byte) {
+[[gnu::noinline]] void Uart::transmit(std::uint8_t byte) {
     state_.transmit_pending = 1;
     if ((state_.modem_control & mcr_loop) != 0) [[unlikely]] {
         loop_back(byte);

@@ -7,10 +7,6 @@
 
 namespace margay::vmm {
 
-[[nodiscard]] constexpr std::uint64_t width_mask(unsigned width) noexcept {
-    return ~std::uint64_t{0} >> (64 - 8 * width);
-}
-
 [[nodiscard]] constexpr std::uint64_t sign_extend(std::uint64_t value, unsigned width) noexcept {
     const unsigned unused = 64 - 8 * width;
     return static_cast<std::uint64_t>(static_cast<std::int64_t>(value << unused) >> unused);

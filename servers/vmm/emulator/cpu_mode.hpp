@@ -50,9 +50,14 @@ struct CpuMode {
     static constexpr std::uint8_t segmented = 64;    ///< protected mode: segment rights count
 
     CodeSize code;
+    std::uint8_t reserved = 0;
+    std::uint8_t flags;  // before `paging`, so that key() is one load
     Paging paging;
-    std::uint8_t flags;
 
+    /// Paging and flags in one number below 2^16.
+    [[nodiscard]] constexpr unsigned key() const noexcept {
+        return static_cast<unsigned>(paging) << 8 | flags;
+    }
     [[nodiscard]] constexpr bool has(std::uint8_t flag) const noexcept {
         return (flags & flag) != 0;
     }
@@ -103,6 +108,30 @@ struct CpuMode {
         mode.flags = static_cast<std::uint8_t>(flags);
         return mode;
     }
+};
+
+/// The mode of a vCPU whose control state seldom changes.
+class CpuModeCache {
+  public:
+    /// Valid until the next call.
+    [[nodiscard]] const CpuMode& of(const VcpuState& s) noexcept {
+        const std::uint64_t rest = (s.rflags & (rflags::vm | rflags::ac)) << 32 |
+                                   std::uint64_t{s.cs.attributes} << 16 | s.ss.attributes;
+        if (((cr0_ ^ s.cr0) | (cr4_ ^ s.cr4) | (efer_ ^ s.efer) | (rest_ ^ rest)) != 0)
+            [[unlikely]] {
+            mode_ = CpuMode::of(s);
+            cr0_ = s.cr0;
+            cr4_ = s.cr4;
+            efer_ = s.efer;
+            rest_ = rest;
+        }
+        return mode_;
+    }
+
+  private:
+    std::uint64_t cr0_ = 0, cr4_ = 0, efer_ = 0;
+    std::uint64_t rest_ = ~std::uint64_t{0};  // no state gives this
+    CpuMode mode_{};
 };
 
 }  // namespace margay::vmm

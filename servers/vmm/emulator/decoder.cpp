@@ -278,6 +278,11 @@ DecodeStatus decode(std::span<const std::byte> bytes, CodeSize code,
         (is_string(kind) ? reduce_string(instruction, operands, operation)
                          : reduce(instruction, operands, operation))) {
         operation.kind = kind;
+        operation.address_mask = width_mask(operation.address_width);
+        operation.width_mask = width_mask(operation.width);
+        // XCHG may name memory second.
+        operation.memory_is_written =
+            kind == OperationKind::exchange || (operation.memory_is_target && can_write(kind));
     }
     return DecodeStatus::ok;
 }

@@ -26,7 +26,7 @@ void start(EmulationResult& result) {
 const Operation* Emulator::operation_at(VcpuState& s, const CpuMode& mode,
                                         EmulationResult& result) noexcept {
     const std::uint64_t linear = code_address(s, mode);
-    const auto* const code = code_window(memory_, walks_, s, mode, linear);
+    const auto* const code = code_window(walks_, s, mode, linear);
     if (code != nullptr) [[likely]] {
         const auto* const known = operations_.find(s.rip, mode.code, code);
         if (known != nullptr) [[likely]] {
@@ -94,7 +94,7 @@ EmulationResult Emulator::mmio(VcpuState& s, std::uint64_t gpa, std::uint64_t ac
         finish(s, result);
         return result;
     }
-    const auto mode = CpuMode::of(s);
+    const auto& mode = modes_.of(s);
     if (const auto* const operation = operation_at(s, mode, result); operation != nullptr) {
         if (operation->kind == OperationKind::unsupported) [[unlikely]] {
             result.outcome = Emulation::unhandled;
@@ -112,7 +112,7 @@ EmulationResult Emulator::mmio(VcpuState& s, std::uint64_t gpa, std::uint64_t ac
 EmulationResult Emulator::port_string(VcpuState& s, std::uint64_t access) noexcept {
     EmulationResult result;
     start(result);
-    const auto mode = CpuMode::of(s);
+    const auto& mode = modes_.of(s);
     if (const auto* const operation = operation_at(s, mode, result); operation != nullptr) {
         const auto kind =
             (access & port_access::in) != 0 ? OperationKind::ins : OperationKind::outs;

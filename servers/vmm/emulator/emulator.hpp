@@ -50,6 +50,7 @@ class Emulator {
     GuestMemory& memory_;
     Bus& bus_;
     unsigned retries_ = 0;
+    CpuModeCache modes_;
     WalkCache walks_;
     DecodeCache operations_;
 };

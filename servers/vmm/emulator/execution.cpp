@@ -11,26 +11,14 @@ std::uint64_t swap_bytes(std::uint64_t value, unsigned width) {
     return __builtin_bswap64(value) >> (64 - 8 * width);
 }
 
-constexpr bool writes_memory(const Operation& operation) {
-    using K = OperationKind;
-    switch (operation.kind) {
-    case K::cmp:
-    case K::test:
-    case K::bit_test:
-    case K::push: return false;
-    case K::exchange: return true;
-    default: return operation.memory_is_target;
-    }
-}
-
 }  // namespace
 
 void inject_exception(VcpuState& s, EmulationResult& result, std::uint8_t vector,
                       std::uint32_t error_code) noexcept {
     s.event = event_injection::valid | event_injection::type_exception | vector;
     if ((s.cr0 & 1) != 0) {  // in real mode no exception has an error code
-        s.event |= event_injection::has_error |
-                   static_cast<std::uint64_t>(error_code) << event_injection::error_shift;
+        s.event |= event_injection::has_error | static_cast<std::uint64_t>(error_code)
+                                                    << event_injection::error_shift;
     }
     result.outcome = Emulation::exception;
     result.vector = vector;
@@ -57,14 +45,6 @@ bool Execution::give_up(const char* reason) noexcept {
     return false;
 }
 
-std::uint64_t Execution::read_other(const Operation& operation, unsigned width) const noexcept {
-    if (operation.other == OtherOperand::immediate) {
-        return static_cast<std::uint64_t>(operation.immediate) & width_mask(width);
-    }
-    const std::uint64_t value = s_.gpr[operation.other_register & 15];
-    return (operation.other_is_high_byte ? value >> 8 : value) & width_mask(width);
-}
-
 /// AMD APM vol. 1 §3.1.2: a 32-bit result is zero-extended, narrower ones leave the rest.
 void Execution::write_register(unsigned index, bool high_byte, unsigned width,
                                std::uint64_t value) noexcept {
@@ -83,21 +63,18 @@ void Execution::write_register(unsigned index, bool high_byte, unsigned width,
     result_.dirty |= state::gpr_low << (group < 2 ? group : 2U);
 }
 
-void Execution::retire(const Operation& operation) noexcept {
-    s_.rip = (s_.rip + operation.length) & mode_.ip_mask();
-    result_.dirty |= state::rip;
-    if ((s_.rflags & (rflags::rf | rflags::tf)) != 0) [[unlikely]] {
-        result_.single_step = (s_.rflags & rflags::tf) != 0;
-        if ((s_.rflags & rflags::rf) != 0) {
-            write_flags(s_.rflags & ~rflags::rf);
-        }
+void Execution::retire_with_flags() noexcept {
+    result_.single_step = (s_.rflags & rflags::tf) != 0;
+    if ((s_.rflags & rflags::rf) != 0) {
+        write_flags(s_.rflags & ~rflags::rf);
     }
-    result_.outcome = Emulation::done;
 }
 
 void Execution::mmio(const Operation& operation, std::uint64_t gpa) noexcept {
     exit_gpa_ = gpa;
-    if (operation.kind >= OperationKind::movs) {
+    if (operation.kind == OperationKind::mov) [[likely]] {
+        move(operation);
+    } else if (operation.kind >= OperationKind::movs) {
         if (operation.kind >= OperationKind::ins) {
             // The port permission check and the port exit come before any memory access.
             give_up("a string port instruction in an MMIO exit");
@@ -107,6 +84,26 @@ void Execution::mmio(const Operation& operation, std::uint64_t gpa) noexcept {
     } else {
         one(operation);
     }
+}
+
+/// By far the most frequent: how drivers access devices.
+void Execution::move(const Operation& operation) noexcept {
+    const unsigned width = operation.width;
+    MemoryOperand operand;
+    if (!operand_at(operation.segment, offset_of(operation), width,
+                    operation.memory_is_written ? AccessKind::write : AccessKind::read, operand) ||
+        !check_address()) {
+        return;
+    }
+    if (operation.memory_is_target) {
+        const std::uint64_t value = read_other(operation);
+        store(operand, operation.byte_swap ? swap_bytes(value, width) : value);
+    } else {
+        const std::uint64_t value = load(operand);
+        write_register(operation.other_register, operation.other_is_high_byte, width,
+                       operation.byte_swap ? swap_bytes(value, width) : value);
+    }
+    retire(operation);
 }
 
 void Execution::one(const Operation& operation) noexcept {
@@ -122,31 +119,22 @@ void Execution::one(const Operation& operation) noexcept {
     std::uint64_t offset = offset_of(operation);
     std::uint64_t other = 0;
     if (operation.other != OtherOperand::none) {
-        other = read_other(operation, width);
+        other = read_other(operation);
     }
     if (is_bit && operation.other == OtherOperand::gpr) {
         // The register is a signed bit offset from the operand's address.
         const auto bit = static_cast<std::int64_t>(sign_extend(other, width));
         const unsigned shift = static_cast<unsigned>(__builtin_ctz(width)) + 3;
         offset += static_cast<std::uint64_t>(bit >> shift) * width;
-        offset &= width_mask(operation.address_width);
+        offset &= operation.address_mask;
     }
     MemoryOperand operand;
     if (!operand_at(operation.segment, offset, width,
-                    writes_memory(operation) ? AccessKind::write : AccessKind::read, operand) ||
+                    operation.memory_is_written ? AccessKind::write : AccessKind::read, operand) ||
         !check_address()) {
         return;
     }
     switch (operation.kind) {
-    case K::mov:
-        if (operation.memory_is_target) {
-            store(operand, operation.byte_swap ? swap_bytes(other, width) : other);
-        } else {
-            const std::uint64_t value = load(operand);
-            write_register(operation.other_register, operation.other_is_high_byte, width,
-                           operation.byte_swap ? swap_bytes(value, width) : value);
-        }
-        break;
     case K::move_zero_extend:
         write_register(operation.other_register, false, operation.target_width, load(operand));
         break;

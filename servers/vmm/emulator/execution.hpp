@@ -41,6 +41,7 @@ class Execution {
     void port_string(const Operation& operation, std::uint16_t port) noexcept;
 
   private:
+    void move(const Operation& operation) noexcept;
     void one(const Operation& operation) noexcept;
     void string(const Operation& operation, std::uint16_t port) noexcept;
     bool string_step(const Operation& operation, std::uint16_t port, bool& last) noexcept;
@@ -48,30 +49,102 @@ class Execution {
     bool pop(const Operation& operation) noexcept;
 
     // Registers.
-    [[nodiscard]] std::uint64_t read_other(const Operation& operation,
-                                           unsigned width) const noexcept;
+    [[nodiscard]] std::uint64_t read_other(const Operation& operation) const noexcept {
+        if (operation.other == OtherOperand::immediate) {
+            return static_cast<std::uint64_t>(operation.immediate) & operation.width_mask;
+        }
+        const std::uint64_t value = s_.gpr[operation.other_register & 15];
+        return (operation.other_is_high_byte ? value >> 8 : value) & operation.width_mask;
+    }
     void write_register(unsigned index, bool high_byte, unsigned width,
                         std::uint64_t value) noexcept;
     void write_flags(std::uint64_t flags) noexcept {
         s_.rflags = flags;
         result_.dirty |= state::rflags;
     }
-    void retire(const Operation& operation) noexcept;
+    void retire(const Operation& operation) noexcept {
+        s_.rip = (s_.rip + operation.length) & mode_.ip_mask();
+        result_.dirty |= state::rip;
+        if ((s_.rflags & (rflags::rf | rflags::tf)) != 0) [[unlikely]] {
+            retire_with_flags();
+        }
+        result_.outcome = Emulation::done;
+    }
+    void retire_with_flags() noexcept;
 
     // Memory.
-    [[nodiscard]] std::uint64_t offset_of(const Operation& operation) const noexcept;
-    bool operand_at(unsigned segment, std::uint64_t offset, unsigned width, AccessKind kind,
-                    MemoryOperand& operand) noexcept;
+    [[nodiscard]] std::uint64_t offset_of(const Operation& operation) const noexcept {
+        auto offset = static_cast<std::uint64_t>(operation.displacement);
+        if (operation.base < 16) {
+            offset += s_.gpr[operation.base];
+        } else if (operation.base == Operation::rip_register) {
+            offset += s_.rip + operation.length;
+        }
+        if (operation.index < 16) {
+            offset += s_.gpr[operation.index] * operation.scale;
+        }
+        return offset & operation.address_mask;
+    }
+    [[nodiscard]] std::uint64_t linear_64bit(unsigned segment,
+                                             std::uint64_t offset) const noexcept {
+        constexpr unsigned fs_index = 4;
+        if (segment >= fs_index) [[unlikely]] {
+            offset += segment == fs_index ? s_.fs.base : s_.gs.base;
+        }
+        return offset;
+    }
+    [[gnu::always_inline]] bool operand_at(unsigned segment, std::uint64_t offset, unsigned width,
+                                           AccessKind kind, MemoryOperand& operand) noexcept {
+        if (mode_.is_64bit()) [[likely]] {
+            // A remembered page was canonical, so this address is.
+            const std::uint64_t linear = linear_64bit(segment, offset);
+            const std::uint64_t in_page = linear & 0xfff;
+            const auto* const page = cache_.find(mode_, s_.cr3, linear, kind);
+            if (page != nullptr && in_page + width <= 0x1000) [[likely]] {
+                operand.first = {page->gpa + in_page,
+                                 page->ram == nullptr ? nullptr : page->ram + in_page, width};
+                operand.second.bytes = 0;
+                address_seen_ |= exit_gpa_ - operand.first.gpa < width;
+                return true;
+            }
+        }
+        return operand_slowly(segment, offset, width, kind, operand);
+    }
+    bool operand_slowly(unsigned segment, std::uint64_t offset, unsigned width, AccessKind kind,
+                        MemoryOperand& operand) noexcept;
     bool to_linear(unsigned segment, std::uint64_t offset, unsigned width, AccessKind kind,
                    std::uint64_t& linear) noexcept;
     bool translate_part(std::uint64_t linear, unsigned bytes, AccessKind kind,
                         MemoryOperand::Part& part) noexcept;
-    [[nodiscard]] std::uint64_t load(const MemoryOperand& operand) noexcept;
-    void store(const MemoryOperand& operand, std::uint64_t value) noexcept;
+    /// Most operands are one part on the bus.
+    [[nodiscard]] static bool is_simple(const MemoryOperand& operand) noexcept {
+        return operand.first.ram == nullptr && operand.second.bytes == 0;
+    }
+    [[nodiscard]] std::uint64_t load(const MemoryOperand& operand) noexcept {
+        if (is_simple(operand)) [[likely]] {
+            return bus_.mmio_read(operand.first.gpa, operand.first.bytes);
+        }
+        return load_parts(operand);
+    }
+    /// Bits of `value` above the operand's width are 0.
+    void store(const MemoryOperand& operand, std::uint64_t value) noexcept {
+        if (is_simple(operand)) [[likely]] {
+            bus_.mmio_write(operand.first.gpa, operand.first.bytes, value);
+        } else {
+            store_parts(operand, value);
+        }
+    }
+    [[nodiscard]] std::uint64_t load_parts(const MemoryOperand& operand) noexcept;
+    void store_parts(const MemoryOperand& operand, std::uint64_t value) noexcept;
     [[nodiscard]] std::uint64_t load_part(const MemoryOperand::Part& part) noexcept;
     void store_part(const MemoryOperand::Part& part, std::uint64_t value) noexcept;
     [[nodiscard]] unsigned stack_width() const noexcept;
-    bool check_address() noexcept;
+    bool check_address() noexcept {
+        if (!address_seen_) [[unlikely]] {
+            result_.outcome = Emulation::retry;
+        }
+        return address_seen_;
+    }
 
     bool raise(std::uint8_t vector, std::uint32_t error_code) noexcept;
     bool give_up(const char* reason) noexcept;

@@ -11,7 +11,6 @@ namespace {
 constexpr std::uint8_t stack_fault = 12;
 constexpr std::uint8_t general_protection = 13;
 constexpr unsigned ss_index = 2;
-constexpr unsigned fs_index = 4;
 
 const SegmentState& segment_of(const VcpuState& s, unsigned index) {
     const SegmentState* const segments[] = {&s.es, &s.cs, &s.ss, &s.ds, &s.fs, &s.gs};
@@ -73,26 +72,10 @@ constexpr bool is_power_of_two(unsigned bytes) { return (bytes & (bytes - 1)) ==
 
 }  // namespace
 
-std::uint64_t Execution::offset_of(const Operation& operation) const noexcept {
-    auto offset = static_cast<std::uint64_t>(operation.displacement);
-    if (operation.base < 16) {
-        offset += s_.gpr[operation.base];
-    } else if (operation.base == Operation::rip_register) {
-        offset += s_.rip + operation.length;
-    }
-    if (operation.index < 16) {
-        offset += s_.gpr[operation.index] * operation.scale;
-    }
-    return offset & width_mask(operation.address_width);
-}
-
 bool Execution::to_linear(unsigned segment, std::uint64_t offset, unsigned width, AccessKind kind,
                           std::uint64_t& linear) noexcept {
     if (mode_.is_64bit()) {
-        linear = offset;
-        if (segment >= fs_index) {
-            linear += segment == fs_index ? s_.fs.base : s_.gs.base;
-        }
+        linear = linear_64bit(segment, offset);
         if (is_canonical(linear, mode_.linear_bits()) &&
             is_canonical(linear + width - 1, mode_.linear_bits())) {
             return true;
@@ -124,15 +107,15 @@ bool Execution::translate_part(std::uint64_t linear, unsigned bytes, AccessKind 
     return true;
 }
 
-bool Execution::operand_at(unsigned segment, std::uint64_t offset, unsigned width, AccessKind kind,
-                           MemoryOperand& operand) noexcept {
+bool Execution::operand_slowly(unsigned segment, std::uint64_t offset, unsigned width,
+                               AccessKind kind, MemoryOperand& operand) noexcept {
     std::uint64_t linear = 0;
     if (!to_linear(segment, offset, width, kind, linear)) {
         return false;
     }
     const auto room = static_cast<unsigned>(0x1000 - (linear & 0xfff));
     operand.second.bytes = 0;
-    if (width <= room) [[likely]] {
+    if (width <= room) {
         return translate_part(linear, width, kind, operand.first);
     }
     const std::uint64_t next = mode_.is_64bit() ? linear + room : (linear + room) & 0xffff'ffff;
@@ -172,30 +155,23 @@ void Execution::store_part(const MemoryOperand::Part& part, std::uint64_t value)
     }
 }
 
-std::uint64_t Execution::load(const MemoryOperand& operand) noexcept {
+std::uint64_t Execution::load_parts(const MemoryOperand& operand) noexcept {
     std::uint64_t value = load_part(operand.first);
-    if (operand.second.bytes != 0) [[unlikely]] {
+    if (operand.second.bytes != 0) {
         value |= load_part(operand.second) << (8 * operand.first.bytes);
     }
     return value;
 }
 
-void Execution::store(const MemoryOperand& operand, std::uint64_t value) noexcept {
+void Execution::store_parts(const MemoryOperand& operand, std::uint64_t value) noexcept {
     store_part(operand.first, value);
-    if (operand.second.bytes != 0) [[unlikely]] {
+    if (operand.second.bytes != 0) {
         store_part(operand.second, value >> (8 * operand.first.bytes));
     }
 }
 
 unsigned Execution::stack_width() const noexcept {
     return mode_.is_64bit() ? 8 : (s_.ss.attributes & segment_attribute::big) != 0 ? 4 : 2;
-}
-
-bool Execution::check_address() noexcept {
-    if (!address_seen_) {
-        result_.outcome = Emulation::retry;
-    }
-    return address_seen_;
 }
 
 }  // namespace margay::vmm

@@ -28,7 +28,7 @@ void Execution::port_string(const Operation& operation, std::uint16_t port) noex
 }
 
 void Execution::string(const Operation& operation, std::uint16_t port) noexcept {
-    const std::uint64_t count_mask = width_mask(operation.address_width);
+    const std::uint64_t count_mask = operation.address_mask;
     const bool repeated = operation.repeat != Repeat::none;
     unsigned budget = bytes_per_exit / operation.width;
     bool last = !repeated;
@@ -62,9 +62,9 @@ bool Execution::string_step(const Operation& operation, std::uint16_t port, bool
     const K kind = operation.kind;
     const unsigned width = operation.width;
     const unsigned address_width = operation.address_width;
-    const std::uint64_t mask = width_mask(address_width);
+    const std::uint64_t mask = operation.address_mask;
     const bool from = uses_source(kind), to = uses_target(kind);
-    MemoryOperand source, target;
+    MemoryOperand source{}, target{};
     if ((from &&
          !operand_at(operation.segment, s_.gpr[gpr_rsi] & mask, width, AccessKind::read, source)) ||
         (to &&
@@ -78,14 +78,14 @@ bool Execution::string_step(const Operation& operation, std::uint16_t port, bool
     bool compares = false;
     switch (kind) {
     case K::movs: store(target, load(source)); break;
-    case K::stos: store(target, s_.gpr[gpr_rax] & width_mask(width)); break;
+    case K::stos: store(target, s_.gpr[gpr_rax] & operation.width_mask); break;
     case K::lods: write_register(gpr_rax, false, width, load(source)); break;
-    case K::ins: store(target, bus_.port_read(port, width) & width_mask(width)); break;
+    case K::ins: store(target, bus_.port_read(port, width) & operation.width_mask); break;
     case K::outs: bus_.port_write(port, width, static_cast<std::uint32_t>(load(source))); break;
     default: {
         compares = true;
         const std::uint64_t a =
-            kind == K::cmps ? load(source) : s_.gpr[gpr_rax] & width_mask(width);
+            kind == K::cmps ? load(source) : s_.gpr[gpr_rax] & operation.width_mask;
         write_flags(compute(K::cmp, a, load(target), width, s_.rflags).rflags);
         break;
     }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 namespace margay::vmm {
@@ -37,20 +38,17 @@ struct FetchedBytes {
            linear;
 }
 
-/// Where the next 16 bytes of code lie, if they are in one page of RAM that may be executed; else nullptr:
-/// use fetch_instruction().
-[[nodiscard]] inline const std::byte* code_window(GuestMemory& memory, WalkCache& cache,
-                                                  const VcpuState& s, const CpuMode& mode,
+/// Where the next 16 bytes of code lie, if a remembered walk says so and they are in one page of RAM and
+/// inside the segment; else nullptr: use fetch_instruction().
+[[nodiscard]] inline const std::byte* code_window(const WalkCache& cache, const VcpuState& s,
+                                                  const CpuMode& mode,
                                                   std::uint64_t linear) noexcept {
-    const PageTranslation* page = nullptr;
-    if ((linear & 0xfff) > 0x1000 - 16 ||
-        (mode.is_64bit() ? !is_canonical(linear, mode.linear_bits()) : s.rip + 15 > s.cs.limit) ||
-        cache.translate(memory, mode, s.cr3, linear, AccessKind::fetch, page).status !=
-            WalkStatus::ok ||
-        page->ram == nullptr) {
+    if ((linear & 0xfff) > 0x1000 - 16 || (!mode.is_64bit() && s.rip + 15 > s.cs.limit))
+        [[unlikely]] {
         return nullptr;
     }
-    return page->ram + (linear & 0xfff);
+    const auto* const page = cache.find(mode, s.cr3, linear, AccessKind::fetch);
+    return page == nullptr || page->ram == nullptr ? nullptr : page->ram + (linear & 0xfff);
 }
 
 /// Fetch the bytes at CS:RIP, page by page. Needs the state groups rip, rflags, segments and control.

@@ -65,7 +65,8 @@ struct Operation {
     std::uint8_t other_register;  ///< GprIndex
     bool other_is_high_byte;      ///< AH, CH, DH, BH
     bool memory_is_target;        ///< memory is the first operand
-    bool byte_swap;
+    bool memory_is_written;
+    bool byte_swap;          ///< MOVBE
     std::uint8_t condition;  ///< for SETcc and CMOVcc: low 4 opcode bits
     Repeat repeat;
     // The effective address: (base + index * scale + displacement) modulo the address width.
@@ -76,7 +77,18 @@ struct Operation {
     std::uint8_t address_width;  ///< 2, 4 or 8 bytes
     std::int64_t displacement;
     std::int64_t immediate;
+    std::uint64_t address_mask;  ///< the bits of an address of `address_width`
+    std::uint64_t width_mask;    ///< the bits of a value of `width`
 };
-static_assert(sizeof(Operation) == 32);
+
+[[nodiscard]] constexpr std::uint64_t width_mask(unsigned width) noexcept {
+    return ~std::uint64_t{0} >> (64 - 8 * width);
+}
+
+/// Whether a kind with one explicit memory operand writes it, if that is the first operand.
+[[nodiscard]] constexpr bool can_write(OperationKind kind) noexcept {
+    using K = OperationKind;
+    return kind != K::cmp && kind != K::test && kind != K::bit_test && kind != K::push;
+}
 
 }  // namespace margay::vmm

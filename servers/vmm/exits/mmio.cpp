@@ -9,10 +9,6 @@ void Machine::apply(const EmulationResult& result, Reply& r) {
     r.dirty |= result.dirty;
     switch (result.outcome) {
     case Emulation::done:
-        // The instruction has retired: so has the interrupt shadow before it.
-        state_.shadow = 0;
-        r.dirty |= state::shadow;
-        return;
     case Emulation::partial:
     case Emulation::exception:
     case Emulation::retry: return;

@@ -11,8 +11,9 @@ void Machine::on_port(const Exit& e, Reply& r) {
         return;
     }
     if ((e.detail0 & port_access::in) == 0) {
-        const std::uint64_t mask = width == 4 ? 0xffff'ffff : (1ull << 8 * width) - 1;
-        board_.port_write(port, width, static_cast<std::uint32_t>(e.rax & mask));
+        if (width == 1) board_.port_write(port, 1, e.rax & 0xff);
+        else if (width == 2) board_.port_write(port, 2, e.rax & 0xffff);
+        else board_.port_write(port, 4, static_cast<std::uint32_t>(e.rax));
         return;
     }
     const std::uint64_t value = board_.port_read(port, width);

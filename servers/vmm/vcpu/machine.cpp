@@ -34,10 +34,58 @@ bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std:
     return false;
 }
 
+void Machine::offer_interrupt(Reply& r, std::uint64_t vector) {
+    region_.vcpu.offered_vector = vector;
+    r.vector = vector;
+    r.dirty |= state::irq_word;
+}
+
+void Machine::arm(Reply& r, std::uint64_t deadline_ns) {
+    region_.vcpu.armed_deadline_ns = deadline_ns;
+    r.deadline = deadline_ns == vmm::no_deadline ? margay::no_deadline : clock_.host_tsc(deadline_ns);
+    r.dirty |= state::deadline_word;
+}
+
+void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
+    VcpuGlueState& glue = region_.vcpu;
+    if (glue.halted != 0) {
+        // A halted processor wakes for an interrupt that it can take.
+        constexpr std::uint64_t rflags_if = 1 << 9;
+        if (offer != no_vector && (e.rflags & rflags_if) != 0) glue.halted = 0;
+        else r.action = r.action == Action::advance ? Action::park_advance : Action::park;
+    }
+    if (clock_.adjusted) {
+        clock_.adjusted = false;
+        state_.tsc_offset = clock_.offset();
+        r.dirty |= state::tsc_offset;
+    }
+    if (board_.nmi_to_inject()) {
+        state_.event = event_injection::valid | event_injection::type_nmi | 2;
+        r.dirty |= state::event;
+        if (glue.halted != 0) r.action = r.action == Action::park_advance ? Action::advance : Action::resume;
+        glue.halted = 0;
+    }
+    if (outcome_ != VmOutcome::running) {
+        control_.outcome.store(outcome_);
+        r.action = Action::stop;
+    }
+}
+
+[[gnu::always_inline]] inline void Machine::finish(const Exit& e, Reply& r) {
+    const VcpuGlueState& glue = region_.vcpu;
+    const std::optional<std::uint8_t> vector = board_.interrupt_to_inject();
+    const std::uint64_t offer = vector ? *vector : no_vector;
+    if (offer != glue.offered_vector) [[unlikely]] offer_interrupt(r, offer);
+    const std::uint64_t deadline = board_.next_deadline();
+    if (deadline != glue.armed_deadline_ns) [[unlikely]] arm(r, deadline);
+    if (glue.halted != 0 || clock_.adjusted || board_.has_nmi() || outcome_ != VmOutcome::running) [[unlikely]]
+        finish_rarely(e, r, offer);
+}
+
 Reply Machine::handle(const Exit& e) {
     ++control_.exits;
     VcpuGlueState& glue = region_.vcpu;
-    if (glue.offered_vector != no_vector && (e.flags & exit_flag::irq_pending) == 0) {
+    if (glue.offered_vector != no_vector && (e.flags & exit_flag::irq_pending) == 0) [[unlikely]] {
         board_.interrupt_taken(static_cast<std::uint8_t>(glue.offered_vector));
         glue.offered_vector = no_vector;
     }
@@ -56,42 +104,6 @@ Reply Machine::handle(const Exit& e) {
     }
     finish(e, r);
     return r;
-}
-
-void Machine::finish(const Exit& e, Reply& r) {
-    VcpuGlueState& glue = region_.vcpu;
-    const std::optional<std::uint8_t> vector = board_.interrupt_to_inject();
-    const std::uint64_t offer = vector ? *vector : no_vector;
-    if (offer != glue.offered_vector) {
-        glue.offered_vector = offer;
-        r.vector = offer;
-        r.dirty |= state::irq_word;
-    }
-    if (glue.halted != 0) {
-        // A halted processor wakes for an interrupt that it can take.
-        constexpr std::uint64_t rflags_if = 1 << 9;
-        if (offer != no_vector && (e.rflags & rflags_if) != 0) glue.halted = 0;
-        else r.action = r.action == Action::advance ? Action::park_advance : Action::park;
-    }
-    const std::uint64_t deadline = board_.next_deadline();
-    if (deadline != glue.armed_deadline_ns) {
-        glue.armed_deadline_ns = deadline;
-        r.deadline = deadline == vmm::no_deadline ? margay::no_deadline : clock_.host_tsc(deadline);
-        r.dirty |= state::deadline_word;
-    }
-    if (clock_.adjusted) [[unlikely]] {
-        clock_.adjusted = false;
-        state_.tsc_offset = clock_.offset();
-        r.dirty |= state::tsc_offset;
-    }
-    if (board_.nmi_to_inject()) [[unlikely]] {
-        state_.event = event_injection::valid | event_injection::type_nmi | 2;
-        r.dirty |= state::event;
-    }
-    if (outcome_ != VmOutcome::running) [[unlikely]] {
-        control_.outcome.store(outcome_);
-        r.action = Action::stop;
-    }
 }
 
 void Machine::put(std::uint8_t byte) {

@@ -101,7 +101,7 @@ TEST_F(GuestWalk, LegacySmallAndLargePage) {
     machine.state.cr4 = 0;  // no PSE: the entry names a table
     machine.ram.put<std::uint32_t>(machine.state.cr3 + 0x302 * 4,
                                    static_cast<std::uint32_t>(table | 0x83));
-    EXPECT_EQ(translate(0xc0a2'3789, AccessKind::read), 0x6789U);
+    EXPECT_EQ(translate(0xc082'3789, AccessKind::read), 0x6789U);
 }
 
 TEST_F(GuestWalk, NotPresent) {
@@ -116,6 +116,7 @@ TEST_F(GuestWalk, NotPresent) {
 }
 
 TEST_F(GuestWalk, SupervisorMayWriteReadOnlyPagesWithoutWriteProtect) {
+    machine.state.cr0 &= ~std::uint64_t{1 << 16};
     machine.map(page, 0x5000, Machine::present);
     EXPECT_EQ(translate(linear, AccessKind::write), 0x5abcU);
     machine.state.cr0 |= 1 << 16;

@@ -85,11 +85,11 @@ enter_partner:
         swapgs
         sysretq
 
-// The reply to a VM exit: vcpu_reply(Thread*, label, sequence, dirty, rax, vector, deadline)
+// The reply to a VM exit: vcpu_reply_wait(Thread*, label, sequence, dirty, rax, vector); the deadline
+// waits in the Thread's R12.
 vcpu_reply:
         mov     %gs:CORE_STACK_TOP, %rsp
-        sub     $8, %rsp                        // the ABI's alignment with one argument on the stack
-        push    %r12
+        mov     %r12, R12(%rbx)
         mov     %r8, %rcx
         mov     %r9, %r8
         mov     %r10, %r9

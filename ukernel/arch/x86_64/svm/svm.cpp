@@ -4,6 +4,7 @@
 #include "ukernel/arch/x86_64/virtualization.hpp"
 #include "ukernel/core/feature.hpp"
 #include "ukernel/debug/console.hpp"
+#include "ukernel/ipc/exit_switch.hpp"
 #include "ukernel/object/space.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
@@ -32,7 +33,7 @@ void apply_intercepts(Vcpu& v) {
     c.cr_read = i.cr_read;
     // CR8 writes are never passed: V_TPR would then decide what the handler already decided.
     c.cr_write = i.cr_write;
-    c.exceptions = i.exceptions | 1u << 18 /* machine check */ | (v.stepping ? 1u << 1 : 0);
+    c.exceptions = i.exceptions | 1u << 18 /* machine check */ | ((v.irregular & irregular::step) != 0 ? 1u << 1 : 0);
     c.intercept1 = base_intercept1 | ((i.flags & intercept_flag::rdtsc) ? vmcb::rdtsc : 0) |
                    ((i.flags & intercept_flag::pause) ? vmcb::pause : 0) |
                    ((i.flags & intercept_flag::invlpg) ? vmcb::invlpg : 0) |
@@ -43,13 +44,13 @@ void apply_intercepts(Vcpu& v) {
 // pending virtual interrupt although VMRUN enters an interrupt shadow. STI;HLT would then sleep
 // through it. So the interrupt is held back, and one single step leaves the shadow first.
 void begin_step(Vcpu& v) {
-    v.stepping = true;
+    v.irregular |= irregular::step;
     v.vmcb->virtual_interrupt &= ~vmcb::v_irq;
     v.vmcb->rflags |= rflags_tf;
     apply_intercepts(v);
 }
 void end_step(Vcpu& v) {
-    v.stepping = false;
+    v.irregular &= ~irregular::step;
     v.vmcb->rflags &= ~rflags_tf;
     apply_intercepts(v);
     if (v.irq_vector != no_vector) set_interrupt(v, v.irq_vector);
@@ -102,35 +103,46 @@ void init(Vcpu& v) {
     apply_intercepts(v);
 }
 
-void store_state(Vcpu& v, std::uint64_t groups) {
+namespace {
+
+// The groups of gpr_low to control, one by one; `wants` decides at compile time or at run time.
+template <typename Wants>
+[[gnu::always_inline]] inline void store_common(const Vcpu& v, VcpuState& p, Wants wants) {
     const Vmcb& c = *v.vmcb;
-    VcpuState& p = *v.page;
-    if (groups & state::gpr_low) {
+    if (wants(state::gpr_low)) {
         p.gpr[gpr_rax] = c.rax;
         p.gpr[gpr_rcx] = v.gpr[gpr_rcx];
         p.gpr[gpr_rdx] = v.gpr[gpr_rdx];
         p.gpr[gpr_rbx] = v.gpr[gpr_rbx];
     }
-    if (groups & state::gpr_mid) {
+    if (wants(state::gpr_mid)) {
         p.gpr[gpr_rsp] = c.rsp;
         p.gpr[gpr_rbp] = v.gpr[gpr_rbp];
         p.gpr[gpr_rsi] = v.gpr[gpr_rsi];
         p.gpr[gpr_rdi] = v.gpr[gpr_rdi];
     }
-    if (groups & state::gpr_high)
-        for (unsigned i = gpr_r8; i <= gpr_r15; ++i) p.gpr[i] = v.gpr[i];
-    if (groups & state::rip) p.rip = c.rip;
-    if (groups & state::rflags) p.rflags = c.rflags;
-    if (groups & state::segments) {
+    if (wants(state::gpr_high)) {
+        p.gpr[gpr_r8] = v.gpr[gpr_r8], p.gpr[gpr_r9] = v.gpr[gpr_r9];
+        p.gpr[gpr_r10] = v.gpr[gpr_r10], p.gpr[gpr_r11] = v.gpr[gpr_r11];
+        p.gpr[gpr_r12] = v.gpr[gpr_r12], p.gpr[gpr_r13] = v.gpr[gpr_r13];
+        p.gpr[gpr_r14] = v.gpr[gpr_r14], p.gpr[gpr_r15] = v.gpr[gpr_r15];
+    }
+    if (wants(state::rip)) p.rip = c.rip;
+    if (wants(state::rflags)) p.rflags = c.rflags;
+    if (wants(state::segments)) {
         p.es = c.es, p.cs = c.cs, p.ss = c.ss, p.ds = c.ds, p.fs = c.fs, p.gs = c.gs;
         // The processor keeps the privilege level apart from SS (§15.5.1).
         p.ss.attributes = static_cast<std::uint16_t>((p.ss.attributes & ~0x60u) | c.cpl << 5);
     }
-    if (groups & state::tables) p.tr = c.tr, p.ldtr = c.ldtr, p.gdtr = c.gdtr, p.idtr = c.idtr;
-    if (groups & state::control) {
+    if (wants(state::control)) {
         p.cr0 = c.cr0, p.cr2 = c.cr2, p.cr3 = c.cr3, p.cr4 = c.cr4;
         p.efer = c.efer & ~cpu::efer::svme;
     }
+}
+
+[[gnu::noinline]] void store_rare(const Vcpu& v, VcpuState& p, std::uint64_t groups) {
+    const Vmcb& c = *v.vmcb;
+    if (groups & state::tables) p.tr = c.tr, p.ldtr = c.ldtr, p.gdtr = c.gdtr, p.idtr = c.idtr;
     if (groups & state::debug) p.dr6 = c.dr6, p.dr7 = c.dr7;
     if (groups & state::system_msrs) {
         p.star = c.star, p.lstar = c.lstar, p.cstar = c.cstar, p.sfmask = c.sfmask;
@@ -147,6 +159,20 @@ void store_state(Vcpu& v, std::uint64_t groups) {
         p.instruction_length = c.fetched_length & 15;
         for (unsigned i = 0; i < 15; ++i) p.instruction[i] = c.fetched[i];
     }
+}
+
+}  // namespace
+
+void store_state(Vcpu& v, std::uint64_t groups) {
+    using namespace state;
+    // What instruction emulation wants, without a test per group.
+    constexpr std::uint64_t emulation =
+        gpr_low | gpr_mid | gpr_high | rip | rflags | segments | control;
+    VcpuState& p = *v.page;
+    if ((groups & emulation) == emulation) store_common(v, p, [](std::uint64_t) { return true; });
+    else if (groups == gpr_low) store_common(v, p, [](std::uint64_t g) { return g == gpr_low; });
+    else store_common(v, p, [groups](std::uint64_t g) { return (groups & g) != 0; });
+    if ((groups & ~emulation) != 0) store_rare(v, p, groups);
 }
 
 Status load_state(Vcpu& v, std::uint64_t groups) {
@@ -184,7 +210,10 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
     }
     if (groups & state::gpr_high)
         for (unsigned i = gpr_r8; i <= gpr_r15; ++i) v.gpr[i] = p.gpr[i];
-    if (groups & state::rip) c.rip = p.rip;
+    if (groups & state::rip) {
+        c.rip = p.rip;
+        c.interrupt_shadow = 0;  // it belonged to the instruction before
+    }
     if (groups & state::rflags) c.rflags = (p.rflags & rflags_valid) | 2;
     if (groups & state::segments) {
         c.es = segments[0], c.cs = segments[1], c.ss = segments[2];
@@ -204,7 +233,10 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
         c.sysenter_eip = p.sysenter_eip;
     }
     if (groups & state::pat) c.g_pat = p.pat;
-    if (groups & state::event) c.event_injection = event;
+    if (groups & state::event) {
+        c.event_injection = event;
+        v.irregular |= irregular::event;
+    }
     if (groups & state::intercepts) {
         v.wanted_intercepts = p.intercepts;
         apply_intercepts(v);
@@ -216,6 +248,7 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
 
 void set_interrupt(Vcpu& v, std::uint64_t vector) {
     v.irq_vector = vector;
+    v.irregular = vector == no_vector ? v.irregular & ~irregular::offered : v.irregular | irregular::offered;
     std::uint64_t& vi = v.vmcb->virtual_interrupt;
     if (vector == no_vector) {
         vi = vmcb::v_masking | (vi & vmcb::v_tpr);
@@ -240,7 +273,10 @@ void enter(Core& core, Vcpu& v) {
         const AsidGrant grant = grant_asid(core.asid, c.asid, v.asid_generation,
                                            v.space->generation() != v.tables_generation);
         c.asid = grant.asid;
-        c.tlb_control = grant.flush_all ? vmcb::flush_all : 0;
+        if (grant.flush_all) {
+            c.tlb_control = vmcb::flush_all;
+            v.irregular |= irregular::flush;
+        }
         v.asid_generation = core.asid.generation;
         v.tables_generation = v.space->generation();
     }
@@ -271,34 +307,54 @@ void print_state(const Vcpu& v) {
 
 }  // namespace margay::virtualization
 
+namespace margay {
+
+namespace {
+
+// After an entry or an exit that was out of the ordinary. False: the guest was only stepped.
+bool settle(Vcpu& v) {
+    Vmcb& c = *v.vmcb;
+    const bool stepped = (v.irregular & irregular::step) != 0;
+    c.event_injection = 0;
+    c.tlb_control = 0;
+    v.irregular &= ~(irregular::event | irregular::flush);
+    if (stepped) {
+        virtualization::end_step(v);
+        if (c.exit_code == vmcb::exception_db) return false;
+    }
+    const bool offered = (c.virtual_interrupt & vmcb::v_irq) != 0;
+    if ((c.exit_int_info & vmcb::event_valid) != 0 && !offered) {
+        // An event was being delivered: deliver it again on resume. An external interrupt that is
+        // still in V_IRQ is delivered from there, whatever type is reported.
+        if ((c.exit_int_info & vmcb::event_type) == vmcb::event_type_intr) {
+            virtualization::set_interrupt(v, c.exit_int_info & 0xff);
+            return true;
+        }
+        c.event_injection = c.exit_int_info;
+        v.irregular |= irregular::event;
+    }
+    if (!offered && !stepped) {
+        v.irq_vector = no_vector;
+        v.irregular &= ~irregular::offered;
+    }
+    return true;
+}
+
+}  // namespace
+
+}  // namespace margay
+
 // From the trap stub (enter.S): the guest's registers are saved, the host's are back.
 extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu) {
     using namespace margay;
     Vcpu& v = *vcpu;
     Vmcb& c = *v.vmcb;
-    c.event_injection = 0;
-    c.tlb_control = 0;
-    if (v.stepping) [[unlikely]] {
-        virtualization::end_step(v);
-        if (c.exit_code == vmcb::exception_db) scheduler::leave();
-    }
-    if ((c.exit_int_info & vmcb::event_valid) != 0) [[unlikely]] {
-        // An event was being delivered: deliver it again on resume. An external interrupt is still in
-        // V_IRQ where hardware left it there, whatever type is reported.
-        const bool still_virtual = (c.virtual_interrupt & vmcb::v_irq) != 0;
-        if ((c.exit_int_info & vmcb::event_type) == vmcb::event_type_intr) {
-            if (!still_virtual) virtualization::set_interrupt(v, c.exit_int_info & 0xff);
-        } else if (!still_virtual) {
-            c.event_injection = c.exit_int_info;
-        }
-    }
-    if (v.irq_vector != no_vector && (c.virtual_interrupt & vmcb::v_irq) == 0)
-        v.irq_vector = no_vector;
+    if (((c.exit_int_info & vmcb::event_valid) | v.irregular) != 0 && !settle(v)) [[unlikely]]
+        scheduler::leave();
     if (c.exit_code == vmcb::exit_intr || c.exit_code == vmcb::exit_nmi) {
         cpu::take_interrupts();
         scheduler::leave();
     }
     const Classified e = classify_exit(c, v.gpr, features().next_rip);
-    v.deliver(e.exit_class, e.detail0, e.detail1, e.next_rip);
-    scheduler::leave();
+    exit_to_handler(v, e.exit_class, e.detail0, e.detail1, e.next_rip);
 }

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Writes the seed inputs of the fuzz targets. Run it in any directory; equal runs give equal files."""
+
+import struct
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def write(target, name, data):
+    directory = HERE / target
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_bytes(data)
+
+
+def emulator():
+    registers = b"".join(
+        struct.pack("<BH", 1 if i in (0, 5, 6, 7) else 0, 0x80 + i) for i in range(16)
+    )
+
+    def seed(name, mode, code, register=0, access=1):
+        head = struct.pack("<BBBBH", mode, register << 1, access, 0, 0x246)
+        write("emulator", name, head + registers + bytes.fromhex(code))
+
+    seed("mov_store", 4, "8908")
+    seed("mov_load", 4, "488b00")
+    seed("mov_immediate", 4, "c70078563412")
+    seed("or", 4, "f08108000000ff")
+    seed("movzx", 4, "0fb618")
+    seed("cmpxchg", 4, "f00fb108")
+    seed("xadd", 4, "f00fc108")
+    seed("bts", 4, "f00fba2807")
+    seed("push", 4, "ff30")
+    seed("pop", 4, "8f00")
+    seed("setcc", 4, "0f9400")
+    seed("cmov", 4, "0f4418")
+    seed("rep_movs", 4, "f3a5", register=6)
+    seed("rep_stos", 4, "f348ab", register=7)
+    seed("cmps", 4, "f3a6", register=6)
+    seed("outs", 4, "f36e", access=0x81)
+    seed("ins", 4, "f36d", access=0xC4)
+    seed("user", 0x84, "8908")
+    seed("pae", 3, "8b08")
+    seed("legacy", 2, "a380000100")
+    seed("protected", 1, "8908")
+    seed("real", 0, "8807", register=7)
+
+
+def loader():
+    def image(relocatable=1, version=0x20F, preferred=0x100000, alignment=0x200000):
+        kernel = bytearray(0xA00)
+        struct.pack_into("<B", kernel, 0x1F1, 1)
+        struct.pack_into("<I", kernel, 0x1F4, (0xA00 - 0x400) // 16)
+        struct.pack_into("<H", kernel, 0x1FE, 0xAA55)
+        kernel[0x200:0x202] = b"\xeb\x6a"
+        kernel[0x202:0x206] = b"HdrS"
+        struct.pack_into("<H", kernel, 0x206, version)
+        struct.pack_into("<B", kernel, 0x211, 1)
+        struct.pack_into("<I", kernel, 0x22C, 0x7FFFFFFF)
+        struct.pack_into("<I", kernel, 0x230, alignment)
+        struct.pack_into("<B", kernel, 0x234, relocatable)
+        struct.pack_into("<H", kernel, 0x236, 3)
+        struct.pack_into("<I", kernel, 0x238, 2047)
+        struct.pack_into("<Q", kernel, 0x258, preferred)
+        struct.pack_into("<I", kernel, 0x260, 0x100000)
+        return bytes(kernel)
+
+    def seed(name, kernel, initrd=b"", command_line=b"console=ttyS0", mib=32):
+        head = struct.pack("<BHB", mib, len(initrd), len(command_line))
+        write("loader", name, head + command_line + initrd + kernel)
+
+    seed("plain", image())
+    seed("initrd", image(), b"070701" + bytes(250))
+    seed("fixed", image(relocatable=0, preferred=0x1000000))
+    seed("old", image(version=0x205))
+    seed("little_ram", image(), mib=1)
+    seed("short", image()[:0x260])
+
+
+def devices():
+    def out(port, value, width=1):
+        return struct.pack("<BHI", 1 | {1: 0, 2: 0x40, 4: 0x80}[width], port, value)
+
+    def read(port):
+        return struct.pack("<BH", 0, port)
+
+    def mmio(base, offset, value):
+        return struct.pack("<BHQ", 3 | 0x80 | (0x20 if base == "lapic" else 0), offset, value)
+
+    step = struct.pack("<BI", 7, 1_000_000)
+    inject = b"\x1a"
+    pic = b"".join(
+        out(port, value)
+        for port, value in ((0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0xA0, 0x11),
+                            (0xA1, 0x28), (0xA1, 2), (0xA1, 1), (0x21, 0), (0xA1, 0))
+    )
+    timer = out(0x43, 0x34) + out(0x40, 0x9C) + out(0x40, 0x2E)
+    write("devices", "pic_pit", b"\0" + pic + timer + (step + inject + out(0x20, 0x20)) * 8)
+    uart = out(0x3FB, 0x83) + out(0x3F8, 1) + out(0x3FB, 3) + out(0x3FA, 7) + out(0x3F9, 3)
+    write("devices", "uart", b"\0" + uart + out(0x3F8, 0x41) + b"\x0c\x42" + read(0x3F8) + read(0x3FA))
+    apic = mmio("lapic", 0xF0, 0x1FF) + mmio("lapic", 0x320, 0x20030) + mmio("lapic", 0x3E0, 0xB)
+    apic += mmio("lapic", 0x380, 10000)
+    write("devices", "apic_timer", b"\0" + apic + (step + inject + mmio("lapic", 0xB0, 0)) * 6)
+    redirection = mmio("ioapic", 0, 0x14) + mmio("ioapic", 0x10, 0x8034)
+    write("devices", "io_apic", b"\0" + apic + redirection + b"\x2d\x01" + inject + b"\x2d\0")
+    x2apic = struct.pack("<BBQ", 6, 0x0F, 0x1FF) + struct.pack("<BBQ", 6, 0x3F, 0x41)
+    write("devices", "x2apic", b"\4" + x2apic + inject + struct.pack("<BBQ", 6, 0x0B, 0))
+    rtc = out(0x70, 0x0B) + out(0x71, 0x72) + out(0x70, 0x0C) + read(0x71)
+    write("devices", "rtc", b"\0" + pic + rtc + step * 4 + inject + rtc)
+    power = out(0x600, 1, 2) + out(0x602, 1, 2) + b"\x0e" + read(0x600) + read(0x608) + read(0x604)
+    write("devices", "power", b"\0" + power + step + out(0xCF8, 0x80000000, 4) + read(0xCFC))
+    msrs = b"".join(
+        struct.pack("<BIQ", 5, index, value)
+        for index, value in ((0x1B, 0xFEE00D00), (0x10, 5), (0x3B, 7), (0x277, 0x0007040600070406),
+                             (0x6E0, 100000), (0x4B564D00, 0x1000), (0x4B564D01, 0x2001),
+                             (0x4B564D04, 0x3001))
+    )
+    write("devices", "msrs", b"\0" + msrs + step + inject)
+
+
+def multiboot2():
+    def tag(kind, body):
+        data = struct.pack("<II", kind, 8 + len(body)) + body
+        return data + bytes(-len(data) % 8)
+
+    def info(*tags):
+        body = b"".join(tags) + tag(0, b"")
+        return struct.pack("<II", 8 + len(body), 0) + body
+
+    memory = struct.pack("<II", 24, 0)
+    for base, length, kind in ((0, 0x9FC00, 1), (0x100000, 0x1FF00000, 1), (0x20000000, 4096, 3)):
+        memory += struct.pack("<QQII", base, length, kind, 0)
+    module = struct.pack("<II", 0x400000, 0x412345) + b"init\0"
+    rsdp = b"RSD PTR " + bytes(28)
+    write("multiboot2", "grub", info(tag(1, b"verbose\0"), tag(3, module), tag(6, memory),
+                                     tag(14, rsdp[:20])))
+    write("multiboot2", "acpi2", info(tag(6, memory), tag(14, rsdp[:20]), tag(15, rsdp)))
+    write("multiboot2", "bad_size", info(tag(6, memory[:-8]))[:-4])
+    # The size of a memory map entry must not take a 32-bit offset around.
+    wraps = struct.pack("<II", 0xFFFFFFF8, 0) + memory[8:]
+    write("multiboot2", "entry_size_wraps", info(tag(6, wraps)))
+    write("multiboot2", "modules", info(*([tag(3, module)] * 34), tag(6, memory)))
+
+
+def elf():
+    def image(segments, entry=0x400000):
+        data = b"\x7fELF\2\1\1" + bytes(9)
+        data += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, entry, 64, 0, 0, 64, 56, len(segments), 0, 0, 0)
+        for segment in segments:
+            data += struct.pack("<IIQQQQQQ", *segment)
+        return data + bytes(64)
+
+    text = (1, 5, 0, 0x400000, 0x400000, 64, 64, 4096)
+    write("elf", "one", image([text]))
+    write("elf", "two", image([text, (1, 6, 0, 0x401000, 0x401000, 16, 0x2000, 4096)]))
+    write("elf", "writable_code", image([(1, 7, 0, 0x400000, 0x400000, 64, 64, 4096)]))
+    write("elf", "outside", image([(1, 5, 0, 0x400000, 0x400000, 0x1000, 0x1000, 4096)]))
+
+
+for make in (emulator, loader, devices, multiboot2, elf):
+    make()

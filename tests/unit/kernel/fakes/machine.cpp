@@ -1,0 +1,204 @@
+#include "machine.hpp"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "ukernel/arch/x86_64/apic.hpp"
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/enter.hpp"
+#include "ukernel/arch/x86_64/io_apic.hpp"
+#include "ukernel/core/cores.hpp"
+#include "ukernel/core/feature.hpp"
+#include "ukernel/debug/assert.hpp"
+#include "ukernel/debug/console.hpp"
+#include "ukernel/debug/report.hpp"
+#include "ukernel/memory/direct_map.hpp"
+#include "ukernel/memory/kernel_tables.hpp"
+#include "ukernel/object/irq.hpp"
+
+namespace margay {
+
+namespace machine {
+
+State state;
+
+namespace {
+
+Core the_cores[cores];
+unsigned this_core_id = 0;
+std::uint64_t next_ram = 0;
+Features the_features;
+bool serving = false;
+constexpr HostPhys kernel_root{0x5000};
+
+void build() {
+    void* ram = mmap(nullptr, ram_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (ram == MAP_FAILED) std::abort();
+    direct_map_base = reinterpret_cast<std::uint64_t>(ram) - ram_begin;
+    for (Core& c : the_cores) register_core(c);
+}
+
+}  // namespace
+
+Core& core(unsigned id) { return the_cores[id]; }
+
+void switch_to(unsigned id) { this_core_id = id; }
+
+void serve_kicks() {
+    const unsigned before = this_core_id;
+    for (unsigned i = 0; i < cores; ++i) {
+        this_core_id = i;
+        the_cores[i].serve_others();
+    }
+    this_core_id = before;
+}
+
+void reset() {
+    static const bool built = (build(), true);
+    static_cast<void>(built);
+    state = State{};
+    this_core_id = 0;
+    for (unsigned i = 0; i < cores; ++i) {
+        Core& c = the_cores[i];
+        c.ready.~RunQueue();
+        new (&c.ready) RunQueue{};
+        c.contexts.clear();
+        c.deadlines.clear();
+        c.self = &c;
+        c.current = nullptr;
+        c.id = i;
+        c.apic_id = i + 10;
+        c.online = c.virtualization = true;
+        c.budget = nullptr;
+        c.reschedule = false;
+        c.quantum_end = c.armed_for = no_deadline;
+        c.fpu_owner = nullptr;
+        c.asid = {1, 16, 1};
+        c.mailbox = nullptr;
+        c.remote = nullptr;
+        c.cr3 = state.cr3[i] = kernel_root.value();
+        state.timer[i] = no_deadline;
+    }
+    for (unsigned gsi = 0; gsi < max_gsi; ++gsi) {
+        state.line_masked[gsi] = true;
+        Irq nobody{gsi};
+        nobody.destroy();
+    }
+    state.tsc = 1'000'000;
+    // Rubbish: whoever reads memory before writing it will show.
+    std::memset(direct<void>(HostPhys{ram_begin}), 0xa5, ram_bytes);
+    next_ram = ram_begin;
+}
+
+HostPhys take_ram(std::uint64_t bytes) {
+    const HostPhys p{next_ram};
+    next_ram += align_up(bytes, page_size);
+    if (next_ram > ram_begin + ram_bytes) throw Panic{"the simulated machine has no more RAM"};
+    return p;
+}
+
+}  // namespace machine
+
+using machine::state;
+
+namespace cpu {
+
+Core* this_core() { return &machine::the_cores[machine::this_core_id]; }
+CpuidResult cpuid(std::uint32_t, std::uint32_t) { return {}; }
+std::uint64_t read_msr(std::uint32_t) { return 0; }
+void write_msr(std::uint32_t, std::uint64_t) {}
+std::uint64_t rdtsc() { return state.tsc; }
+std::uint64_t read_cr0() { return 0; }
+std::uint64_t read_cr2() { return 0; }
+std::uint64_t read_cr3() { return state.cr3[machine::this_core_id]; }
+std::uint64_t read_cr4() { return 0; }
+void write_cr0(std::uint64_t) {}
+void write_cr3(std::uint64_t v) {
+    state.cr3[machine::this_core_id] = v;
+    ++state.cr3_writes[machine::this_core_id];
+}
+void write_cr4(std::uint64_t) {}
+// A core that spins would see the others come.
+void pause() { machine::serve_kicks(); }
+void take_interrupts() {}
+void wait_for_interrupt() { throw machine::Idle{}; }
+void halt_forever() { throw machine::Panic{"halted"}; }
+void out8(std::uint16_t port, std::uint8_t v) { state.port_writes.emplace_back(port, v); }
+void out16(std::uint16_t port, std::uint16_t v) { state.port_writes.emplace_back(port, v); }
+void out32(std::uint16_t port, std::uint32_t v) { state.port_writes.emplace_back(port, v); }
+std::uint8_t in8(std::uint16_t) { return static_cast<std::uint8_t>(state.port_value); }
+std::uint16_t in16(std::uint16_t) { return static_cast<std::uint16_t>(state.port_value); }
+std::uint32_t in32(std::uint16_t) { return state.port_value; }
+
+}  // namespace cpu
+
+namespace apic {
+void arm_timer(std::uint64_t tsc) { state.timer[machine::this_core_id] = tsc; }
+void send_kick(unsigned apic_id) {
+    if (state.hold_kicks || machine::serving) return;
+    const unsigned before = machine::this_core_id;
+    for (unsigned i = 0; i < machine::cores; ++i) {
+        if (machine::the_cores[i].apic_id != apic_id) continue;
+        machine::serving = true;
+        machine::this_core_id = i;
+        machine::the_cores[i].serve_others();
+        machine::serving = false;
+    }
+    machine::this_core_id = before;
+}
+}  // namespace apic
+
+namespace io_apic {
+bool exists(unsigned gsi) { return gsi < 24; }
+bool is_level(unsigned gsi) { return gsi >= 16; }
+void unmask(unsigned gsi, unsigned, unsigned) { state.line_masked[gsi] = false; }
+void mask(unsigned gsi) { state.line_masked[gsi] = true; }
+}  // namespace io_apic
+
+namespace kernel_tables {
+HostPhys root() { return machine::kernel_root; }
+// Something in the kernel's half, so that a confusion with the user's half shows.
+void share(std::uint64_t* entries) {
+    for (unsigned i = 256; i < 512; ++i) entries[i] = 0x6001;
+}
+bool is_mapped(std::uint64_t) { return false; }
+bool is_ram(HostPhys) { return true; }
+}  // namespace kernel_tables
+
+const Features& features() {
+    machine::the_features.gigabyte_pages = state.gigabyte_pages;
+    machine::the_features.next_rip = state.next_rip;
+    machine::the_features.svm = true;
+    machine::the_features.asids = 16;
+    machine::the_features.tsc_khz = 1000;
+    return machine::the_features;
+}
+
+namespace console {
+void init() {}
+void put(char) {}
+void lock() {}
+void unlock() {}
+}  // namespace console
+
+void report_thread_fault(const Thread&) {}
+void report_guest_failure(const Vcpu&, const char* why) { state.guest_failures.emplace_back(why); }
+void panic(const char* what, const char*, int) { throw machine::Panic{what}; }
+
+void enter_thread_message(Thread& t, std::uint64_t badge, std::uint64_t label, std::uint64_t w0,
+                          std::uint64_t w1, std::uint64_t w2, std::uint64_t w3, std::uint64_t w4,
+                          std::uint64_t w5) {
+    t.set_status(Status::ok);
+    t.gpr[gpr_rdi] = badge, t.gpr[gpr_rsi] = label, t.gpr[gpr_rdx] = w0, t.gpr[gpr_r8] = w1;
+    t.gpr[gpr_r9] = w2, t.gpr[gpr_r10] = w3, t.gpr[gpr_r12] = w4, t.gpr[gpr_r13] = w5;
+    throw machine::Entered{&t};
+}
+
+}  // namespace margay
+
+extern "C" void enter_thread_result(margay::Thread* t) { throw margay::machine::Entered{t}; }
+extern "C" void enter_thread_full(margay::Thread* t) { throw margay::machine::Entered{t}; }
+extern "C" [[noreturn]] void svm_enter(margay::Vcpu* v) { throw margay::machine::Entered{v}; }

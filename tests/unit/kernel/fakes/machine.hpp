@@ -1,0 +1,65 @@
+// A simulated machine for the kernel's own sources: RAM, cores, a clock, interrupt controllers. One
+// test thread plays all cores; work for another core is done when that core is kicked.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ukernel/core/core.hpp"
+#include "ukernel/object/thread.hpp"
+#include "ukernel/object/vcpu.hpp"
+
+namespace margay::machine {
+
+constexpr unsigned cores = 2;
+constexpr std::uint64_t ram_begin = 0x100'0000;
+constexpr std::uint64_t ram_bytes = 16 << 20;
+
+// What a way out of the kernel throws.
+struct Entered {
+    Context* context;
+};
+struct Idle {};
+struct Panic {
+    std::string what;
+};
+
+// What the kernel did to the machine, and what it will find there.
+struct State {
+    std::uint64_t tsc;
+    std::uint64_t cr3[cores];
+    std::uint64_t cr3_writes[cores];
+    std::uint64_t timer[cores];  // no_deadline: not armed
+    bool line_masked[128];
+    std::vector<std::pair<std::uint16_t, std::uint32_t>> port_writes;
+    std::uint32_t port_value;
+    std::vector<std::string> guest_failures;
+    bool hold_kicks;  // kicked cores do not come until the test runs serve_kicks
+    bool gigabyte_pages;
+    bool next_rip;
+};
+extern State state;
+
+// A fresh machine: RAM full of rubbish, core 0 runs, nothing is ready.
+void reset();
+// Continues on another core.
+void switch_to(unsigned core);
+void serve_kicks();
+Core& core(unsigned id);
+// Takes page-aligned RAM that nobody uses yet.
+HostPhys take_ram(std::uint64_t bytes);
+
+// Runs f, which ends in the kernel's exit; who was entered, or null if the core idles.
+template <typename F>
+Context* run(F&& f) {
+    try {
+        f();
+    } catch (const Entered& e) {
+        return e.context;
+    } catch (const Idle&) {
+    }
+    return nullptr;
+}
+
+}  // namespace margay::machine

@@ -1,0 +1,39 @@
+// In the place of the kernel's header of this name: the instructions of the simulated machine.
+#pragma once
+#include <cstdint>
+
+namespace margay {
+struct Core;
+}
+
+namespace margay::cpu {
+
+Core* this_core();
+
+struct CpuidResult {
+    std::uint32_t eax, ebx, ecx, edx;
+};
+CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0);
+std::uint64_t read_msr(std::uint32_t index);
+void write_msr(std::uint32_t index, std::uint64_t value);
+std::uint64_t rdtsc();
+std::uint64_t read_cr0();
+std::uint64_t read_cr2();
+std::uint64_t read_cr3();
+std::uint64_t read_cr4();
+void write_cr0(std::uint64_t value);
+void write_cr3(std::uint64_t value);
+void write_cr4(std::uint64_t value);
+void pause();
+void take_interrupts();
+// Throws machine::Idle: nothing is left to run.
+void wait_for_interrupt();
+[[noreturn]] void halt_forever();
+void out8(std::uint16_t port, std::uint8_t value);
+void out16(std::uint16_t port, std::uint16_t value);
+void out32(std::uint16_t port, std::uint32_t value);
+std::uint8_t in8(std::uint16_t port);
+std::uint16_t in16(std::uint16_t port);
+std::uint32_t in32(std::uint16_t port);
+
+}  // namespace margay::cpu

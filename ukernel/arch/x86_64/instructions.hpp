@@ -1,0 +1,68 @@
+// Single processor instructions that only a kernel may execute, or whose results differ from machine
+// to machine. Host tests put functions of their own in the place of this file.
+#pragma once
+#include <cstdint>
+
+namespace margay {
+struct Core;
+}
+
+namespace margay::cpu {
+
+// The core that this code runs on: GS points to its data, which begin with their own address.
+inline Core* this_core() {
+    Core* c;
+    asm("mov %%gs:0, %0" : "=r"(c));
+    return c;
+}
+
+struct CpuidResult {
+    std::uint32_t eax, ebx, ecx, edx;
+};
+inline CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) {
+    CpuidResult r;
+    asm volatile("cpuid"
+                 : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
+                 : "a"(leaf), "c"(subleaf));
+    return r;
+}
+inline std::uint64_t read_msr(std::uint32_t index) {
+    std::uint32_t low, high;
+    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(index));
+    return low | static_cast<std::uint64_t>(high) << 32;
+}
+inline void write_msr(std::uint32_t index, std::uint64_t value) {
+    asm volatile("wrmsr"
+                 :
+                 : "c"(index), "a"(static_cast<std::uint32_t>(value)),
+                   "d"(static_cast<std::uint32_t>(value >> 32))
+                 : "memory");
+}
+inline std::uint64_t rdtsc() {
+    std::uint32_t low, high;
+    asm volatile("rdtsc" : "=a"(low), "=d"(high));
+    return low | static_cast<std::uint64_t>(high) << 32;
+}
+inline std::uint64_t read_cr0() { std::uint64_t v; asm volatile("mov %%cr0, %0" : "=r"(v)); return v; }
+inline std::uint64_t read_cr2() { std::uint64_t v; asm volatile("mov %%cr2, %0" : "=r"(v)); return v; }
+inline std::uint64_t read_cr3() { std::uint64_t v; asm volatile("mov %%cr3, %0" : "=r"(v)); return v; }
+inline std::uint64_t read_cr4() { std::uint64_t v; asm volatile("mov %%cr4, %0" : "=r"(v)); return v; }
+inline void write_cr0(std::uint64_t v) { asm volatile("mov %0, %%cr0" : : "r"(v) : "memory"); }
+inline void write_cr3(std::uint64_t v) { asm volatile("mov %0, %%cr3" : : "r"(v) : "memory"); }
+inline void write_cr4(std::uint64_t v) { asm volatile("mov %0, %%cr4" : : "r"(v) : "memory"); }
+inline void pause() { asm volatile("pause"); }
+// One chance for pending interrupts, at a point where their handlers may change anything.
+inline void take_interrupts() { asm volatile("sti; nop; cli" : : : "memory"); }
+inline void wait_for_interrupt() { asm volatile("sti; hlt; cli" : : : "memory"); }
+[[noreturn]] inline void halt_forever() {
+    for (;;) asm volatile("cli; hlt");
+}
+
+inline void out8(std::uint16_t port, std::uint8_t v) { asm volatile("outb %0, %1" : : "a"(v), "Nd"(port)); }
+inline void out16(std::uint16_t port, std::uint16_t v) { asm volatile("outw %0, %1" : : "a"(v), "Nd"(port)); }
+inline void out32(std::uint16_t port, std::uint32_t v) { asm volatile("outl %0, %1" : : "a"(v), "Nd"(port)); }
+inline std::uint8_t in8(std::uint16_t port) { std::uint8_t v; asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port)); return v; }
+inline std::uint16_t in16(std::uint16_t port) { std::uint16_t v; asm volatile("inw %1, %0" : "=a"(v) : "Nd"(port)); return v; }
+inline std::uint32_t in32(std::uint16_t port) { std::uint32_t v; asm volatile("inl %1, %0" : "=a"(v) : "Nd"(port)); return v; }
+
+}  // namespace margay::cpu

@@ -1,0 +1,71 @@
+// The fast path of a VM exit: from the classified exit straight into the handler's user code, and
+// from its reply back. Everything unusual goes through Vcpu::send and Vcpu::reply.
+#pragma once
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/enter.hpp"
+#include "ukernel/arch/x86_64/virtualization.hpp"
+#include "ukernel/object/thread.hpp"
+#include "ukernel/sched/scheduler.hpp"
+
+namespace margay {
+
+// v is this core's current context and has just left the guest.
+[[noreturn, gnu::always_inline]] inline void exit_to_handler(Vcpu& v, ExitClass exit_class,
+                                                             std::uint64_t detail0,
+                                                             std::uint64_t detail1,
+                                                             std::uint64_t next_rip) {
+    Core& core = *v.core;
+    v.record(exit_class, detail0, detail1, next_rip);
+    const ExitRow& row = v.rows[static_cast<unsigned>(exit_class)];
+    Thread* handler = row.portal != nullptr ? row.portal->handler : nullptr;
+    if (handler == nullptr || handler->open_on != &core) [[unlikely]] {
+        v.send();
+        scheduler::leave();
+    }
+    // POINT OF NO RETURN
+    const std::uint64_t label = static_cast<std::uint64_t>(exit_class) | v.message_flags() << 8;
+    v.delivery = delivery::pending | delivery::seen;
+    v.state = ContextState::calling;
+    handler->caller = &v;
+    handler->open_on = nullptr;
+    handler->state = ContextState::ready;
+    core.current = handler;
+    if (row.wanted != 0) virtualization::store_state(v, row.wanted);
+    if (handler->cr3 != core.cr3) [[unlikely]] {
+        core.cr3 = handler->cr3;
+        cpu::write_cr3(handler->cr3);
+    }
+    enter_thread_message(*handler, row.badge, label, v.sequence, v.vmcb->rip, detail0, detail1,
+                         v.vmcb->rax, v.vmcb->rflags);
+}
+
+// The reply that most exits get: resume or skip, with nothing but RAX or the low registers changed.
+// True: v is current and may be entered. False: nothing has changed, Vcpu::reply decides.
+[[gnu::always_inline]] inline bool reply_simply(Core& core, Thread& handler, Vcpu& v,
+                                                std::uint64_t action, std::uint64_t sequence,
+                                                std::uint64_t dirty, std::uint64_t rax) {
+    constexpr std::uint64_t simple = state::rax_word | state::gpr_low;
+    const bool skip = action == static_cast<std::uint64_t>(Action::advance);
+    if ((!skip && action != static_cast<std::uint64_t>(Action::resume)) || sequence != v.sequence ||
+        !v.has_pending() || (dirty & ~simple) != 0 || dirty == simple || (skip && v.pending.next_rip == 0))
+        return false;
+    // POINT OF NO RETURN
+    if (skip) virtualization::advance(v);
+    if (dirty == state::rax_word) {
+        v.vmcb->rax = rax;
+    } else if (dirty != 0) {
+        v.vmcb->rax = v.page->gpr[gpr_rax];
+        v.gpr[gpr_rcx] = v.page->gpr[gpr_rcx];
+        v.gpr[gpr_rdx] = v.page->gpr[gpr_rdx];
+        v.gpr[gpr_rbx] = v.page->gpr[gpr_rbx];
+    }
+    v.delivery = 0;
+    v.state = ContextState::ready;
+    handler.caller = nullptr;
+    handler.state = ContextState::accepting;
+    handler.open_on = &core;
+    core.current = &v;
+    return true;
+}
+
+}  // namespace margay
