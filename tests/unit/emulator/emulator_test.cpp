@@ -160,6 +160,18 @@ TEST_F(EmulatorTest, ChangedCodeAtTheSameAddress) {
     EXPECT_NE(mmio(device_base).outcome, Emulation::done);
 }
 
+TEST_F(EmulatorTest, ChangedLastByteOfALongInstruction) {
+    s.gpr[gpr_rax] = device;
+    instruction(
+        {0x48, 0xc7, 0x80, 0x10, 0, 0, 0, 0x11, 0x22, 0x33, 0x44});  // mov [rax + 16], imm32
+    EXPECT_EQ(mmio(device_base + 0x10).outcome, Emulation::done);
+    EXPECT_EQ(log.back().value, 0x4433'2211U);
+    s.rip = code;
+    instruction({0x48, 0xc7, 0x80, 0x10, 0, 0, 0, 0x11, 0x22, 0x33, 0x55});
+    EXPECT_EQ(mmio(device_base + 0x10).outcome, Emulation::done);
+    EXPECT_EQ(log.back().value, 0x5533'2211U);
+}
+
 TEST_F(EmulatorTest, SameAddressInAnotherAddressSpace) {
     s.gpr[gpr_rax] = device;
     instruction({0x89, 0x08});
@@ -399,6 +411,8 @@ TEST_F(EmulatorTest, InsChecksBeforeItReadsThePort) {
     EXPECT_EQ(s.gpr[gpr_rcx], 1U);
     // What hardware says must be what the code says.
     EXPECT_EQ(machine.emulator.port_string(s, access & ~port_access::in).outcome, Emulation::retry);
+    EXPECT_EQ(machine.emulator.port_string(s, access + 1).outcome, Emulation::retry);
+    EXPECT_EQ(log.size(), 2U);
 }
 
 TEST_F(EmulatorTest, ReadGuestCodeStopsAtTheLastByte) {

@@ -229,6 +229,20 @@ TEST_F(GuestWalk, CacheSeesEveryChange) {
     expect_fault(linear, AccessKind::read, 0);
 }
 
+TEST_F(GuestWalk, WriteAfterCachedReadSetsTheDirtyBit) {
+    machine.map(page, 0x5000);
+    for (const auto kind : {AccessKind::read, AccessKind::write}) {
+        const PageTranslation* cached = nullptr;
+        ASSERT_EQ(cache
+                      .translate(machine.ram, CpuMode::of(machine.state), machine.state.cr3, linear,
+                                 kind, cached)
+                      .status,
+                  WalkStatus::ok);
+        EXPECT_EQ(machine.ram.get<std::uint64_t>(machine.entry(page)) & Machine::dirty,
+                  kind == AccessKind::write ? Machine::dirty : 0);
+    }
+}
+
 TEST_F(GuestWalk, CacheReadsNoTables) {
     machine.map(page, 0x5000);
     translate(linear, AccessKind::read);

@@ -10,7 +10,6 @@
 namespace margay::vmm::test {
 namespace {
 
-
 class InstructionLength : public testing::Test {
   protected:
     InstructionLength() {
