@@ -19,6 +19,9 @@ CpuidResult host_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
     return r;
 }
 
+// SVM feature NRIPS (AMD APM vol. 2 §15.7.1).
+bool reports_next_instruction() { return (host_cpuid(0x8000000a, 0).edx & 1 << 3) != 0; }
+
 const StartupItem& need(std::string_view name) {
     const StartupItem* item = find_startup_item(name);
     if (item == nullptr) fail("the start-up block lacks an item", Status::not_found);
@@ -52,7 +55,8 @@ Machine& machine() {
         const StartupItem& ram = need("ram");
         return Machine{{mapped<std::byte>(ram), ram.size, mapped<VcpuState>(need("state")),
                         need("vcpu").slot, region, mapped<VmControl>(need("control")),
-                        ChannelClient{mapped<ConsoleChannel>(console), console.slot, console.value}}};
+                        ChannelClient{mapped<ConsoleChannel>(console), console.slot, console.value},
+                        !reports_next_instruction()}};
     }();
     return the_machine;
 }

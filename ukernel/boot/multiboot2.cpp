@@ -45,7 +45,8 @@ void add_memory(BootData& d, const std::uint8_t* t, std::uint32_t size) {
         if (base + length < base) continue;
         const std::uint64_t begin = type == 1 ? align_up(base, 4096) : align_down(base, 4096);
         const std::uint64_t end = type == 1 ? align_down(base + length, 4096) : align_up(base + length, 4096);
-        if (begin >= end || d.ram_count == BootData::max_ram) continue;
+        // Rounding up may have gone around the end of all addresses.
+        if (begin >= end || (type == 1 && begin < base) || d.ram_count == BootData::max_ram) continue;
         d.ram[d.ram_count++] = {HostPhys{begin}, HostPhys{end},
                                 type == 1 ? RamKind::free : RamKind::firmware};
     }

@@ -42,7 +42,12 @@ Node* next_victim(Node& root, bool self) {
             auto& slot = static_cast<CapSlot&>(*n);
             if (n->type == ObjectType::domain) {
                 auto& d = *static_cast<Domain*>(slot.object);
-                d.kill_threads();
+                if (!d.dying) {
+                    // A revocation takes many steps, and others run in between: what is put into the
+                    // table behind the search would outlive it.
+                    d.dying = true;
+                    d.kill_threads();
+                }
                 if (CapSlot* s = d.any_slot()) {
                     n = s;
                     continue;
@@ -52,7 +57,9 @@ Node* next_victim(Node& root, bool self) {
                     continue;
                 }
             } else if (n->type == ObjectType::space) {
-                if (Mapping* m = static_cast<Space*>(slot.object)->any_mapping()) {
+                auto& s = *static_cast<Space*>(slot.object);
+                s.dying = true;
+                if (Mapping* m = s.any_mapping()) {
                     n = m;
                     continue;
                 }

@@ -48,7 +48,7 @@ void MapTarget::remove(Mapping& m) {
         return;
     }
     tables().unmap(m.address, m.size);
-    ++generation_;
+    entries_removed();
 }
 
 }  // namespace margay

@@ -14,6 +14,7 @@ class MapTarget {
   public:
     // Cores on which translations of this target can be cached.
     CoreMask cores = 0;
+    bool dying = false;     // what it holds is being taken away: it takes nothing more
     bool settling = false;  // in the list of targets touched by the revocation step under way
 
     FramePool& pool() { return pool_; }
@@ -31,6 +32,8 @@ class MapTarget {
     void remove(Mapping& m);
 
     std::uint64_t generation() const { return generation_; }
+    // Leaves were removed: guests must not use translations from before.
+    void entries_removed() { ++generation_; }
 
   protected:
     void init_mappings(bool guest, HostPhys root, Mapping* records, std::uint64_t count,

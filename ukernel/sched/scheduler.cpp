@@ -76,7 +76,8 @@ void make_ready(Context& c) {
     if (c.state == ContextState::dead) return;
     Core& core = *c.core;
     MARGAY_DEBUG_EXPECT(&core == &Core::here());
-    if (c.deadline.is_linked()) set_deadline(c, no_deadline);
+    // A thread waited until then; a vCPU's deadline stays until it passes or a reply moves it.
+    if (c.is_thread() && c.deadline.is_linked()) set_deadline(c, no_deadline);
     c.state = ContextState::ready;
     if (c.on == nullptr) c.on = &c.own;
     c.on->resume = &c;

@@ -50,6 +50,7 @@ Status place_object(CapSlot& slot, Domain& in, ObjectType type, void* object, No
 
 Status copy_capability(CapSlot& source, Domain& to, CapSlot& destination, std::uint8_t rights,
                        std::uint64_t badge) {
+    if (to.dying) return Status::bad_capability;
     if (destination.type != ObjectType::none) return Status::occupied;
     if (source.type == ObjectType::none || source.type >= ObjectType::count) return Status::bad_capability;
     std::uint64_t second = source.badge;  // of Memory: the size

@@ -71,6 +71,7 @@ Result<void*> make_thread(Request& r) {
     const Result<CapSlot*> domain =
         find_capability(r.t, r.argument(0), ObjectType::domain, right::control);
     if (!domain) return domain.status();
+    if (static_cast<Domain*>((*domain)->object)->dying) return Status::bad_capability;
     const Result<Core*> core = find_core(r.t, r.argument(1) & 0xffff'ffff);
     if (!core) return core.status();
     const std::uint64_t priority = r.argument(1) >> 32;
@@ -86,6 +87,7 @@ Result<void*> make_thread(Request& r) {
 Result<void*> make_vcpu(Request& r) {
     const Result<CapSlot*> space = find_capability(r.t, r.argument(0), ObjectType::space, right::control);
     if (!space) return space.status();
+    if (static_cast<Space*>((*space)->object)->dying) return Status::bad_capability;
     const Result<Core*> core = find_core(r.t, r.argument(1) & 0xffff'ffff);
     if (!core) return core.status();
     const std::uint64_t priority = r.argument(1) >> 32;
@@ -165,7 +167,9 @@ Result<void*> make(Request& r, ObjectType type) {
 }  // namespace
 
 Status create_object(Thread& t) {
-    const auto type = static_cast<ObjectType>(t.gpr[gpr_rdi] & 0xffff'ffff);
+    const std::uint64_t number = t.gpr[gpr_rdi] & 0xffff'ffff;
+    if (number >= static_cast<std::uint64_t>(ObjectType::count)) return Status::wrong_type;
+    const auto type = static_cast<ObjectType>(number);
     const Result<CapSlot*> destination = find_empty(*t.domain, t.gpr[gpr_rdi] >> 32);
     if (!destination) return destination.status();
     const Result<CapSlot*> storage =

@@ -1,4 +1,5 @@
 // map: an extent, or a part of one, into a Domain or a Space.
+#include "ukernel/core/shootdown.hpp"
 #include "ukernel/object/derivation.hpp"
 #include "ukernel/object/space.hpp"
 #include "ukernel/syscall/capability.hpp"
@@ -50,7 +51,15 @@ Status enter_pages(MapTarget& target, const CapSlot& memory, const Place& p) {
     const HostPhys physical{memory.base + p.offset};
     if (tables.leaves(p.address, physical, p.size, max_map_leaves + 1) > max_map_leaves)
         return Status::bad_argument;
-    return tables.map(p.address, physical, p.size, leaf_flags(memory, target.is_guest(), p.rights));
+    const Status s =
+        tables.map(p.address, physical, p.size, leaf_flags(memory, target.is_guest(), p.rights));
+    // What was entered before it failed is out again, but a TLB of another core may have seen it.
+    if (s != Status::ok) {
+        target.entries_removed();
+        shootdown(target.cores);
+        target.pool().settle();
+    }
+    return s;
 }
 
 }  // namespace
@@ -66,6 +75,7 @@ Status map_memory(Thread& t) {
     if (!guest && (*to)->type != ObjectType::domain) return Status::wrong_type;
     MapTarget& target = guest ? static_cast<MapTarget&>(*static_cast<Space*>((*to)->object))
                               : static_cast<MapTarget&>(*static_cast<Domain*>((*to)->object));
+    if (target.dying) return Status::bad_capability;
     const Place p{t.gpr[gpr_rsi], t.gpr[gpr_rdx], t.gpr[gpr_r8], t.gpr[gpr_r9]};
     const Status rights = check_rights(memory, p);
     if (rights != Status::ok) return rights;

@@ -9,6 +9,15 @@ void Machine::apply(const EmulationResult& result, Reply& r) {
     r.dirty |= result.dirty;
     switch (result.outcome) {
     case Emulation::done:
+        if (result.single_step) {
+            constexpr unsigned debug_exception = 1;
+            constexpr std::uint64_t dr6_bs = 1 << 14;
+            read_state(state::debug);
+            state_.dr6 |= dr6_bs;
+            inject_exception(r, debug_exception, false, 0);
+            r.dirty |= state::debug;
+        }
+        return;
     case Emulation::partial:
     case Emulation::exception:
     case Emulation::retry: return;

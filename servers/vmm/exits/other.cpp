@@ -11,11 +11,6 @@ void Machine::on_other(const Exit& e, Reply& r) {
     case ExitClass::invalid_state: fail(r, "the processor refused the guest's state"); return;
     case ExitClass::pause: return;
     case ExitClass::interrupt_window: r.action = Action::resume; return;
-    case ExitClass::control_register: {
-        // CR8 is not announced as a fast path: the guest uses the local APIC's task priority.
-        inject_exception(r, general_protection, true, 0);
-        return;
-    }
     default: break;
     }
     // AMD exit codes: INVD and WBINVD change nothing that a guest could see here; VMRUN and its kind,

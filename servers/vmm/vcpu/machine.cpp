@@ -3,10 +3,20 @@
 #include "aml/dsdt.hpp"
 #include "libipc/log.hpp"
 #include "servers/vmm/acpi/tables.hpp"
+#include "servers/vmm/emulator/instruction_length.hpp"
 #include "servers/vmm/loader/linux_loader.hpp"
 #include "servers/vmm/vcpu/report.hpp"
 
 namespace margay::vmm {
+
+namespace {
+
+constexpr std::uint32_t bit(ExitClass c) { return 1u << static_cast<unsigned>(c); }
+constexpr std::uint32_t classes_of_assumed_length = bit(ExitClass::cpuid) | bit(ExitClass::msr) |
+                                                    bit(ExitClass::halt) | bit(ExitClass::hypercall) |
+                                                    bit(ExitClass::pause) | bit(ExitClass::other);
+
+}  // namespace
 
 Machine::Machine(const Parts& p)
     : ram_{p.ram, p.ram_bytes},
@@ -17,7 +27,8 @@ Machine::Machine(const Parts& p)
       console_{p.console},
       clock_{p.region->vcpu, p.region->board.time},
       board_{p.region->board, clock_, *this, *this, ram_},
-      emulator_{ram_, *this} {}
+      emulator_{ram_, *this},
+      assumed_lengths_{p.lengths_assumed ? classes_of_assumed_length : 0} {}
 
 bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
                          std::string_view append) {
@@ -82,6 +93,33 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
         finish_rarely(e, r, offer);
 }
 
+// The length of the instruction, if it is not the one that the kernel assumes for this class.
+unsigned Machine::measure_length(const Exit& e) {
+    unsigned assumed;
+    switch (e.exit_class) {
+    case ExitClass::cpuid:
+    case ExitClass::msr:
+    case ExitClass::pause: assumed = 2; break;
+    case ExitClass::halt: assumed = 1; break;
+    case ExitClass::hypercall: assumed = 3; break;
+    case ExitClass::other: assumed = 2; break;
+    default: return 0;
+    }
+    read_state(state::rip | state::rflags | state::segments | state::control);
+    const unsigned length = decode_length(ram_, state_);
+    if (length != 0 && length != assumed) return length;
+    checked_[e.rip % checked_places] = e.rip;
+    return 0;
+}
+
+void Machine::skip_by_hand(const Exit& e, Reply& r, unsigned length) {
+    if (r.action == Action::advance) r.action = Action::resume;
+    else if (r.action == Action::park_advance) r.action = Action::park;
+    else return;
+    state_.rip = e.rip + length;
+    r.dirty |= state::rip;
+}
+
 Reply Machine::handle(const Exit& e) {
     ++control_.exits;
     VcpuGlueState& glue = region_.vcpu;
@@ -89,6 +127,10 @@ Reply Machine::handle(const Exit& e) {
         board_.interrupt_taken(static_cast<std::uint8_t>(glue.offered_vector));
         glue.offered_vector = no_vector;
     }
+    unsigned length = 0;
+    if ((assumed_lengths_ >> static_cast<unsigned>(e.exit_class) & 1) != 0 &&
+        checked_[e.rip % checked_places] != e.rip) [[unlikely]]
+        length = measure_length(e);
     Reply r;
     switch (e.exit_class) {
     case ExitClass::port: on_port(e, r); break;
@@ -100,9 +142,11 @@ Reply Machine::handle(const Exit& e) {
     case ExitClass::recall:
     case ExitClass::deadline: on_wake(e, r); break;
     case ExitClass::startup: on_startup(r); break;
+    case ExitClass::control_register: on_control_register(e, r); break;
     default: on_other(e, r); break;
     }
     finish(e, r);
+    if (length != 0) [[unlikely]] skip_by_hand(e, r, length);
     return r;
 }
 

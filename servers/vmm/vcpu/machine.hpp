@@ -23,6 +23,7 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
         Region* region;
         VmControl* control;
         ChannelClient console;
+        bool lengths_assumed;  // the processor lacks the SVM feature NRIPS
     };
     explicit Machine(const Parts& parts);
 
@@ -43,6 +44,7 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     [[gnu::noinline]] void on_msr(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_port_string(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_mmio(const Exit& e, Reply& r);
+    [[gnu::noinline]] void on_control_register(const Exit& e, Reply& r);
     void apply(const EmulationResult& result, Reply& r);
     void on_halt(Reply& r);
     void on_hypercall(const Exit& e, Reply& r);
@@ -51,6 +53,8 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     // What every exit ends with: the interrupt to offer and the deadline to wait for.
     void finish(const Exit& e, Reply& r);
     // The parts of it that most exits skip.
+    [[gnu::noinline]] unsigned measure_length(const Exit& e);
+    [[gnu::noinline]] void skip_by_hand(const Exit& e, Reply& r, unsigned length);
     [[gnu::noinline]] void finish_rarely(const Exit& e, Reply& r, std::uint64_t offer);
     [[gnu::noinline]] void offer_interrupt(Reply& r, std::uint64_t vector);
     [[gnu::noinline]] void arm(Reply& r, std::uint64_t deadline_ns);
@@ -81,6 +85,11 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     StartState start_{};
     VmOutcome outcome_ = VmOutcome::running;
     std::uint32_t unknown_msrs_ = 0;
+    // A processor that does not report the next instruction makes the kernel assume the shortest form
+    // of the one that exited. Here are places where that was found to be right.
+    static constexpr unsigned checked_places = 64;
+    std::uint32_t assumed_lengths_;  // bit per ExitClass; 0: the processor reports the address
+    std::uint64_t checked_[checked_places] = {};
 };
 
 }  // namespace margay::vmm

@@ -47,7 +47,9 @@ TEST(ExitClassifier, EveryCodeHasItsClass) {
         for (const bool next : {false, true}) {
             const Classified c = Exit{code, 0x12}.classify(next);
             EXPECT_EQ(c.exit_class, expected_class(code)) << std::hex << code;
-            if (c.exit_class == ExitClass::other) EXPECT_EQ(c.detail0, code) << std::hex << code;
+            if (c.exit_class == ExitClass::other) {
+                EXPECT_EQ(c.detail0, code) << std::hex << code;
+            }
         }
     EXPECT_EQ(Exit{0x400}.classify().exit_class, ExitClass::mmio);
     EXPECT_EQ(Exit{0x401}.classify().exit_class, ExitClass::other);

@@ -119,8 +119,7 @@ TEST(PageTable, NoMemoryChangesNothing) {
 
 TEST(PageTable, FramePoolKeepsReleasedTablesUntilTheyAreSettled) {
     alignas(4096) static std::uint64_t room[3][512];
-    direct_map_base = 0;
-    const HostPhys begin{reinterpret_cast<std::uint64_t>(room)};
+    const HostPhys begin = physical_of(room);
     FramePool pool;
     pool.fill(begin, begin + sizeof(room));
     std::set<std::uint64_t> frames;
@@ -184,8 +183,11 @@ TEST_P(RandomPageTable, AgainstAMapOfPages) {
             } else {
                 ASSERT_NE(s, Status::occupied);
             }
-            if (s == Status::ok) ranges.push_back({address, physical, size});
-            else ASSERT_EQ(backend.count(), before);
+            if (s == Status::ok) {
+                ranges.push_back({address, physical, size});
+            } else {
+                ASSERT_EQ(backend.count(), before);
+            }
         } else {
             const std::size_t i = random() % ranges.size();
             table.unmap(ranges[i].address, ranges[i].size);

@@ -23,7 +23,7 @@ namespace margay {
 
 namespace machine {
 
-State state;
+State now;
 
 namespace {
 
@@ -59,7 +59,7 @@ void serve_kicks() {
 void reset() {
     static const bool built = (build(), true);
     static_cast<void>(built);
-    state = State{};
+    now = State{};
     this_core_id = 0;
     for (unsigned i = 0; i < cores; ++i) {
         Core& c = the_cores[i];
@@ -79,15 +79,15 @@ void reset() {
         c.asid = {1, 16, 1};
         c.mailbox = nullptr;
         c.remote = nullptr;
-        c.cr3 = state.cr3[i] = kernel_root.value();
-        state.timer[i] = no_deadline;
+        c.cr3 = now.cr3[i] = kernel_root.value();
+        now.timer[i] = no_deadline;
     }
     for (unsigned gsi = 0; gsi < max_gsi; ++gsi) {
-        state.line_masked[gsi] = true;
+        now.line_masked[gsi] = true;
         Irq nobody{gsi};
         nobody.destroy();
     }
-    state.tsc = 1'000'000;
+    now.tsc = 1'000'000;
     // Rubbish: whoever reads memory before writing it will show.
     std::memset(direct<void>(HostPhys{ram_begin}), 0xa5, ram_bytes);
     next_ram = ram_begin;
@@ -102,7 +102,7 @@ HostPhys take_ram(std::uint64_t bytes) {
 
 }  // namespace machine
 
-using machine::state;
+using machine::now;
 
 namespace cpu {
 
@@ -110,15 +110,15 @@ Core* this_core() { return &machine::the_cores[machine::this_core_id]; }
 CpuidResult cpuid(std::uint32_t, std::uint32_t) { return {}; }
 std::uint64_t read_msr(std::uint32_t) { return 0; }
 void write_msr(std::uint32_t, std::uint64_t) {}
-std::uint64_t rdtsc() { return state.tsc; }
+std::uint64_t rdtsc() { return now.tsc; }
 std::uint64_t read_cr0() { return 0; }
 std::uint64_t read_cr2() { return 0; }
-std::uint64_t read_cr3() { return state.cr3[machine::this_core_id]; }
+std::uint64_t read_cr3() { return now.cr3[machine::this_core_id]; }
 std::uint64_t read_cr4() { return 0; }
 void write_cr0(std::uint64_t) {}
 void write_cr3(std::uint64_t v) {
-    state.cr3[machine::this_core_id] = v;
-    ++state.cr3_writes[machine::this_core_id];
+    now.cr3[machine::this_core_id] = v;
+    ++now.cr3_writes[machine::this_core_id];
 }
 void write_cr4(std::uint64_t) {}
 // A core that spins would see the others come.
@@ -126,19 +126,19 @@ void pause() { machine::serve_kicks(); }
 void take_interrupts() {}
 void wait_for_interrupt() { throw machine::Idle{}; }
 void halt_forever() { throw machine::Panic{"halted"}; }
-void out8(std::uint16_t port, std::uint8_t v) { state.port_writes.emplace_back(port, v); }
-void out16(std::uint16_t port, std::uint16_t v) { state.port_writes.emplace_back(port, v); }
-void out32(std::uint16_t port, std::uint32_t v) { state.port_writes.emplace_back(port, v); }
-std::uint8_t in8(std::uint16_t) { return static_cast<std::uint8_t>(state.port_value); }
-std::uint16_t in16(std::uint16_t) { return static_cast<std::uint16_t>(state.port_value); }
-std::uint32_t in32(std::uint16_t) { return state.port_value; }
+void out8(std::uint16_t port, std::uint8_t v) { now.port_writes.emplace_back(port, v); }
+void out16(std::uint16_t port, std::uint16_t v) { now.port_writes.emplace_back(port, v); }
+void out32(std::uint16_t port, std::uint32_t v) { now.port_writes.emplace_back(port, v); }
+std::uint8_t in8(std::uint16_t) { return static_cast<std::uint8_t>(now.port_value); }
+std::uint16_t in16(std::uint16_t) { return static_cast<std::uint16_t>(now.port_value); }
+std::uint32_t in32(std::uint16_t) { return now.port_value; }
 
 }  // namespace cpu
 
 namespace apic {
-void arm_timer(std::uint64_t tsc) { state.timer[machine::this_core_id] = tsc; }
+void arm_timer(std::uint64_t tsc) { now.timer[machine::this_core_id] = tsc; }
 void send_kick(unsigned apic_id) {
-    if (state.hold_kicks || machine::serving) return;
+    if (now.hold_kicks || machine::serving) return;
     const unsigned before = machine::this_core_id;
     for (unsigned i = 0; i < machine::cores; ++i) {
         if (machine::the_cores[i].apic_id != apic_id) continue;
@@ -154,8 +154,8 @@ void send_kick(unsigned apic_id) {
 namespace io_apic {
 bool exists(unsigned gsi) { return gsi < 24; }
 bool is_level(unsigned gsi) { return gsi >= 16; }
-void unmask(unsigned gsi, unsigned, unsigned) { state.line_masked[gsi] = false; }
-void mask(unsigned gsi) { state.line_masked[gsi] = true; }
+void unmask(unsigned gsi, unsigned, unsigned) { now.line_masked[gsi] = false; }
+void mask(unsigned gsi) { now.line_masked[gsi] = true; }
 }  // namespace io_apic
 
 namespace kernel_tables {
@@ -169,8 +169,8 @@ bool is_ram(HostPhys) { return true; }
 }  // namespace kernel_tables
 
 const Features& features() {
-    machine::the_features.gigabyte_pages = state.gigabyte_pages;
-    machine::the_features.next_rip = state.next_rip;
+    machine::the_features.gigabyte_pages = now.gigabyte_pages;
+    machine::the_features.next_rip = now.next_rip;
     machine::the_features.svm = true;
     machine::the_features.asids = 16;
     machine::the_features.tsc_khz = 1000;
@@ -185,7 +185,7 @@ void unlock() {}
 }  // namespace console
 
 void report_thread_fault(const Thread&) {}
-void report_guest_failure(const Vcpu&, const char* why) { state.guest_failures.emplace_back(why); }
+void report_guest_failure(const Vcpu&, const char* why) { now.guest_failures.emplace_back(why); }
 void panic(const char* what, const char*, int) { throw machine::Panic{what}; }
 
 void enter_thread_message(Thread& t, std::uint64_t badge, std::uint64_t label, std::uint64_t w0,

@@ -39,7 +39,7 @@ struct State {
     bool gigabyte_pages;
     bool next_rip;
 };
-extern State state;
+extern State now;
 
 // A fresh machine: RAM full of rubbish, core 0 runs, nothing is ready.
 void reset();
