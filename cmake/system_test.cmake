@@ -12,6 +12,7 @@
 #   EXPECT regex …       each matches a line of console output, in this order
 #   FORBID regex …       none matches any line
 #   STATUS n, CORES n, MEMORY mib, TIMEOUT seconds (default: 33, 1, 512, 60)
+#   CPU model            QEMU's processor model (default: EPYC,+svm)
 #   UEFI, ICOUNT         start by UEFI; count instructions
 #   SCRIPT file.py       drives the node itself: its function test(node), see tests/system/harness.py;
 #                        ARGS … are in node.arguments. MODULES and the rest set the defaults.
@@ -41,7 +42,7 @@ endfunction()
 
 function(margay_system_test)
     cmake_parse_arguments(PARSE_ARGV 0 arg "UEFI;ICOUNT"
-        "NAME;KERNEL;ARGUMENTS;STATUS;CORES;MEMORY;TIMEOUT;SCRIPT" "MODULES;EXPECT;FORBID;ARGS")
+        "NAME;KERNEL;ARGUMENTS;STATUS;CORES;MEMORY;TIMEOUT;SCRIPT;CPU" "MODULES;EXPECT;FORBID;ARGS")
     if(MARGAY_FUZZ)
         return()
     endif()
@@ -61,7 +62,7 @@ function(margay_system_test)
     foreach(module IN LISTS modules)
         list(APPEND line --module "${module}")
     endforeach()
-    foreach(option IN ITEMS ARGUMENTS STATUS CORES MEMORY)
+    foreach(option IN ITEMS ARGUMENTS STATUS CORES MEMORY CPU)
         if(DEFINED arg_${option})
             string(TOLOWER ${option} lower)
             list(APPEND line --${lower} "${arg_${option}}")

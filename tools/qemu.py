@@ -26,9 +26,9 @@ LEFT_BY_USER = b"QEMU: Terminated"
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_TIME_LIMIT = 0, 1, 2, 124
 
 
-def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False):
+def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False, cpu="EPYC,+svm"):
     """QEMU's command line without the console."""
-    line = ["qemu-system-x86_64", "-nodefaults", "-M", "q35", "-cpu", "EPYC,+svm", "-m", str(memory_mib)]
+    line = ["qemu-system-x86_64", "-nodefaults", "-M", "q35", "-cpu", cpu, "-m", str(memory_mib)]
     line += ["-display", "none", "-no-reboot"]
     line += ["-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4"]
     if icount:

@@ -1,5 +1,7 @@
 #include "servers/console/multiplexer.hpp"
 
+#include <utility>
+
 namespace margay::console {
 
 bool Multiplexer::add(const ChannelInfo& info) {
@@ -24,6 +26,9 @@ void Multiplexer::put_log_byte(Entry& e, char c) {
     if (c != '\n') {
         e.line[e.line_length++] = c;
         if (e.line_length < line_bytes) return;
+        e.is_cut = true;
+    } else if (std::exchange(e.is_cut, false) && e.line_length == 0) {
+        return;  // the line ended where it was cut
     }
     if (!at_line_start_) say("\r\n");
     for (unsigned i = 0; i < e.line_length; ++i) put(e.line[i]);

@@ -6,19 +6,28 @@ namespace margay::init {
 
 namespace {
 
-// Memory of the reader's own stack: given out once, never back.
+// The memory of the reader's one stack. It never runs out: the text is limited, the stack holds no more
+// than one text or number of it at a time, and it grows where it is.
 class Arena {
   public:
-    static constexpr bool kNeedFree = false;
+    [[maybe_unused]] static constexpr bool kNeedFree = false;  // RapidJSON asks for it
+    Arena() = default;
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
+
     void* Malloc(std::size_t bytes) {
         bytes = (bytes + 15) & ~std::size_t{15};
         if (bytes > sizeof(room_) - used_) __builtin_trap();
-        void* p = room_ + used_;
+        last_ = used_;
         used_ += bytes;
-        return p;
+        return room_ + last_;
     }
     void* Realloc(void* old, std::size_t old_bytes, std::size_t bytes) {
         if (bytes <= old_bytes) return old;
+        if (old != nullptr && old == room_ + last_) {
+            used_ = last_;
+            return Malloc(bytes);
+        }
         void* p = Malloc(bytes);
         if (old_bytes != 0) std::memcpy(p, old, old_bytes);
         return p;
@@ -26,8 +35,9 @@ class Arena {
     static void Free(void*) {}
 
   private:
-    alignas(16) unsigned char room_[64 << 10];
+    alignas(16) inline static unsigned char room_[2 * max_manifest_bytes];
     std::size_t used_ = 0;
+    std::size_t last_ = 0;  // where the latest block begins
 };
 
 enum class Where { before, node, vms, vm, after };
@@ -47,6 +57,7 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     bool Uint64(std::uint64_t) { return refuse("a number is not expected here"); }
 
     bool RawNumber(const char* text, rapidjson::SizeType length, bool) {
+        if (where_ == Where::before) return refuse("a manifest is an object: { ... }");
         std::uint64_t value = 0;
         for (rapidjson::SizeType i = 0; i < length; ++i) {
             if (text[i] < '0' || text[i] > '9' || value > 1ull << 50)
@@ -73,6 +84,7 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 
     bool String(const char* text, rapidjson::SizeType length, bool) {
         const std::string_view value{text, length};
+        if (where_ == Where::before) return refuse("a manifest is an object: { ... }");
         if (where_ == Where::vm) {
             if (is("name")) return set(vm().name, max_name, value);
             if (is("kernel")) return set(vm().kernel, max_name, value);
@@ -196,19 +208,30 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 
 ManifestError parse_manifest(std::string_view text, Manifest& manifest) {
     manifest = Manifest{};
-    static Arena arenas[1];
-    arenas[0] = Arena{};
+    ManifestError e;
+    if (text.size() > max_manifest_bytes) {
+        e.what = "it is longer than 64 KiB";
+        e.line = 1;
+        return e;
+    }
+    Arena arena;
     Handler handler{manifest};
-    rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Arena> reader{&arenas[0], 4096};
+    rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Arena> reader{&arena, 4096};
     rapidjson::MemoryStream stream{text.data(), text.size()};
     constexpr unsigned flags = rapidjson::kParseCommentsFlag | rapidjson::kParseTrailingCommasFlag |
                                rapidjson::kParseNumbersAsStringsFlag | rapidjson::kParseIterativeFlag;
     const rapidjson::ParseResult result = reader.Parse<flags>(stream, handler);
-    ManifestError e;
-    if (!result.IsError()) return e;
+    // The reader takes a zero byte for the end.
+    const bool whole = result.IsError() || stream.Tell() == text.size();
+    if (!result.IsError() && whole) return e;
+    const std::size_t offset = whole ? result.Offset() : stream.Tell();
     e.line = 1;
-    for (std::size_t i = 0; i < result.Offset() && i < text.size(); ++i)
+    for (std::size_t i = 0; i < offset && i < text.size(); ++i)
         if (text[i] == '\n') ++e.line;
+    if (!whole) {
+        e.what = "there is a zero byte in the text";
+        return e;
+    }
     const bool ours = result.Code() == rapidjson::kParseErrorTermination && handler.error() != nullptr;
     e.what = ours ? handler.error() : rapidjson::GetParseError_En(result.Code());
     std::memcpy(e.key, handler.key(), sizeof(e.key));

@@ -8,6 +8,7 @@ namespace margay::init {
 constexpr unsigned max_vms = 8;
 constexpr unsigned max_name = 24;
 constexpr unsigned max_append = 1024;
+constexpr unsigned max_manifest_bytes = 64 << 10;
 constexpr std::uint64_t max_vm_memory_mib = 1 << 20;
 
 struct VmConfig {

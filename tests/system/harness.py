@@ -65,6 +65,7 @@ class Node:
             cores or options.cores,
             options.uefi if uefi is None else uefi,
             icount=options.icount,
+            cpu=options.cpu,
         )
         self.machine = qemu.Captured(line, timeout or options.timeout)
         return self.machine
@@ -127,6 +128,7 @@ def main():
     parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS")
     parser.add_argument("--expect", action="append", default=[], metavar="REGEX")
     parser.add_argument("--forbid", action="append", default=[], metavar="REGEX")
+    parser.add_argument("--cpu", default="EPYC,+svm", help="QEMU's processor model")
     parser.add_argument("--uefi", action="store_true")
     parser.add_argument("--icount", action="store_true")
     parser.add_argument("--script", type=pathlib.Path)

@@ -34,8 +34,9 @@ def test(node):
             machine.send("echo sum $((40 + 2))\n")
             machine.expect(r"^sum 42\r?$")
             # Job control: an interrupt ends the foreground command and not the shell.
-            machine.send("sleep 1000\n")
-            machine.expect(r"sleep 1000")
+            # It says when it runs: what is typed before belongs to the shell's line editor.
+            machine.send("sh -c 'echo begun; exec sleep 1000'\n")
+            machine.expect(r"^begun\r?$")
             machine.send("\x03")
             machine.expect(r"guest:.*# ")
             machine.send("exit\n")

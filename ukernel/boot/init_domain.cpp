@@ -10,6 +10,7 @@
 #include "ukernel/core/feature.hpp"
 #include "ukernel/debug/assert.hpp"
 #include "ukernel/debug/console.hpp"
+#include "ukernel/debug/report.hpp"
 #include "ukernel/memory/boot_allocator.hpp"
 #include "ukernel/object/domain.hpp"
 #include "ukernel/sched/scheduler.hpp"
@@ -26,8 +27,7 @@ constexpr std::uint64_t image_lowest = 0x400000;
 
 [[noreturn]] void refuse(const char* why) {
     log("margay: cannot start init: {}\n", why);
-    cpu::out8(0xf4, 0x11);
-    cpu::halt_forever();
+    stop_node(why);
 }
 
 // A boot capability has no parent and no storage that anybody could take back.
@@ -133,6 +133,7 @@ void create_init(const BootData& boot, RangeList& free_ram, HostPhys boot_begin)
     MARGAY_EXPECT(made);
     Domain& d = **made;
     std::memcpy(d.name, "init", 5);
+    d.is_supervisor = true;
     Core& core = Core::here();
 
     const std::uint64_t entry = load_image(d, *image);

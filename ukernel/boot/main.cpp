@@ -11,6 +11,7 @@
 #include "ukernel/boot/range_list.hpp"
 #include "ukernel/core/feature.hpp"
 #include "ukernel/debug/console.hpp"
+#include "ukernel/debug/report.hpp"
 #include "ukernel/memory/boot_allocator.hpp"
 #include "ukernel/memory/direct_map.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
@@ -32,8 +33,7 @@ HostPhys boot_begin;  // where the boot allocator started
 
 [[noreturn]] void refuse(const char* why) {
     log("margay: cannot start: {}\n", why);
-    cpu::out8(0xf4, 0x11);
-    cpu::halt_forever();
+    stop_node(why);
 }
 
 // The boot tables map 4 GiB; the kernel's own data stay below.

@@ -56,6 +56,13 @@ void report_guest_failure(const Vcpu& v, const char* why) {
     }
 }
 
+void stop_node(const char* why) {
+    log("margay: the node stops: {}\n", why);
+    // Tests run with a debug-exit device there; nothing answers at that port on other machines.
+    cpu::out8(0xf4, 0x11);
+    cpu::halt_forever();
+}
+
 void report_kernel_fault(const InterruptFrame& f, const char* what) {
     console::lock();
     print(sink, "\nmargay: kernel fault on core {}: {} (vector {}, error {x}, address {x})\n",
@@ -68,11 +75,8 @@ void report_kernel_fault(const InterruptFrame& f, const char* what) {
     print(sink, "  r13 {X} r14 {X} r15 {X}\n", f.r13, f.r14, f.r15);
     print_backtrace(read_kernel_word, nullptr,
                     reinterpret_cast<std::uint64_t>(&margay_symbols_begin), f.rip, f.rbp);
-    print(sink, "margay: kernel stopped\n");
     console::unlock();
-    // Tests run with a debug-exit device there; nothing answers at that port on other machines.
-    cpu::out8(0xf4, 0x11);
-    cpu::halt_forever();
+    stop_node("kernel fault");
 }
 
 void panic(const char* what, const char* file, int line) {
@@ -82,10 +86,8 @@ void panic(const char* what, const char* file, int line) {
                     reinterpret_cast<std::uint64_t>(&margay_symbols_begin),
                     reinterpret_cast<std::uint64_t>(__builtin_return_address(0)),
                     reinterpret_cast<std::uint64_t>(__builtin_frame_address(0)));
-    print(sink, "margay: kernel stopped\n");
     console::unlock();
-    cpu::out8(0xf4, 0x11);
-    cpu::halt_forever();
+    stop_node("kernel invariant violated");
 }
 
 }  // namespace margay

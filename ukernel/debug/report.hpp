@@ -18,6 +18,8 @@ struct InterruptFrame {
 void report_thread_fault(const Thread& thread);
 // A guest cannot go on: its registers and the last exits.
 void report_guest_failure(const Vcpu& vcpu, const char* why);
+// The node cannot go on.
+[[noreturn]] void stop_node(const char* why);
 // The kernel itself failed: never returns.
 [[noreturn]] void report_kernel_fault(const InterruptFrame& frame, const char* what);
 

@@ -11,6 +11,7 @@ struct Domain : MapTarget {
     std::uint32_t slot_count = 0;
     std::uint64_t cr3 = 0;
     char name[17] = {};
+    bool is_supervisor = false;  // init: nobody is left to do anything about its end
     std::uint64_t symbols = 0;  // address of the image's symbol table, 0 if none
     Thread::DomainList threads;
 

@@ -34,8 +34,11 @@ Status bind_row(Thread& t, Vcpu& v) {
         row.badge = badge;
         if (portal == nullptr) return;
         portal->rows.push_back(row);
-        // An exit whose portal was destroyed waits for this.
-        if (v.has_pending() && v.state == ContextState::stopped) v.send();
+        // An exit whose portal was destroyed waits for its own row or the default one; other rows may
+        // be bound before them.
+        const bool waits_for_it = number == static_cast<std::uint64_t>(v.pending.exit_class) ||
+                                  number == static_cast<std::uint64_t>(ExitClass::other);
+        if (v.has_pending() && v.state == ContextState::stopped && waits_for_it) v.send();
     });
     return Status::ok;
 }

@@ -9,15 +9,6 @@
 
 namespace margay::vmm {
 
-namespace {
-
-constexpr std::uint32_t bit(ExitClass c) { return 1u << static_cast<unsigned>(c); }
-constexpr std::uint32_t classes_of_assumed_length = bit(ExitClass::cpuid) | bit(ExitClass::msr) |
-                                                    bit(ExitClass::halt) | bit(ExitClass::hypercall) |
-                                                    bit(ExitClass::pause) | bit(ExitClass::other);
-
-}  // namespace
-
 Machine::Machine(const Parts& p)
     : ram_{p.ram, p.ram_bytes},
       state_{*p.state},
@@ -28,7 +19,7 @@ Machine::Machine(const Parts& p)
       clock_{p.region->vcpu, p.region->board.time},
       board_{p.region->board, clock_, *this, *this, ram_},
       emulator_{ram_, *this},
-      assumed_lengths_{p.lengths_assumed ? classes_of_assumed_length : 0} {}
+      lengths_assumed_{p.lengths_assumed} {}
 
 bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
                          std::string_view append) {
@@ -77,6 +68,7 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
         glue.halted = 0;
     }
     if (outcome_ != VmOutcome::running) {
+        control_.exits = e.sequence;
         control_.outcome.store(outcome_);
         r.action = Action::stop;
     }
@@ -121,29 +113,44 @@ void Machine::skip_by_hand(const Exit& e, Reply& r, unsigned length) {
 }
 
 Reply Machine::handle(const Exit& e) {
-    ++control_.exits;
     VcpuGlueState& glue = region_.vcpu;
     if (glue.offered_vector != no_vector && (e.flags & exit_flag::irq_pending) == 0) [[unlikely]] {
         board_.interrupt_taken(static_cast<std::uint8_t>(glue.offered_vector));
         glue.offered_vector = no_vector;
     }
     unsigned length = 0;
-    if ((assumed_lengths_ >> static_cast<unsigned>(e.exit_class) & 1) != 0 &&
-        checked_[e.rip % checked_places] != e.rip) [[unlikely]]
-        length = measure_length(e);
+    const auto check_length = [&] {
+        if (lengths_assumed_ && checked_[e.rip % checked_places] != e.rip) [[unlikely]]
+            length = measure_length(e);
+    };
     Reply r;
     switch (e.exit_class) {
     case ExitClass::port: on_port(e, r); break;
-    case ExitClass::msr: on_msr(e, r); break;
+    case ExitClass::msr:
+        check_length();
+        on_msr(e, r);
+        break;
     case ExitClass::mmio: on_mmio(e, r); break;
-    case ExitClass::cpuid: on_cpuid(e, r); break;
-    case ExitClass::hypercall: on_hypercall(e, r); break;
-    case ExitClass::halt: on_halt(r); break;
+    case ExitClass::cpuid:
+        check_length();
+        on_cpuid(e, r);
+        break;
+    case ExitClass::hypercall:
+        check_length();
+        on_hypercall(e, r);
+        break;
+    case ExitClass::halt:
+        check_length();
+        on_halt(r);
+        break;
     case ExitClass::recall:
     case ExitClass::deadline: on_wake(e, r); break;
     case ExitClass::startup: on_startup(r); break;
     case ExitClass::control_register: on_control_register(e, r); break;
-    default: on_other(e, r); break;
+    default:
+        check_length();
+        on_other(e, r);
+        break;
     }
     finish(e, r);
     if (length != 0) [[unlikely]] skip_by_hand(e, r, length);

@@ -88,7 +88,7 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     // A processor that does not report the next instruction makes the kernel assume the shortest form
     // of the one that exited. Here are places where that was found to be right.
     static constexpr unsigned checked_places = 64;
-    std::uint32_t assumed_lengths_;  // bit per ExitClass; 0: the processor reports the address
+    bool lengths_assumed_;
     std::uint64_t checked_[checked_places] = {};
 };
 

@@ -78,7 +78,7 @@ TEST_F(Console, LogLineStartsOnALineOfItsOwn) {
     EXPECT_EQ(shown(), "\r\nnews\r\n");
     put(vm, "\r\n");
     put(log, "more\n");
-    EXPECT_EQ(shown(), "more\r\n\r\n");
+    EXPECT_EQ(shown(), "\r\nmore\r\n") << "terminals come first";
 }
 
 TEST_F(Console, LongLinesAreCutIntoPieces) {
@@ -86,7 +86,8 @@ TEST_F(Console, LongLinesAreCutIntoPieces) {
     put(log, std::string(Multiplexer::line_bytes + 5, 'x') + "\n");
     EXPECT_EQ(shown(), std::string(Multiplexer::line_bytes, 'x') + "\r\nxxxxx\r\n");
     put(log, std::string(Multiplexer::line_bytes, 'y') + "\nz\n");
-    EXPECT_EQ(shown(), std::string(Multiplexer::line_bytes, 'y') + "\r\nz\r\n") << "no empty line behind it";
+    EXPECT_EQ(shown(), std::string(Multiplexer::line_bytes, 'y') + "\r\nz\r\n")
+        << "no empty line behind it";
     put(log, "\n");
     EXPECT_EQ(shown(), "\r\n");
 }
@@ -123,7 +124,8 @@ TEST_F(Console, HistoryKeepsTheLatest) {
     }
     mux_->attach(1);
     const std::string text = sink_.take();
-    EXPECT_EQ(text.substr(text.size() - Multiplexer::history_bytes), all.substr(all.size() - Multiplexer::history_bytes));
+    EXPECT_EQ(text.substr(text.size() - Multiplexer::history_bytes),
+              all.substr(all.size() - Multiplexer::history_bytes));
     EXPECT_EQ(text.find("]\r\n") + 3, text.size() - Multiplexer::history_bytes);
 }
 
@@ -210,7 +212,8 @@ TEST_F(Console, RandomPiecesComeOutAsWholeLines) {
     std::string all;
     for (unsigned n = 0; n < 3000; ++n) {
         const unsigned i = random() % 6;
-        if (todo[i].empty()) todo[i] = "server " + std::to_string(i) + " line " + std::to_string(next[i]++) + "\n";
+        if (todo[i].empty())
+            todo[i] = "server " + std::to_string(i) + " line " + std::to_string(next[i]++) + "\n";
         const std::size_t piece = std::min<std::size_t>(todo[i].size(), 1 + random() % 12);
         put(*logs[i], todo[i].substr(0, piece));
         todo[i].erase(0, piece);
@@ -222,7 +225,8 @@ TEST_F(Console, RandomPiecesComeOutAsWholeLines) {
     while (std::getline(lines, line)) {
         unsigned server = 0, number = 0;
         ASSERT_EQ(std::sscanf(line.c_str(), "server %u line %u", &server, &number), 2) << line;
-        ASSERT_EQ(line, "server " + std::to_string(server) + " line " + std::to_string(number) + "\r");
+        ASSERT_EQ(line,
+                  "server " + std::to_string(server) + " line " + std::to_string(number) + "\r");
         ASSERT_EQ(number, seen[server]++);
     }
 }

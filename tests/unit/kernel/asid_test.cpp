@@ -53,7 +53,8 @@ TEST(Asid, NoStaleTranslationCanEverBeUsed) {
             const std::uint64_t now = spaces[g.space].generation;
             // As virtualization::enter does.
             if (now != g.tables_generation || g.asid_generation != s.generation) {
-                const AsidGrant grant = grant_asid(s, g.asid, g.asid_generation, now != g.tables_generation);
+                const AsidGrant grant =
+                    grant_asid(s, g.asid, g.asid_generation, now != g.tables_generation);
                 g.asid = grant.asid;
                 if (grant.flush_all) {
                     tlb.clear();

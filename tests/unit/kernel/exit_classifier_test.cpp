@@ -66,7 +66,8 @@ TEST(ExitClassifier, NextInstruction) {
     const struct {
         std::uint64_t code;
         unsigned length;
-    } known[] = {{0x72, 2}, {0x7c, 2}, {0x78, 1}, {0x81, 3}, {0x77, 2}, {0x6f, 2}, {0x76, 2}, {0x89, 2}};
+    } known[] = {{0x72, 2}, {0x7c, 2}, {0x78, 1}, {0x81, 3},
+                 {0x77, 2}, {0x6f, 2}, {0x76, 2}, {0x89, 2}};
     for (const auto& k : known) {
         EXPECT_EQ(Exit{k.code}.classify(false).next_rip, 0x1000u + k.length) << std::hex << k.code;
         EXPECT_EQ(Exit{k.code}.classify(true).next_rip, 0x1007u) << std::hex << k.code;
@@ -77,7 +78,8 @@ TEST(ExitClassifier, NextInstruction) {
     }
     // Faults and windows exit before an instruction: nothing may be skipped, whatever the field says.
     for (const std::uint64_t code : {0x40ull, 0x4eull, 0x5full, 0x64ull, 0x7full, 0x400ull, ~0ull})
-        for (const bool next : {false, true}) EXPECT_EQ(Exit(code).classify(next).next_rip, 0u) << std::hex << code;
+        for (const bool next : {false, true})
+            EXPECT_EQ(Exit(code).classify(next).next_rip, 0u) << std::hex << code;
     // Debug registers and the like: only the processor knows.
     EXPECT_EQ(Exit{0x20}.classify(false).next_rip, 0u);
     EXPECT_EQ(Exit{0x20}.classify(true).next_rip, 0x1007u);

@@ -79,7 +79,10 @@ bool parse(const std::vector<std::uint8_t>& bytes, BootData& d) {
 Info good() {
     Info i;
     i.text(1, "verbose").module(0x200000, 0x201234, "init").module(0x300000, 0x300010, "vmm");
-    i.memory({{0, 0x9fc00, 1}, {0x100000, 0x7ee0000, 1}, {0x7fe0000, 0x8000, 3}, {0xfeffc000, 0x4000, 2}});
+    i.memory({{0, 0x9fc00, 1},
+              {0x100000, 0x7ee0000, 1},
+              {0x7fe0000, 0x8000, 3},
+              {0xfeffc000, 0x4000, 2}});
     return i;
 }
 
@@ -104,9 +107,19 @@ TEST(Multiboot2, GoodInformation) {
 
 TEST(Multiboot2, NewerAcpiTagWins) {
     BootData d;
-    ASSERT_TRUE(parse(good().tag(14, std::vector<std::uint8_t>(20, 1)).tag(15, std::vector<std::uint8_t>(36, 2)).end().bytes(), d));
+    ASSERT_TRUE(parse(good()
+                          .tag(14, std::vector<std::uint8_t>(20, 1))
+                          .tag(15, std::vector<std::uint8_t>(36, 2))
+                          .end()
+                          .bytes(),
+                      d));
     EXPECT_EQ(d.rsdp_copy[0], 2);
-    ASSERT_TRUE(parse(good().tag(15, std::vector<std::uint8_t>(36, 2)).tag(14, std::vector<std::uint8_t>(20, 1)).end().bytes(), d));
+    ASSERT_TRUE(parse(good()
+                          .tag(15, std::vector<std::uint8_t>(36, 2))
+                          .tag(14, std::vector<std::uint8_t>(20, 1))
+                          .end()
+                          .bytes(),
+                      d));
     EXPECT_EQ(d.rsdp_copy[0], 2);
     ASSERT_TRUE(parse(good().tag(14, std::vector<std::uint8_t>(20, 1)).end().bytes(), d));
     EXPECT_EQ(d.rsdp_copy[19], 1);
@@ -124,7 +137,8 @@ TEST(Multiboot2, LongTextIsCutAndTooManyModulesAreDropped) {
     BootData d;
     Info i;
     i.text(1, std::string(500, 'a')).memory({{0x100000, 0x100000, 1}});
-    for (unsigned m = 0; m < BootData::max_modules + 5; ++m) i.module(m * 4096, m * 4096 + 1, std::string(100, 'n'));
+    for (unsigned m = 0; m < BootData::max_modules + 5; ++m)
+        i.module(m * 4096, m * 4096 + 1, std::string(100, 'n'));
     ASSERT_TRUE(parse(i.end().bytes(), d));
     EXPECT_EQ(std::strlen(d.command_line), sizeof(d.command_line) - 1);
     EXPECT_EQ(d.module_count, BootData::max_modules);
@@ -166,7 +180,8 @@ TEST(Multiboot2, TagSizesThatLie) {
 }
 
 TEST(Multiboot2, TruncationAtEveryLength) {
-    const std::vector<std::uint8_t> whole = good().tag(15, std::vector<std::uint8_t>(36, 2)).end().bytes();
+    const std::vector<std::uint8_t> whole =
+        good().tag(15, std::vector<std::uint8_t>(36, 2)).end().bytes();
     for (std::uint32_t size = 8; size < whole.size(); ++size) {
         std::vector<std::uint8_t> b{whole.begin(), whole.begin() + size};
         std::memcpy(b.data(), &size, 4);
@@ -177,10 +192,12 @@ TEST(Multiboot2, TruncationAtEveryLength) {
 
 TEST(Multiboot2, RandomDamageNeverReadsOutside) {
     std::mt19937 random{9};
-    const std::vector<std::uint8_t> whole = good().tag(15, std::vector<std::uint8_t>(36, 2)).end().bytes();
+    const std::vector<std::uint8_t> whole =
+        good().tag(15, std::vector<std::uint8_t>(36, 2)).end().bytes();
     for (unsigned n = 0; n < 20000; ++n) {
         std::vector<std::uint8_t> b = whole;
-        for (unsigned k = 0; k < 1 + n % 5; ++k) b[4 + random() % (b.size() - 4)] = static_cast<std::uint8_t>(random());
+        for (unsigned k = 0; k < 1 + n % 5; ++k)
+            b[4 + random() % (b.size() - 4)] = static_cast<std::uint8_t>(random());
         BootData d;
         if (!parse(b, d)) continue;
         EXPECT_LE(d.module_count, BootData::max_modules);

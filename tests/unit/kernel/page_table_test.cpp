@@ -23,7 +23,8 @@ class Tables {
 
     std::uint64_t* table(HostPhys p) const { return used_.at(p.value())->data(); }
     std::optional<HostPhys> allocate() {
-        if (used_.size() == limit_ + (root.value() != 0 ? 1 : 0) && root.value() != 0) return std::nullopt;
+        if (used_.size() == limit_ + (root.value() != 0 ? 1 : 0) && root.value() != 0)
+            return std::nullopt;
         const HostPhys p{next_ += 4096};
         used_[p.value()] = std::make_unique<std::array<std::uint64_t, 512>>();
         return p;
@@ -197,8 +198,10 @@ TEST_P(RandomPageTable, AgainstAMapOfPages) {
         std::set<std::pair<unsigned, std::uint64_t>> needed;
         for (const Range& r : ranges) {
             for (std::uint64_t done = 0; done < r.size;) {
-                const unsigned level = best_level(r.address + done, r.physical + done, r.size - done, max_level);
-                for (unsigned l = level; l < 3; ++l) needed.insert({l, (r.address + done) >> (21 + 9 * l)});
+                const unsigned level =
+                    best_level(r.address + done, r.physical + done, r.size - done, max_level);
+                for (unsigned l = level; l < 3; ++l)
+                    needed.insert({l, (r.address + done) >> (21 + 9 * l)});
                 const std::optional<Leaf> leaf = table.lookup(r.address + done);
                 ASSERT_TRUE(leaf);
                 ASSERT_EQ(leaf->level, level);

@@ -14,7 +14,8 @@ TEST(IoBitmap, EverythingExitsUntilAllowed) {
     map->intercept_all();
     for (std::uint32_t p = 0; p < 3 * 4096 * 8; p += 13) EXPECT_TRUE(map->intercepts(p));
     map->allow(0x3f8, 8);
-    for (std::uint32_t p = 0; p < 0x10000; ++p) EXPECT_EQ(map->intercepts(p), p < 0x3f8 || p >= 0x400);
+    for (std::uint32_t p = 0; p < 0x10000; ++p)
+        EXPECT_EQ(map->intercepts(p), p < 0x3f8 || p >= 0x400);
     map->intercept(0x3fa, 1);
     EXPECT_TRUE(map->intercepts(0x3fa));
     EXPECT_FALSE(map->intercepts(0x3f9));
@@ -37,10 +38,13 @@ TEST(IoBitmap, RandomRangesAgainstABitset) {
     model->set();
     for (unsigned n = 0; n < 300; ++n) {
         const std::uint32_t first = static_cast<std::uint32_t>(random() % 0x10000);
-        const std::uint32_t count = 1 + static_cast<std::uint32_t>(random() % std::min(300u, 0x10000 - first));
+        const std::uint32_t count =
+            1 + static_cast<std::uint32_t>(random() % std::min(300u, 0x10000 - first));
         const bool allow = random() % 2 == 0;
-        if (allow) map->allow(first, count);
-        else map->intercept(first, count);
+        if (allow)
+            map->allow(first, count);
+        else
+            map->intercept(first, count);
         for (std::uint32_t p = first; p < first + count; ++p) model->set(p, !allow);
         if (n % 20 != 0) continue;
         for (std::uint32_t p = 0; p < 0x10000; ++p) ASSERT_EQ(map->intercepts(p), model->test(p));
@@ -50,8 +54,8 @@ TEST(IoBitmap, RandomRangesAgainstABitset) {
 TEST(MsrBitmap, ReadAndWriteApart) {
     MsrBitmap map;
     map.intercept_all();
-    for (const std::uint32_t index : {0x0u, 0x10u, 0x1fffu, 0xc000'0000u, 0xc000'0080u, 0xc000'1fffu, 0xc001'0000u,
-                                      0xc001'1fffu}) {
+    for (const std::uint32_t index : {0x0u, 0x10u, 0x1fffu, 0xc000'0000u, 0xc000'0080u,
+                                      0xc000'1fffu, 0xc001'0000u, 0xc001'1fffu}) {
         EXPECT_TRUE(map.intercepts(index, false));
         EXPECT_TRUE(map.allow(index, true, false));
         EXPECT_FALSE(map.intercepts(index, false));
@@ -66,7 +70,8 @@ TEST(MsrBitmap, ReadAndWriteApart) {
 TEST(MsrBitmap, OutsideItsRangesEverythingExits) {
     MsrBitmap map;
     map.intercept_all();
-    for (const std::uint32_t index : {0x2000u, 0x4000'0000u, 0xbfff'ffffu, 0xc000'2000u, 0xc001'2000u, ~0u}) {
+    for (const std::uint32_t index :
+         {0x2000u, 0x4000'0000u, 0xbfff'ffffu, 0xc000'2000u, 0xc001'2000u, ~0u}) {
         EXPECT_FALSE(map.allow(index, true, true));
         EXPECT_TRUE(map.intercepts(index, false));
         EXPECT_TRUE(map.intercepts(index, true));
@@ -80,7 +85,8 @@ TEST(MsrBitmap, LayoutOfTheHardware) {
     const struct {
         std::uint32_t index;
         unsigned byte, bit;
-    } places[] = {{0x10, 4, 0}, {0x1fff, 0x7ff, 6}, {0xc000'0080, 0x820, 0}, {0xc001'0114, 0x1045, 0}};
+    } places[] = {
+        {0x10, 4, 0}, {0x1fff, 0x7ff, 6}, {0xc000'0080, 0x820, 0}, {0xc001'0114, 0x1045, 0}};
     for (const auto& p : places) {
         map.intercept_all();
         ASSERT_TRUE(map.allow(p.index, true, false));

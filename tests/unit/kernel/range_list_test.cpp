@@ -24,14 +24,16 @@ TEST(RangeList, CutsSplitShortenAndRemove) {
     std::vector<bool> left(60);
     for (const Range& r : l)
         for (std::uint64_t i = r.begin.value(); i < r.end.value(); ++i) left[i] = true;
-    for (unsigned i = 0; i < 60; ++i) EXPECT_EQ(left[i], i == 11 || (i >= 14 && i < 20) || (i >= 30 && i < 35)) << i;
+    for (unsigned i = 0; i < 60; ++i)
+        EXPECT_EQ(left[i], i == 11 || (i >= 14 && i < 20) || (i >= 30 && i < 35)) << i;
     l.remove(range(0, 100));
     EXPECT_EQ(l.size(), 0u);
 }
 
 TEST(RangeList, AFullListLosesMemoryRatherThanKeepingWhatIsTaken) {
     RangeList l;
-    for (unsigned i = 0; i < RangeList::capacity; ++i) EXPECT_TRUE(l.add(range(i * 100, i * 100 + 50)));
+    for (unsigned i = 0; i < RangeList::capacity; ++i)
+        EXPECT_TRUE(l.add(range(i * 100, i * 100 + 50)));
     EXPECT_FALSE(l.add(range(100000, 100001)));
     l.remove(range(110, 120));
     EXPECT_LE(l.size(), RangeList::capacity);

@@ -38,7 +38,8 @@ TEST(RunQueue, RandomSequencesAgainstQueues) {
     RunQueue q;
     std::vector<Budget> budgets(40);
     std::deque<Budget*> model[priorities];
-    for (unsigned i = 0; i < budgets.size(); ++i) budgets[i].priority = static_cast<std::uint8_t>(i * 7 % 12 * 5);
+    for (unsigned i = 0; i < budgets.size(); ++i)
+        budgets[i].priority = static_cast<std::uint8_t>(i * 7 % 12 * 5);
     for (unsigned n = 0; n < 50000; ++n) {
         Budget& b = budgets[random() % budgets.size()];
         auto& line = model[b.priority];
@@ -46,8 +47,10 @@ TEST(RunQueue, RandomSequencesAgainstQueues) {
         case 0:
         case 1:
             if (b.is_queued()) break;
-            if (random() % 2 == 0) q.push_back(b), line.push_back(&b);
-            else q.push_front(b), line.push_front(&b);
+            if (random() % 2 == 0)
+                q.push_back(b), line.push_back(&b);
+            else
+                q.push_front(b), line.push_front(&b);
             break;
         case 2:
             q.remove(b);
@@ -68,8 +71,7 @@ TEST(RunQueue, RandomSequencesAgainstQueues) {
         }
         for (unsigned p = 0; p < priorities; ++p) ASSERT_EQ(q.has(p), !model[p].empty());
     }
-    while (q.pop() != nullptr) {
-    }
+    while (q.pop() != nullptr) {}
 }
 
 }  // namespace

@@ -7,8 +7,9 @@
 namespace margay {
 
 extern "C" [[noreturn]] void system_call(Thread* thread);
-extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t label, std::uint64_t sequence,
-                                             std::uint64_t dirty, std::uint64_t rax, std::uint64_t vector,
+extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t label,
+                                             std::uint64_t sequence, std::uint64_t dirty,
+                                             std::uint64_t rax, std::uint64_t vector,
                                              std::uint64_t deadline);
 
 namespace {
@@ -32,10 +33,12 @@ void place_memory(Domain& d, Slot number, MemoryType type, std::uint64_t base, s
 }
 
 void load(Thread& t, Syscall number, std::initializer_list<std::uint64_t> arguments) {
-    constexpr unsigned registers[] = {gpr_rdi, gpr_rsi, gpr_rdx, gpr_r8, gpr_r9, gpr_r10, gpr_r12, gpr_r13};
+    constexpr unsigned registers[] = {gpr_rdi, gpr_rsi, gpr_rdx, gpr_r8,
+                                      gpr_r9,  gpr_r10, gpr_r12, gpr_r13};
     t.gpr[gpr_rax] = static_cast<std::uint64_t>(number);
     unsigned i = 0;
-    for (const unsigned r : registers) t.gpr[r] = i < arguments.size() ? arguments.begin()[i] : 0, ++i;
+    for (const unsigned r : registers)
+        t.gpr[r] = i < arguments.size() ? arguments.begin()[i] : 0, ++i;
     t.full_frame = 0;
     t.rip = 0x401002;
 }
@@ -47,10 +50,12 @@ System::System() {
     const std::uint64_t bytes = domain_overhead + align_up(first::slots * slot_bytes, page_size) +
                                 align_up(first::mappings * mapping_bytes, page_size) +
                                 first::pool_pages * page_size;
-    const Result<Domain*> made = Domain::create(machine::take_ram(bytes), bytes, first::slots, first::mappings);
+    const Result<Domain*> made =
+        Domain::create(machine::take_ram(bytes), bytes, first::slots, first::mappings);
     domain = made.value();
     Core& core = machine::core(0);
-    boot = new (direct<void>(machine::take_ram(page_size))) Thread{*domain, core, 60, 0x401000, 0x7000, 0};
+    boot = new (direct<void>(machine::take_ram(page_size)))
+        Thread{*domain, core, 63, 0x401000, 0x7000, 0};
     core.contexts.push_back(*boot);
     storage = machine::take_ram(storage_bytes);
     next_ = storage.value();
@@ -64,8 +69,6 @@ System::System() {
     place_memory(*domain, first::big, MemoryType::ram, big_base, big_size,
                  right::read | right::write | right::execute);
     place_memory(*domain, first::device, MemoryType::device, device_base, device_size, right::all);
-    scheduler::make_ready(*boot);
-    leave();
 }
 
 Context* System::trap(Thread& t, Syscall number, std::initializer_list<std::uint64_t> arguments) {
@@ -74,8 +77,10 @@ Context* System::trap(Thread& t, Syscall number, std::initializer_list<std::uint
     load(t, number, arguments);
     return machine::run([&t, number] {
         const std::uint64_t* r = t.gpr;
-        if (number == Syscall::reply_wait && t.caller != nullptr && t.callers_wait == 0 && !t.caller->is_thread())
-            vcpu_reply_wait(&t, r[gpr_rsi], r[gpr_rdx], r[gpr_r8], r[gpr_r9], r[gpr_r10], r[gpr_r12]);
+        if (number == Syscall::reply_wait && t.caller != nullptr && t.callers_wait == 0 &&
+            !t.caller->is_thread())
+            vcpu_reply_wait(&t, r[gpr_rsi], r[gpr_rdx], r[gpr_r8], r[gpr_r9], r[gpr_r10],
+                            r[gpr_r12]);
         system_call(&t);
     });
 }
@@ -83,9 +88,13 @@ Context* System::trap(Thread& t, Syscall number, std::initializer_list<std::uint
 Status System::call(Thread& t, Syscall number, std::initializer_list<std::uint64_t> arguments) {
     Core& core = *t.core;
     machine::switch_to(core.id);
-    Context* const aside = core.current == &t ? nullptr : core.current;
-    Budget* const aside_budget = core.budget;
-    if (core.current != &t) {
+    const bool was_current = core.current == &t;
+    if (!was_current) {
+        if (Context* c = core.current) {
+            c->on = core.budget;
+            core.budget->resume = c;
+            core.ready.push_front(*core.budget);
+        }
         core.current = &t;
         core.budget = &t.own;
         t.state = ContextState::ready;
@@ -94,10 +103,14 @@ Status System::call(Thread& t, Syscall number, std::initializer_list<std::uint64
         trap(t, number, arguments);
         if (t.rip == 0x401002 || t.state == ContextState::dead) break;
     }
-    if (aside != nullptr && aside->state != ContextState::dead) {
-        if (core.current == &t) t.state = ContextState::stopped;
-        core.current = aside;
-        core.budget = aside_budget;
+    if (!was_current && t.state == ContextState::ready) {
+        if (core.current == &t) {
+            core.current = nullptr;
+            core.budget = nullptr;
+        } else {
+            core.ready.remove(*t.on);
+        }
+        t.state = ContextState::stopped;
     }
     machine::switch_to(0);
     return status_of(t);
@@ -114,10 +127,12 @@ void System::carve(Slot destination, std::uint64_t bytes) {
     next_ += size;
 }
 
-void System::make(ObjectType type, Slot slot, std::uint64_t bytes, std::initializer_list<std::uint64_t> a) {
+void System::make(ObjectType type, Slot slot, std::uint64_t bytes,
+                  std::initializer_list<std::uint64_t> a) {
     carve(slot + 1, bytes);
     const auto at = [&a](std::size_t i) { return i < a.size() ? a.begin()[i] : 0; };
-    ASSERT_EQ(call(Syscall::create, {pair(static_cast<std::uint64_t>(type), slot), slot + 1, at(0), at(1), at(2), at(3), at(4)}),
+    ASSERT_EQ(call(Syscall::create, {pair(static_cast<std::uint64_t>(type), slot), slot + 1, at(0),
+                                     at(1), at(2), at(3), at(4)}),
               Status::ok);
 }
 
@@ -125,7 +140,8 @@ void System::make(ObjectType type, Slot slot, std::uint64_t bytes, std::initiali
 
 extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu);
 
-margay::Context* margay::System::exit_guest(Vcpu& v, std::uint64_t code, std::uint64_t info1, std::uint64_t info2) {
+margay::Context* margay::System::exit_guest(Vcpu& v, std::uint64_t code, std::uint64_t info1,
+                                            std::uint64_t info2) {
     machine::switch_to(v.core->id);
     EXPECT_EQ(v.core->current, &v) << "only a guest that runs can exit";
     v.vmcb->exit_code = code;

@@ -15,12 +15,12 @@ namespace margay {
 // Slots of the first Domain.
 namespace first {
 constexpr Slot domain = 0, thread = 1, irq_control = 2, ports = 3, core0 = 4, core1 = 5;
-constexpr Slot ram = 6;      // storage: the machine's RAM, all rights
-constexpr Slot big = 7;      // 64 GiB that exist only on paper: for mappings; no right to derive
-constexpr Slot device = 8;   // all rights
-constexpr Slot free = 9;     // the first empty slot
+constexpr Slot ram = 6;     // storage: the machine's RAM, all rights
+constexpr Slot big = 7;     // 64 GiB that exist only on paper: for mappings; no right to derive
+constexpr Slot device = 8;  // all rights
+constexpr Slot free = 9;    // the first empty slot
 constexpr Slot event_slot = 40;
-constexpr unsigned slots = 160, mappings = 12, pool_pages = 24;
+constexpr unsigned slots = 160, mappings = 10, pool_pages = 10;
 }  // namespace first
 
 constexpr std::uint64_t big_base = 1ull << 36, big_size = 1ull << 36;
@@ -35,9 +35,9 @@ class System {
     Thread* boot;
     HostPhys storage;  // what first::ram covers
 
-    // A system call of a thread, with its registers in the order RDI RSI RDX R8 R9 R10 R12 R13. If
-    // something else runs on its core, it is put aside for the time of the call. Repeats a revocation
-    // until it is done.
+    // A system call of a thread, with its registers in the order RDI RSI RDX R8 R9 R10 R12 R13. The
+    // thread need not run: it then gets its core for the time of the call, and whoever ran is ready
+    // behind it. Repeats a revocation until it is done.
     Status call(Thread& t, Syscall number, std::initializer_list<std::uint64_t> arguments);
     Status call(Syscall number, std::initializer_list<std::uint64_t> arguments) {
         return call(*boot, number, arguments);
@@ -48,12 +48,14 @@ class System {
     // The core goes on: who runs.
     static Context* leave(unsigned core = 0);
     // A guest that runs on this core exits.
-    static Context* exit_guest(Vcpu& v, std::uint64_t code, std::uint64_t info1 = 0, std::uint64_t info2 = 0);
+    static Context* exit_guest(Vcpu& v, std::uint64_t code, std::uint64_t info1 = 0,
+                               std::uint64_t info2 = 0);
 
     // Carves `bytes` of the storage into a slot.
     void carve(Slot destination, std::uint64_t bytes);
     // Makes an object in fresh storage: the object's slot is `slot`, its storage's slot + 1.
-    void make(ObjectType type, Slot slot, std::uint64_t bytes, std::initializer_list<std::uint64_t> arguments = {});
+    void make(ObjectType type, Slot slot, std::uint64_t bytes,
+              std::initializer_list<std::uint64_t> arguments = {});
     template <typename T>
     T& object(Slot slot) {
         return *static_cast<T*>(domain->slots[slot].object);

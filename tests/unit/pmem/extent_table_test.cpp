@@ -94,7 +94,8 @@ TEST(ExtentTable, FullBooksAreNoMemoryAndNothingIsLost) {
     while (t->allocate(page, 2 * page, any_node, 5)) ++made;
     EXPECT_GE(made, ExtentTable::capacity / 2 - 1);
     EXPECT_EQ(t->totals(any_node).used, made * page);
-    EXPECT_EQ(t->totals(any_node).used + t->totals(any_node).free, 4 * ExtentTable::capacity * page);
+    EXPECT_EQ(t->totals(any_node).used + t->totals(any_node).free,
+              4 * ExtentTable::capacity * page);
     EXPECT_EQ(t->add(1ull << 40, page, 0, 1) == Status::ok, made * 2 + 1 < ExtentTable::capacity);
     while (ExtentRecord* r = t->any_of(5)) t->release(*r);
     EXPECT_EQ(t->totals(any_node).used, 0u);
@@ -128,9 +129,12 @@ TEST_P(RandomExtents, AgainstAMapOfPages) {
             // First fit by hand.
             unsigned at = pages;
             for (unsigned i = 0; i + size <= pages && at == pages; ++i) {
-                if (i % step != 0 || model[i].root < 0 || (node != any_node && static_cast<unsigned>(model[i].root) % 2 != node)) continue;
+                if (i % step != 0 || model[i].root < 0 ||
+                    (node != any_node && static_cast<unsigned>(model[i].root) % 2 != node))
+                    continue;
                 bool fits = true;
-                for (unsigned k = 0; k < size; ++k) fits = fits && model[i + k].owner == 0 && model[i + k].root == model[i].root;
+                for (unsigned k = 0; k < size; ++k)
+                    fits = fits && model[i + k].owner == 0 && model[i + k].root == model[i].root;
                 if (fits) at = i;
             }
             const auto r = t->allocate(size * page - random() % page, step * page, node, owner);
@@ -138,15 +142,20 @@ TEST_P(RandomExtents, AgainstAMapOfPages) {
             if (!r) continue;
             ASSERT_EQ((*r)->end, (at + size) * page);
             ASSERT_EQ((*r)->owner, owner);
-            for (unsigned k = 0; k < size; ++k) model[at + k].owner = owner, model[at + k].extent = next_extent;
+            for (unsigned k = 0; k < size; ++k)
+                model[at + k].owner = owner, model[at + k].extent = next_extent;
             ++next_extent;
         } else {
-            ExtentRecord* r = random() % 2 == 0 ? t->any_of(owner) : t->find(random() % pages * page);
+            ExtentRecord* r =
+                random() % 2 == 0 ? t->any_of(owner) : t->find(random() % pages * page);
             if (r == nullptr) continue;
             const unsigned at = static_cast<unsigned>(r->base / page);
             ASSERT_NE(model[at].owner, 0u);
             const unsigned extent = model[at].extent;
-            ASSERT_EQ(r->end / page - at, static_cast<unsigned>(std::count_if(model.begin(), model.end(), [extent](const Page& p) { return p.extent == extent; })));
+            ASSERT_EQ(r->end / page - at, static_cast<unsigned>(std::count_if(
+                                              model.begin(), model.end(), [extent](const Page& p) {
+                                                  return p.extent == extent;
+                                              })));
             t->release(*r);
             for (Page& p : model)
                 if (p.extent == extent) p.owner = 0, p.extent = 0;

@@ -58,12 +58,14 @@ TEST(Elf, EachDefectIsNamed) {
         {"bad program headers", [](Image& i) { i.f.header.program_header_count = 17; }},
         {"bad program headers", [](Image& i) { i.f.header.program_header_size = 32; }},
         {"bad program headers", [](Image& i) { i.f.header.program_headers = ~0ull - 7; }},
-        {"bad program headers", [](Image& i) { i.f.header.program_headers = sizeof(Image::File) - 64; }},
+        {"bad program headers",
+         [](Image& i) { i.f.header.program_headers = sizeof(Image::File) - 64; }},
         {"bad program headers", [](Image& i) { i.f.header.program_headers = 65; }},
         {"a segment lies outside the file", [](Image& i) { i.f.segments[0].offset = ~0ull; }},
         {"a segment lies outside the file", [](Image& i) { i.f.segments[1].file_size = 0x4000; }},
         {"a segment lies outside the file", [](Image& i) { i.f.segments[1].memory_size = 0x7ff; }},
-        {"a segment lies outside the address space", [](Image& i) { i.f.segments[0].address += 1; }},
+        {"a segment lies outside the address space",
+         [](Image& i) { i.f.segments[0].address += 1; }},
         {"a segment lies outside the address space", [](Image& i) { i.f.segments[0].address = 0; }},
         {"a segment lies outside the address space",
          [](Image& i) { i.f.segments[1].address = highest; }},
@@ -112,11 +114,14 @@ TEST(Elf, RandomDamageNeverReadsOutside) {
         Image image;
         auto* bytes = reinterpret_cast<std::uint8_t*>(&image.f);
         for (unsigned k = 0; k < 1 + n % 4; ++k)
-            bytes[random() % (sizeof(ElfHeader) + 2 * sizeof(ElfSegment))] = static_cast<std::uint8_t>(random());
+            bytes[random() % (sizeof(ElfHeader) + 2 * sizeof(ElfSegment))] =
+                static_cast<std::uint8_t>(random());
         const char* why = image.check();
         if (why != nullptr) continue;
         for (const ElfSegment& s : image.f.segments) {
-            if (image.f.header.program_headers != sizeof(ElfHeader) || s.type != 1 || s.memory_size == 0) continue;
+            if (image.f.header.program_headers != sizeof(ElfHeader) || s.type != 1 ||
+                s.memory_size == 0)
+                continue;
             if (image.f.header.program_header_count < 2) continue;
             EXPECT_LE(s.offset + s.file_size, sizeof(Image::File));
             EXPECT_GE(s.address, lowest);

@@ -80,8 +80,10 @@ TEST(Ring, TwoThreads) {
     constexpr unsigned total = 200000;
     std::thread producer{[&ring] {
         for (unsigned i = 0; i < total;)
-            if (ring.put(static_cast<char>(i * 7))) ++i;
-            else std::this_thread::yield();
+            if (ring.put(static_cast<char>(i * 7)))
+                ++i;
+            else
+                std::this_thread::yield();
     }};
     for (unsigned i = 0; i < total;) {
         char c;

@@ -2,6 +2,7 @@
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/debug/report.hpp"
+#include "ukernel/object/domain.hpp"
 #include "ukernel/object/irq.hpp"
 #include "ukernel/object/thread.hpp"
 #include "ukernel/sched/scheduler.hpp"
@@ -45,6 +46,7 @@ extern "C" [[noreturn]] void user_interrupt(InterruptFrame* frame) {
         t.fault_error = frame->error;
         t.fault_address = frame->vector == 14 ? cpu::read_cr2() : 0;
         report_thread_fault(t);
+        if (t.domain != nullptr && t.domain->is_supervisor) stop_node("init died");
         t.die();
     }
     scheduler::leave();

@@ -18,6 +18,7 @@
 #include "ukernel/memory/direct_map.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
 #include "ukernel/object/irq.hpp"
+#include "ukernel/sched/scheduler.hpp"
 
 namespace margay {
 
@@ -35,7 +36,8 @@ bool serving = false;
 constexpr HostPhys kernel_root{0x5000};
 
 void build() {
-    void* ram = mmap(nullptr, ram_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* ram =
+        mmap(nullptr, ram_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (ram == MAP_FAILED) std::abort();
     direct_map_base = reinterpret_cast<std::uint64_t>(ram) - ram_begin;
     for (Core& c : the_cores) register_core(c);
@@ -54,6 +56,11 @@ void serve_kicks() {
         the_cores[i].serve_others();
     }
     this_core_id = before;
+}
+
+void fire_timer() {
+    now.timer[this_core_id] = no_deadline;
+    scheduler::serve_timer();
 }
 
 void reset() {

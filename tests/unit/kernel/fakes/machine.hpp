@@ -46,6 +46,8 @@ void reset();
 // Continues on another core.
 void switch_to(unsigned core);
 void serve_kicks();
+// The timer of this core fires.
+void fire_timer();
 Core& core(unsigned id);
 // Takes page-aligned RAM that nobody uses yet.
 HostPhys take_ram(std::uint64_t bytes);
@@ -57,8 +59,7 @@ Context* run(F&& f) {
         f();
     } catch (const Entered& e) {
         return e.context;
-    } catch (const Idle&) {
-    }
+    } catch (const Idle&) {}
     return nullptr;
 }
 

@@ -1,0 +1,220 @@
+#include "servers/init/manifest.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <string>
+
+namespace margay::init {
+namespace {
+
+struct Parsed {
+    std::unique_ptr<Manifest> manifest = std::make_unique<Manifest>();
+    ManifestError error;
+};
+
+// From a block of exactly that size: reading outside is an error of its own.
+Parsed parse(const std::string& text) {
+    Parsed p;
+    const std::unique_ptr<char[]> copy{new char[text.size()]};
+    std::copy(text.begin(), text.end(), copy.get());
+    p.error = parse_manifest({copy.get(), text.size()}, *p.manifest);
+    return p;
+}
+
+// One VM, one key per line; `more` is on line 5.
+std::string with_vm(const std::string& more) {
+    return "{\n\"vms\": [ {\n\"name\": \"a\",\n\"kernel\": \"k\",\n" + more + "\n} ] }";
+}
+
+TEST(Manifest, TheOneInTheRepository) {
+    std::ifstream file{"boot/manifest.json"};
+    std::stringstream text;
+    text << file.rdbuf();
+    const Parsed p = parse(text.str());
+    ASSERT_EQ(p.error.what, nullptr) << p.error.what << " in line " << p.error.line;
+    ASSERT_EQ(p.manifest->vm_count, 1u);
+    EXPECT_STREQ(p.manifest->vms[0].name, "linux");
+    EXPECT_EQ(p.manifest->vms[0].memory_mib, 256u);
+    EXPECT_STREQ(p.manifest->vms[0].append, "console=ttyS0");
+    EXPECT_TRUE(p.manifest->vms[0].attached);
+    EXPECT_TRUE(p.manifest->power_off_with_last_vm);
+    EXPECT_EQ(p.manifest->test_exit_port, 244);
+}
+
+TEST(Manifest, DefaultsCommentsAndTrailingCommas) {
+    const Parsed p = parse(
+        "// first\n{ /* a\nb */ \"vms\": [ { \"name\": \"a\", \"kernel\": \"k\", }, ], } // last");
+    ASSERT_EQ(p.error.what, nullptr) << p.error.what;
+    const VmConfig& vm = p.manifest->vms[0];
+    EXPECT_EQ(vm.memory_mib, 256u);
+    EXPECT_STREQ(vm.vmm, "vmm");
+    EXPECT_STREQ(vm.initrd, "");
+    EXPECT_EQ(vm.core, 0u);
+    EXPECT_TRUE(vm.attached);
+    EXPECT_EQ(parse("{}").error.what, nullptr);
+    EXPECT_EQ(parse("{\"vms\": []}").manifest->vm_count, 0u);
+}
+
+TEST(Manifest, EveryKeyIsTaken) {
+    const Parsed p = parse("{\"on_last_vm_off\": \"stay\", \"test_exit_port\": 65535, \"vms\": "
+                           "[{\"name\": \"a\", \"memory_mib\": 1048576, "
+                           "\"kernel\": \"k\", \"initrd\": \"i\", \"append\": \"quiet \\\"x\\\"\", "
+                           "\"vmm\": \"v\", \"core\": 63, "
+                           "\"console\": \"detached\"}, {\"kernel\": \"k\", \"name\": \"b\"}]}");
+    ASSERT_EQ(p.error.what, nullptr) << p.error.what;
+    EXPECT_FALSE(p.manifest->power_off_with_last_vm);
+    EXPECT_EQ(p.manifest->test_exit_port, 65535);
+    const VmConfig& vm = p.manifest->vms[0];
+    EXPECT_EQ(vm.memory_mib, 1048576u);
+    EXPECT_STREQ(vm.initrd, "i");
+    EXPECT_STREQ(vm.append, "quiet \"x\"");
+    EXPECT_STREQ(vm.vmm, "v");
+    EXPECT_EQ(vm.core, 63u);
+    EXPECT_FALSE(vm.attached);
+    EXPECT_EQ(p.manifest->vm_count, 2u);
+    EXPECT_EQ(p.manifest->vms[1].memory_mib, 256u) << "not the one before's";
+}
+
+struct Case {
+    const char* name;
+    std::string text;
+    unsigned line;
+    const char* key;
+    const char* what;  // part of it
+};
+
+class ManifestErrors : public testing::TestWithParam<Case> {};
+
+TEST_P(ManifestErrors, NameLineAndKey) {
+    const Case& c = GetParam();
+    const Parsed p = parse(c.text);
+    ASSERT_NE(p.error.what, nullptr);
+    EXPECT_EQ(p.error.line, c.line) << p.error.what;
+    EXPECT_STREQ(p.error.key, c.key) << p.error.what;
+    EXPECT_NE(std::string{p.error.what}.find(c.what), std::string::npos) << p.error.what;
+}
+
+std::string vms(unsigned count) {
+    std::string s = "{\"vms\": [";
+    for (unsigned i = 0; i < count; ++i)
+        s += "\n{\"name\": \"" + std::to_string(i) + "\", \"kernel\": \"k\"},";
+    return s + "]}";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, ManifestErrors,
+    testing::Values(
+        Case{"UnknownKey", with_vm("\"colour\": 1"), 5, "colour", "unknown key"},
+        Case{"UnknownNodeKey", "{\n\"vm\": []}", 2, "vm", "unknown key"},
+        Case{"KeyOfAnotherPlace", "{\n\"memory_mib\": 4}", 2, "memory_mib", "unknown key"},
+        Case{"Duplicate", with_vm("\"core\": 1, \"core\": 1"), 5, "core", "appears twice"},
+        Case{"DuplicateName", with_vm("\"name\": \"b\""), 5, "name", "appears twice"},
+        Case{"DuplicateNodeKey", "{\"vms\": [],\n\"vms\": []}", 2, "vms", "appears twice"},
+        Case{"NumberForText", with_vm("\"append\": 1"), 5, "append", "number is not expected"},
+        Case{"TextForNumber", with_vm("\"core\": \"1\""), 5, "core", "text is not expected"},
+        Case{"Truth", with_vm("\"core\": true"), 5, "core", "truth value"},
+        Case{"Null", with_vm("\"initrd\": null"), 5, "initrd", "null"},
+        Case{"ListForText", with_vm("\"append\": []"), 5, "append", "list is not expected"},
+        Case{"ObjectForText", with_vm("\"append\": {}"), 5, "append", "object is not expected"},
+        Case{"NumberAsVm", "{\"vms\": [\n5]}", 2, "vms", "number is not expected"},
+        Case{"VmsIsNumber", "{\"vms\":\n5}", 2, "vms", "number is not expected"},
+        Case{"NoMemory", with_vm("\"memory_mib\": 0"), 5, "memory_mib", "1 to 1048576"},
+        Case{"TooMuchMemory", with_vm("\"memory_mib\": 1048577"), 5, "memory_mib", "1 to 1048576"},
+        Case{"Core", with_vm("\"core\": 64"), 5, "core", "0 to 63"},
+        Case{"Port", "{\"test_exit_port\": 65536}", 1, "test_exit_port", "65535"},
+        Case{"Negative", with_vm("\"core\": -1"), 5, "core", "whole number"},
+        Case{"Fraction", with_vm("\"core\": 1.5"), 5, "core", "whole number"},
+        Case{"Exponent", with_vm("\"core\": 1e1"), 5, "core", "whole number"},
+        Case{"Huge", with_vm("\"memory_mib\": 18446744073709551616"), 5, "memory_mib", ""},
+        Case{"HugeWraps", with_vm("\"core\": 18446744073709551617"), 5, "core", ""},
+        Case{"Console", with_vm("\"console\": \"on\""), 5, "console", "attached"},
+        Case{"LastVm", "{\"on_last_vm_off\": \"explode\"}", 1, "on_last_vm_off", "power-off"},
+        Case{"LongName", "{\"vms\": [{\"name\": \"123456789012345678901234\"}]}", 1, "name",
+             "too long"},
+        Case{"LongAppend", with_vm("\"append\": \"" + std::string(1024, 'a') + "\""), 5, "append",
+             "too long"},
+        Case{"Control", with_vm("\"append\": \"a\\nb\""), 5, "append", "control character"},
+        Case{"EscapedZero", with_vm("\"append\": \"a\\u0000b\""), 5, "append", "control character"},
+        Case{"WithoutName", "{\"vms\": [\n{\"kernel\": \"k\"}]}", 2, "name", "must have a name"},
+        Case{"EmptyName", "{\"vms\": [\n{\"kernel\": \"k\", \"name\": \"\"}]}", 2, "name",
+             "must have a name"},
+        Case{"WithoutKernel", "{\"vms\": [\n{\"name\": \"a\"}]}", 2, "kernel",
+             "must have a kernel"},
+        Case{"SameName",
+             "{\"vms\": [{\"name\": \"a\", \"kernel\": \"k\"},\n{\"name\": \"a\", \"kernel\": "
+             "\"k\"}]}",
+             2, "name", "same name"},
+        Case{"TooManyVms", vms(9), 10, "vms", "more than 8"},
+        Case{"NumberAtTheTop", "\n5", 2, "", "object"},
+        Case{"TextAtTheTop", "\"x\"", 1, "", "object"},
+        Case{"ListAtTheTop", "[]", 1, "", "list is not expected"}, Case{"Empty", "", 1, "", ""},
+        Case{"OnlyComments", "// nothing\n", 2, "", ""}, Case{"OpenComment", "{ /* \n", 2, "", ""},
+        Case{"Truncated", "{\"vms\": [\n{\"name\": \"a\",", 2, "name", ""},
+        Case{"OpenText", "{\"vms\": [\n{\"name\": \"a", 2, "name", ""},
+        Case{"Garbage", "{}\n}", 2, "", ""}, Case{"TwoRoots", "{}\n{}", 2, "", ""},
+        Case{"ZeroByte", std::string("{}\n\0{", 5), 2, "", "zero byte"},
+        Case{"ByteOrderMark", "\xef\xbb\xbf{}", 1, "", ""}),
+    [](const auto& info) { return std::string{info.param.name}; });
+
+// None of these may exhaust anything: init must live to say what is wrong.
+TEST(Manifest, LargeInputIsACleanError) {
+    const std::size_t limit = max_manifest_bytes;
+    const auto refused = [](const std::string& text) { return parse(text).error.what != nullptr; };
+    EXPECT_EQ(parse("{}" + std::string(limit - 2, ' ')).error.what, nullptr);
+    const Parsed too_long = parse("{}" + std::string(limit - 1, ' '));
+    ASSERT_NE(too_long.error.what, nullptr);
+    EXPECT_STREQ(too_long.error.what, "it is longer than 64 KiB");
+    EXPECT_EQ(too_long.error.line, 1u);
+    EXPECT_EQ(too_long.manifest->vm_count, 0u);
+    for (const std::size_t n :
+         {std::size_t{5000}, std::size_t{20000}, std::size_t{40000}, limit - 200}) {
+        EXPECT_TRUE(refused(std::string(n, '[')));
+        EXPECT_TRUE(refused("{\"vms\": [" + std::string(n, '[')));
+        EXPECT_TRUE(refused("{\"vms\": [" + std::string(n, '{')));
+        EXPECT_TRUE(refused("{\"" + std::string(n, 'k') + "\": 1}"));
+        EXPECT_TRUE(refused(with_vm("\"append\": \"" + std::string(n, 'a') + "\"")));
+        EXPECT_TRUE(refused(with_vm("\"core\": " + std::string(n, '9'))));
+        EXPECT_TRUE(refused(with_vm("\"core\": 0." + std::string(n, '9'))));
+        EXPECT_TRUE(refused(with_vm("\"core\": 1e" + std::string(n, '9'))));
+        EXPECT_TRUE(refused(with_vm("\"append\": \"" + std::string(n, '\\'))));
+    }
+    std::string nested;
+    for (unsigned i = 0; i < 5000; ++i) nested += "{\"vms\":[";
+    EXPECT_TRUE(refused(nested));
+}
+
+TEST(Manifest, TruncationAtEveryLengthIsRefused) {
+    const std::string text = with_vm("\"append\": \"x\", \"core\": 3");
+    ASSERT_EQ(parse(text).error.what, nullptr);
+    for (std::size_t n = 0; n < text.size(); ++n)
+        EXPECT_NE(parse(text.substr(0, n)).error.what, nullptr) << n;
+}
+
+TEST(Manifest, RandomDamage) {
+    std::mt19937 random{4};
+    const std::string text = with_vm("\"append\": \"x\", \"core\": 3, // note\n\"memory_mib\": 64");
+    for (unsigned n = 0; n < 20000; ++n) {
+        std::string s = text;
+        for (unsigned k = 0; k < 1 + n % 4; ++k) {
+            const std::size_t at = random() % s.size();
+            if (random() % 2 == 0)
+                s[at] = "{}[]\",:0/*\\"[random() % 11];
+            else
+                s[at] = static_cast<char>(random());
+        }
+        const Parsed p = parse(s);
+        if (p.error.what != nullptr) {
+            EXPECT_GE(p.error.line, 1u);
+            continue;
+        }
+        for (unsigned i = 0; i < p.manifest->vm_count; ++i)
+            EXPECT_NE(p.manifest->vms[i].name[0], 0);
+    }
+}
+
+}  // namespace
+}  // namespace margay::init
