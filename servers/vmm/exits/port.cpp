@@ -18,9 +18,9 @@ void Machine::on_port(const Exit& e, Reply& r) {
     }
     const std::uint64_t value = board_.port_read(port, width);
     // A 32-bit result clears the upper half, a shorter one leaves the rest of RAX.
-    if (width == 4) r.set_rax(value);
+    if (width == 1) r.set_rax((e.rax & ~0xffull) | (value & 0xff));
     else if (width == 2) r.set_rax((e.rax & ~0xffffull) | (value & 0xffff));
-    else r.set_rax((e.rax & ~0xffull) | (value & 0xff));
+    else r.set_rax(value);
 }
 
 }  // namespace margay::vmm
