@@ -17,7 +17,8 @@ class ChannelClient {
     bool has_input() const { return channel_ != nullptr && !channel_->input.is_empty(); }
     // Wakes the console if it sleeps and there is something to show.
     void flush() {
-        if (channel_ == nullptr || channel_->wants_doorbell.load() == 0 || channel_->output.is_empty())
+        if (channel_ == nullptr || channel_->wants_doorbell.load() == 0 ||
+            channel_->output.is_empty())
             return;
         channel_->wants_doorbell.store(0);
         (void)signal(event_, bit_);

@@ -43,7 +43,8 @@ struct Extent {
 struct MemoryUse {
     std::uint64_t free = 0, largest = 0, used = 0, extents = 0;
 };
-[[nodiscard]] inline Result<MemoryUse> query_memory_use(Slot portal, std::uint64_t node = any_node) {
+[[nodiscard]] inline Result<MemoryUse> query_memory_use(Slot portal,
+                                                        std::uint64_t node = any_node) {
     Message m{static_cast<std::uint64_t>(PmemCall::query), {node}};
     const Status s = call(portal, m);
     if (s != Status::ok) return s;

@@ -44,8 +44,8 @@ inline Status system_call(Syscall number, Registers& r) {
     return static_cast<Status>(rax);
 }
 
-inline Status simple(Syscall number, std::uint64_t rdi, std::uint64_t rsi = 0, std::uint64_t rdx = 0,
-                     std::uint64_t r8 = 0, std::uint64_t r9 = 0) {
+inline Status simple(Syscall number, std::uint64_t rdi, std::uint64_t rsi = 0,
+                     std::uint64_t rdx = 0, std::uint64_t r8 = 0, std::uint64_t r9 = 0) {
     Registers r{rdi, rsi, rdx, r8, r9, 0, 0, 0};
     return system_call(number, r);
 }
@@ -56,7 +56,8 @@ constexpr std::uint64_t pair(std::uint64_t low, std::uint64_t high) { return low
 
 // Sends m and waits for the reply, which replaces m. On the caller's budget.
 [[nodiscard]] inline Status call(Slot portal, Message& m) {
-    raw::Registers r{portal, m.label, m.words[0], m.words[1], m.words[2], m.words[3], m.words[4], m.words[5]};
+    raw::Registers r{portal,     m.label,    m.words[0], m.words[1],
+                     m.words[2], m.words[3], m.words[4], m.words[5]};
     const Status s = raw::system_call(Syscall::call, r);
     m = {r.rsi, {r.rdx, r.r8, r.r9, r.r10, r.r12, r.r13}};
     return s;
@@ -64,7 +65,8 @@ constexpr std::uint64_t pair(std::uint64_t low, std::uint64_t high) { return low
 
 // Replies to the caller that is being served, if any, and waits for the next.
 [[nodiscard]] inline Received reply_wait(const Message& m) {
-    raw::Registers r{0, m.label, m.words[0], m.words[1], m.words[2], m.words[3], m.words[4], m.words[5]};
+    raw::Registers r{0,          m.label,    m.words[0], m.words[1],
+                     m.words[2], m.words[3], m.words[4], m.words[5]};
     const Status s = raw::system_call(Syscall::reply_wait, r);
     return {s, r.rdi, {r.rsi, {r.rdx, r.r8, r.r9, r.r10, r.r12, r.r13}}};
 }
@@ -80,24 +82,27 @@ constexpr std::uint64_t pair(std::uint64_t low, std::uint64_t high) { return low
     return r.rdi;
 }
 
-[[nodiscard]] inline Status create(ObjectType type, Slot destination, Slot storage, std::uint64_t a0 = 0,
-                                   std::uint64_t a1 = 0, std::uint64_t a2 = 0, std::uint64_t a3 = 0,
-                                   std::uint64_t a4 = 0) {
-    raw::Registers r{raw::pair(static_cast<std::uint64_t>(type), destination), storage, a0, a1, a2, a3, a4, 0};
+[[nodiscard]] inline Status create(ObjectType type, Slot destination, Slot storage,
+                                   std::uint64_t a0 = 0, std::uint64_t a1 = 0, std::uint64_t a2 = 0,
+                                   std::uint64_t a3 = 0, std::uint64_t a4 = 0) {
+    raw::Registers r{
+        raw::pair(static_cast<std::uint64_t>(type), destination), storage, a0, a1, a2, a3, a4, 0};
     return raw::system_call(Syscall::create, r);
 }
-[[nodiscard]] inline Status carve(Slot destination, Slot parent, std::uint64_t base, std::uint64_t size) {
+[[nodiscard]] inline Status carve(Slot destination, Slot parent, std::uint64_t base,
+                                  std::uint64_t size) {
     return create(ObjectType::memory, destination, parent, base, size);
 }
 [[nodiscard]] inline Status create_thread(Slot destination, Slot storage, Slot domain, Slot core,
-                                          unsigned priority, std::uint64_t entry, std::uint64_t stack,
-                                          std::uint64_t argument) {
-    return create(ObjectType::thread, destination, storage, domain, raw::pair(core, priority), entry, stack,
-                  argument);
+                                          unsigned priority, std::uint64_t entry,
+                                          std::uint64_t stack, std::uint64_t argument) {
+    return create(ObjectType::thread, destination, storage, domain, raw::pair(core, priority),
+                  entry, stack, argument);
 }
 [[nodiscard]] inline Status create_vcpu(Slot destination, Slot storage, Slot space, Slot core,
                                         unsigned priority, Slot state_page) {
-    return create(ObjectType::vcpu, destination, storage, space, raw::pair(core, priority), state_page);
+    return create(ObjectType::vcpu, destination, storage, space, raw::pair(core, priority),
+                  state_page);
 }
 [[nodiscard]] inline Status create_portal(Slot destination, Slot storage, Slot handler, Slot core) {
     return create(ObjectType::portal, destination, storage, handler, core);
@@ -111,22 +116,23 @@ constexpr std::uint64_t pair(std::uint64_t low, std::uint64_t high) { return low
 inline Status revoke(Slot slot, std::uint64_t flags = revoke_flag::descendants) {
     return raw::simple(Syscall::revoke, slot, flags);
 }
-[[nodiscard]] inline Status map(Slot memory, Slot target, std::uint64_t address, std::uint64_t offset,
-                                std::uint64_t size, std::uint64_t rights) {
+[[nodiscard]] inline Status map(Slot memory, Slot target, std::uint64_t address,
+                                std::uint64_t offset, std::uint64_t size, std::uint64_t rights) {
     return raw::simple(Syscall::map, raw::pair(memory, target), address, offset, size, rights);
 }
 
 [[nodiscard]] inline Status portal_ctl(Slot portal, PortalOp op, Slot thread = no_slot) {
     return raw::simple(Syscall::portal_ctl, portal, static_cast<std::uint64_t>(op), thread);
 }
-[[nodiscard]] inline Status vcpu_ctl(Slot vcpu, VcpuOp op, std::uint64_t a0 = 0, std::uint64_t a1 = 0,
-                                     std::uint64_t a2 = 0) {
+[[nodiscard]] inline Status vcpu_ctl(Slot vcpu, VcpuOp op, std::uint64_t a0 = 0,
+                                     std::uint64_t a1 = 0, std::uint64_t a2 = 0) {
     return raw::simple(Syscall::vcpu_ctl, vcpu, static_cast<std::uint64_t>(op), a0, a1, a2);
 }
 [[nodiscard]] inline Status bind_row(Slot vcpu, ExitClass c, Slot portal, std::uint64_t wanted) {
     return vcpu_ctl(vcpu, VcpuOp::bind_row, static_cast<std::uint64_t>(c), portal, wanted);
 }
-[[nodiscard]] inline Status thread_ctl(Slot thread, ThreadOp op, std::uint64_t a0 = 0, std::uint64_t a1 = 0) {
+[[nodiscard]] inline Status thread_ctl(Slot thread, ThreadOp op, std::uint64_t a0 = 0,
+                                       std::uint64_t a1 = 0) {
     return raw::simple(Syscall::thread_ctl, thread, static_cast<std::uint64_t>(op), a0, a1);
 }
 [[nodiscard]] inline Result<std::uint64_t> read_register(Slot thread, ThreadRegister which) {
@@ -137,10 +143,12 @@ inline Status revoke(Slot slot, std::uint64_t flags = revoke_flag::descendants) 
     return r.rdi;
 }
 inline void yield() { (void)thread_ctl(no_slot, ThreadOp::yield); }
-[[nodiscard]] inline Status domain_ctl(Slot domain, DomainOp op, std::uint64_t a0, std::uint64_t a1 = 0) {
+[[nodiscard]] inline Status domain_ctl(Slot domain, DomainOp op, std::uint64_t a0,
+                                       std::uint64_t a1 = 0) {
     return raw::simple(Syscall::domain_ctl, domain, static_cast<std::uint64_t>(op), a0, a1);
 }
-[[nodiscard]] inline Status irq_ctl(Slot irq, IrqOp op, Slot event = no_slot, std::uint64_t bits = 0) {
+[[nodiscard]] inline Status irq_ctl(Slot irq, IrqOp op, Slot event = no_slot,
+                                    std::uint64_t bits = 0) {
     return raw::simple(Syscall::irq_ctl, irq, static_cast<std::uint64_t>(op), event, bits);
 }
 
@@ -169,8 +177,8 @@ inline std::uint32_t port_read(Slot ports, std::uint16_t port, unsigned width) {
     return s == Status::ok ? static_cast<std::uint32_t>(r.rdi) : ~0u;
 }
 inline Status port_write(Slot ports, std::uint16_t port, unsigned width, std::uint32_t value) {
-    return raw::simple(Syscall::memory_ctl, ports, static_cast<std::uint64_t>(MemoryOp::port_write), port,
-                       width, value);
+    return raw::simple(Syscall::memory_ctl, ports, static_cast<std::uint64_t>(MemoryOp::port_write),
+                       port, width, value);
 }
 
 inline std::uint64_t rdtsc() {

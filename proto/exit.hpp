@@ -5,14 +5,14 @@
 namespace margay {
 
 enum class ExitClass : std::uint8_t {
-    startup = 0,       // the vCPU runs for the first time: the handler sets all state
-    recall,            // an Event bound to the vCPU was signalled: detail 0 = bits, or 0 for VcpuOp::recall
-    deadline,          // the deadline passed: detail 0 = the deadline
-    cpuid,             // detail 0 = leaf (EAX), detail 1 = subleaf (ECX)
-    msr,               // detail 0 = index | write << 32, detail 1 = value written
-    port,              // detail 0 = PortAccess, detail 1 = address of the next instruction
-    mmio,              // detail 0 = guest-physical address, detail 1 = MmioAccess
-    halt,              //
+    startup = 0,  // the vCPU runs for the first time: the handler sets all state
+    recall,    // an Event bound to the vCPU was signalled: detail 0 = bits, or 0 for VcpuOp::recall
+    deadline,  // the deadline passed: detail 0 = the deadline
+    cpuid,     // detail 0 = leaf (EAX), detail 1 = subleaf (ECX)
+    msr,       // detail 0 = index | write << 32, detail 1 = value written
+    port,      // detail 0 = PortAccess, detail 1 = address of the next instruction
+    mmio,      // detail 0 = guest-physical address, detail 1 = MmioAccess
+    halt,      //
     hypercall,         // detail 0 = number (RAX), detail 1 = first argument (RBX)
     control_register,  // detail 0 = register number | write << 8
     exception,         // detail 0 = vector, detail 1 = error code
@@ -27,10 +27,10 @@ enum class ExitClass : std::uint8_t {
 constexpr unsigned exit_classes = static_cast<unsigned>(ExitClass::count);
 
 constexpr const char* to_text(ExitClass c) {
-    constexpr const char* names[] = {"startup",   "recall",    "deadline",         "cpuid",
-                                     "msr",       "port",      "mmio",             "halt",
-                                     "hypercall", "control",   "exception",        "window",
-                                     "pause",     "shutdown",  "invalid state",    "other"};
+    constexpr const char* names[] = {"startup",   "recall",   "deadline",      "cpuid",
+                                     "msr",       "port",     "mmio",          "halt",
+                                     "hypercall", "control",  "exception",     "window",
+                                     "pause",     "shutdown", "invalid state", "other"};
     return c < ExitClass::count ? names[static_cast<unsigned>(c)] : "?";
 }
 
@@ -42,20 +42,21 @@ namespace exit_flag {
 constexpr std::uint64_t replayed = 1 << 0;     // this exit was delivered before, to another handler
 constexpr std::uint64_t irq_pending = 1 << 1;  // the interrupt given with `irq` was not taken yet
 constexpr std::uint64_t shadow = 1 << 2;       // the guest is in an interrupt shadow (STI, MOV SS)
-constexpr std::uint64_t delivering = 1 << 3;   // the exit came while an event was delivered; the kernel
-                                               // delivers that event again on resume
+constexpr std::uint64_t delivering =
+    1 << 3;  // the exit came while an event was delivered; the kernel
+             // delivers that event again on resume
 }  // namespace exit_flag
 
 // The reply message: label Action, word 0 sequence, word 1 StateGroups that are dirty,
 //   word 2 RAX if group `rax_word` is dirty, word 3 vector (or no_vector) if `irq_word` is,
 //   word 4 deadline in absolute TSC if `deadline_word` is.
 enum class Action : std::uint64_t {
-    resume = 0,   // enter the guest at RIP
-    advance = 1,  // skip the instruction that exited, then enter
-    forward = 2,  // give this exit to the row of class other
-    park = 3,     // sleep until an Event, the deadline or a recall
+    resume = 0,        // enter the guest at RIP
+    advance = 1,       // skip the instruction that exited, then enter
+    forward = 2,       // give this exit to the row of class other
+    park = 3,          // sleep until an Event, the deadline or a recall
     park_advance = 4,  // skip the instruction, then park (HLT)
-    stop = 5,     // the guest is finished: never enter it again
+    stop = 5,          // the guest is finished: never enter it again
 };
 constexpr std::uint64_t no_vector = 0x100;
 
@@ -78,18 +79,19 @@ constexpr std::uint64_t page_walk = 1ull << 33;  // the guest's own page tables 
 
 // Parts of the vCPU's state, for `wanted` (exit table) and `dirty` (reply).
 namespace state {
-constexpr std::uint64_t gpr_low = 1 << 0;    // rax rcx rdx rbx
-constexpr std::uint64_t gpr_mid = 1 << 1;    // rsp rbp rsi rdi
-constexpr std::uint64_t gpr_high = 1 << 2;   // r8 .. r15
-constexpr std::uint64_t rip = 1 << 3;  // loading it ends an interrupt shadow, unless `shadow` is loaded too
+constexpr std::uint64_t gpr_low = 1 << 0;   // rax rcx rdx rbx
+constexpr std::uint64_t gpr_mid = 1 << 1;   // rsp rbp rsi rdi
+constexpr std::uint64_t gpr_high = 1 << 2;  // r8 .. r15
+constexpr std::uint64_t rip =
+    1 << 3;  // loading it ends an interrupt shadow, unless `shadow` is loaded too
 constexpr std::uint64_t rflags = 1 << 4;
-constexpr std::uint64_t segments = 1 << 5;   // es cs ss ds fs gs
-constexpr std::uint64_t tables = 1 << 6;     // tr ldtr gdtr idtr
-constexpr std::uint64_t control = 1 << 7;    // cr0 cr2 cr3 cr4 efer
-constexpr std::uint64_t debug = 1 << 8;      // dr6 dr7
+constexpr std::uint64_t segments = 1 << 5;     // es cs ss ds fs gs
+constexpr std::uint64_t tables = 1 << 6;       // tr ldtr gdtr idtr
+constexpr std::uint64_t control = 1 << 7;      // cr0 cr2 cr3 cr4 efer
+constexpr std::uint64_t debug = 1 << 8;        // dr6 dr7
 constexpr std::uint64_t system_msrs = 1 << 9;  // star lstar cstar sfmask kernel_gs sysenter_*
 constexpr std::uint64_t pat = 1 << 10;
-constexpr std::uint64_t event = 1 << 11;     // exception or NMI to inject
+constexpr std::uint64_t event = 1 << 11;  // exception or NMI to inject
 constexpr std::uint64_t intercepts = 1 << 12;
 constexpr std::uint64_t tsc_offset = 1 << 13;
 constexpr std::uint64_t shadow = 1 << 14;

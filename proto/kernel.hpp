@@ -15,21 +15,22 @@ namespace margay {
 constexpr std::uint32_t abi_version = 1;
 
 enum class Syscall : std::uint64_t {
-    call = 0,        // RDI portal, RSI label, RDX.. six words     -> RSI label, six words
-    reply_wait = 1,  // RSI label, six words                       -> RDI badge, RSI label, six words
-    signal = 2,      // RDI event, RSI bits
-    wait = 3,        // RDI event, RSI absolute deadline (TSC)     -> RDI bits that were set
-    create = 4,      // RDI ObjectType | destination << 32, RSI storage slot, RDX R8 R9 R10 R12
-    copy = 5,        // RDI source, RSI domain | destination << 32, RDX rights, R8 badge
-    revoke = 6,      // RDI slot, RSI RevokeFlags
-    map = 7,         // RDI memory | target << 32, RSI address, RDX offset, R8 size, R9 MapRights
-    portal_ctl = 8,  // RDI portal, RSI PortalOp, RDX thread
-    vcpu_ctl = 9,    // RDI vcpu, RSI VcpuOp, RDX R8 R9
-    thread_ctl = 10, // RDI thread, RSI ThreadOp, RDX R8
-    domain_ctl = 11, // RDI domain, RSI DomainOp, RDX R8
-    irq_ctl = 12,    // RDI irq, RSI IrqOp, RDX event, R8 bits
-    memory_ctl = 13, // RDI memory, RSI MemoryOp, RDX R8 R9
-    core_ctl = 14,   // RDI core, RSI CoreOp
+    call = 0,  // RDI portal, RSI label, RDX.. six words     -> RSI label, six words
+    reply_wait =
+        1,       // RSI label, six words                       -> RDI badge, RSI label, six words
+    signal = 2,  // RDI event, RSI bits
+    wait = 3,    // RDI event, RSI absolute deadline (TSC)     -> RDI bits that were set
+    create = 4,  // RDI ObjectType | destination << 32, RSI storage slot, RDX R8 R9 R10 R12
+    copy = 5,    // RDI source, RSI domain | destination << 32, RDX rights, R8 badge
+    revoke = 6,  // RDI slot, RSI RevokeFlags
+    map = 7,     // RDI memory | target << 32, RSI address, RDX offset, R8 size, R9 MapRights
+    portal_ctl = 8,   // RDI portal, RSI PortalOp, RDX thread
+    vcpu_ctl = 9,     // RDI vcpu, RSI VcpuOp, RDX R8 R9
+    thread_ctl = 10,  // RDI thread, RSI ThreadOp, RDX R8
+    domain_ctl = 11,  // RDI domain, RSI DomainOp, RDX R8
+    irq_ctl = 12,     // RDI irq, RSI IrqOp, RDX event, R8 bits
+    memory_ctl = 13,  // RDI memory, RSI MemoryOp, RDX R8 R9
+    core_ctl = 14,    // RDI core, RSI CoreOp
     count
 };
 
@@ -55,7 +56,7 @@ constexpr Slot no_slot = 0xffffffff;
 constexpr std::uint64_t page_size = 4096;
 constexpr unsigned max_derivation_depth = 48;
 constexpr unsigned max_cores = 64;
-constexpr unsigned priorities = 64;      // 0 is the lowest
+constexpr unsigned priorities = 64;        // 0 is the lowest
 constexpr unsigned max_map_leaves = 4096;  // page-table leaves one map call may write
 constexpr std::uint64_t no_deadline = ~0ull;
 constexpr unsigned message_words = 6;
@@ -123,7 +124,8 @@ constexpr std::uint64_t storage_vcpu = 8192;
 constexpr std::uint64_t storage_small = 4096;  // portal, event, irq
 constexpr std::uint64_t slot_bytes = 64;
 constexpr std::uint64_t mapping_bytes = 72;
-constexpr std::uint64_t space_overhead = 8 * page_size;  // object, I/O and MSR permission maps, root
+constexpr std::uint64_t space_overhead =
+    8 * page_size;  // object, I/O and MSR permission maps, root
 constexpr std::uint64_t domain_overhead = 2 * page_size;  // object, root table
 
 enum class PortalOp : std::uint64_t {
@@ -136,13 +138,34 @@ enum class ThreadOp : std::uint64_t {
     suspend = 1,           // take it off its core
     set_death_event = 2,   // RDX event, R8 bits: signalled when it faults
     set_receive_slot = 3,  // RDX slot for transferred capabilities; RDI must be no_slot: oneself
-    read_registers = 4,    // RDX index of ThreadRegister -> RDI value; only of a thread that is stopped
-    yield = 5,             // RDI must be no_slot: give the core to the next of equal priority
+    read_registers =
+        4,      // RDX index of ThreadRegister -> RDI value; only of a thread that is stopped
+    yield = 5,  // RDI must be no_slot: give the core to the next of equal priority
 };
 
 enum class ThreadRegister : std::uint64_t {
-    rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15,
-    rip, rflags, fault_vector, fault_error, fault_address, count
+    rax,
+    rcx,
+    rdx,
+    rbx,
+    rsp,
+    rbp,
+    rsi,
+    rdi,
+    r8,
+    r9,
+    r10,
+    r11,
+    r12,
+    r13,
+    r14,
+    r15,
+    rip,
+    rflags,
+    fault_vector,
+    fault_error,
+    fault_address,
+    count
 };
 
 enum class DomainOp : std::uint64_t {
@@ -167,12 +190,13 @@ enum class CoreOp : std::uint64_t {
 };
 
 enum class VcpuOp : std::uint64_t {
-    bind_row = 0,     // RDX ExitClass, R8 portal or no_slot, R9 wanted StateGroups
-    bind_event = 1,   // RDX event or no_slot: signals arrive as class recall
-    start = 2,        // deliver the startup exit
-    recall = 3,       // deliver a recall as soon as possible
-    read_state = 4,   // RDX StateGroups: write them into the state page; only while an exit is pending
-    suspend = 5,      // do not enter the guest until resume
+    bind_row = 0,    // RDX ExitClass, R8 portal or no_slot, R9 wanted StateGroups
+    bind_event = 1,  // RDX event or no_slot: signals arrive as class recall
+    start = 2,       // deliver the startup exit
+    recall = 3,      // deliver a recall as soon as possible
+    read_state =
+        4,        // RDX StateGroups: write them into the state page; only while an exit is pending
+    suspend = 5,  // do not enter the guest until resume
     resume = 6,
     set_death_event = 7,  // RDX event, R8 bits: signalled when an exit has no handler
 };

@@ -12,7 +12,7 @@ constexpr std::uint64_t startup_magic = 0x7472'6174'7379'614d;  // "Maystart"
 // One thing given: a capability, a mapping, a number, or several of these.
 struct StartupItem {
     char name[24];
-    Slot slot;              // no_slot if it is no capability
+    Slot slot;  // no_slot if it is no capability
     std::uint32_t reserved;
     std::uint64_t address;  // 0 if it is not mapped
     std::uint64_t size;     // bytes

@@ -17,8 +17,22 @@ struct SegmentState {
 };
 
 enum GprIndex : unsigned {
-    gpr_rax, gpr_rcx, gpr_rdx, gpr_rbx, gpr_rsp, gpr_rbp, gpr_rsi, gpr_rdi,
-    gpr_r8, gpr_r9, gpr_r10, gpr_r11, gpr_r12, gpr_r13, gpr_r14, gpr_r15
+    gpr_rax,
+    gpr_rcx,
+    gpr_rdx,
+    gpr_rbx,
+    gpr_rsp,
+    gpr_rbp,
+    gpr_rsi,
+    gpr_rdi,
+    gpr_r8,
+    gpr_r9,
+    gpr_r10,
+    gpr_r11,
+    gpr_r12,
+    gpr_r13,
+    gpr_r14,
+    gpr_r15
 };
 
 // What the guest may do without an exit. The kernel adds what it needs itself.
@@ -58,7 +72,7 @@ struct VcpuState {
     std::uint64_t event;  // EVENTINJ format (AMD APM vol. 2 §15.20); only exceptions and NMI
     InterceptState intercepts;
     std::uint64_t tsc_offset;
-    std::uint64_t shadow;  // bit 0: interrupt shadow
+    std::uint64_t shadow;              // bit 0: interrupt shadow
     std::uint64_t instruction_length;  // 0: the processor gave no bytes
     std::uint8_t instruction[16];
     std::uint8_t reserved[3072 - 496];

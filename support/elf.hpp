@@ -31,7 +31,8 @@ inline const char* check_elf(const std::uint8_t* image, std::uint64_t size, std:
         return "not a static x86-64 executable";
     if (h.program_header_size != sizeof(ElfSegment) || h.program_header_count == 0 ||
         h.program_header_count > 16 || h.program_headers > size ||
-        h.program_header_count * sizeof(ElfSegment) > size - h.program_headers || h.program_headers % 8)
+        h.program_header_count * sizeof(ElfSegment) > size - h.program_headers ||
+        h.program_headers % 8)
         return "bad program headers";
     const auto* s = reinterpret_cast<const ElfSegment*>(image + h.program_headers);
     for (unsigned i = 0; i < h.program_header_count; ++i, ++s) {
@@ -43,7 +44,8 @@ inline const char* check_elf(const std::uint8_t* image, std::uint64_t size, std:
             return "a segment lies outside the address space";
         if ((s->flags & 3) == 3) return "a segment is writable and executable";
     }
-    if (h.entry < lowest || h.entry >= highest) return "the entry point is outside the address space";
+    if (h.entry < lowest || h.entry >= highest)
+        return "the entry point is outside the address space";
     return nullptr;
 }
 

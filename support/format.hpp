@@ -15,7 +15,8 @@ class FormatArgument {
   public:
     constexpr FormatArgument(std::string_view s) : text_{s}, kind_{Kind::text} {}
     constexpr FormatArgument(const char* s) : text_{s}, kind_{Kind::text} {}
-    constexpr FormatArgument(char c) : number_{static_cast<unsigned char>(c)}, kind_{Kind::character} {}
+    constexpr FormatArgument(char c)
+        : number_{static_cast<unsigned char>(c)}, kind_{Kind::character} {}
     constexpr FormatArgument(bool b) : text_{b ? "true" : "false"}, kind_{Kind::text} {}
     template <std::integral T>
     constexpr FormatArgument(T v)

@@ -9,8 +9,7 @@ namespace margay::test {
 
 inline void put(char c) {
     if (c == '\n') put('\r');
-    while ((port_read(init_slot::ports, 0x3fd, 1) & 0x20) == 0) {
-    }
+    while ((port_read(init_slot::ports, 0x3fd, 1) & 0x20) == 0) {}
     (void)port_write(init_slot::ports, 0x3f8, 1, static_cast<unsigned char>(c));
 }
 
@@ -44,7 +43,8 @@ inline void use_largest_extent(init::Node& node) {
     const BootExtent* largest = nullptr;
     for (unsigned i = 0; i < info.extents; ++i) {
         const BootExtent& e = info.extent[i];
-        if (e.use == ExtentUse::free_ram && (largest == nullptr || e.size > largest->size)) largest = &e;
+        if (e.use == ExtentUse::free_ram && (largest == nullptr || e.size > largest->size))
+            largest = &e;
     }
     if (largest == nullptr) die("free RAM", Status::not_found);
     node.use_bootstrap({largest->slot, largest->base, largest->size});

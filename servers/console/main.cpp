@@ -31,8 +31,8 @@ void add_channels(Multiplexer& mux) {
         const std::string_view name{item.name};
         const bool terminal = name.starts_with("vm:");
         if (!terminal && !name.starts_with("log:")) continue;
-        ChannelInfo info{mapped<ConsoleChannel>(item), {},
-                         terminal ? ChannelKind::terminal : ChannelKind::log};
+        ChannelInfo info{
+            mapped<ConsoleChannel>(item), {}, terminal ? ChannelKind::terminal : ChannelKind::log};
         std::string_view shown = name;
         shown.remove_prefix(terminal ? 3 : 4);
         for (unsigned k = 0; k < shown.size(); ++k) info.name[k] = shown[k];
@@ -64,7 +64,8 @@ void program_main(std::uint64_t) {
         char c;
         while (port.get(c)) {
             const int to = mux.type(c);
-            if (to >= 0 && clients[to].event != no_slot) (void)signal(clients[to].event, clients[to].bits);
+            if (to >= 0 && clients[to].event != no_slot)
+                (void)signal(clients[to].event, clients[to].bits);
         }
         const bool moved = mux.drain();
         if (!moved && flowing) {

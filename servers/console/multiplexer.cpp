@@ -57,9 +57,12 @@ bool Multiplexer::drain(ChannelKind kind) {
         char c;
         for (unsigned n = 0; n < 16384 && e.info.channel->output.get(c); ++n) {
             any = true;
-            if (e.info.kind == ChannelKind::log) put_log_byte(e, c);
-            else if (i == attached_) put(c);
-            else keep(e, c);
+            if (e.info.kind == ChannelKind::log)
+                put_log_byte(e, c);
+            else if (i == attached_)
+                put(c);
+            else
+                keep(e, c);
         }
     }
     return any;

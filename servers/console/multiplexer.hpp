@@ -48,7 +48,7 @@ class Multiplexer {
         ChannelInfo info;
         char line[line_bytes];  // log: the line so far
         unsigned line_length = 0;
-        bool is_cut = false;  // the line was too long: its beginning has been shown
+        bool is_cut = false;          // the line was too long: its beginning has been shown
         char history[history_bytes];  // terminal: what was put while it was not shown
         unsigned history_length = 0;
         unsigned history_next = 0;

@@ -16,8 +16,7 @@ void SerialPort::init() {
 void SerialPort::put(char c) {
     if (room_ == 0) {
         // Bounded: a line that is stuck must not stop the server.
-        for (unsigned i = 0; i < 1'000'000 && (read(5) & lsr_empty) == 0; ++i) {
-        }
+        for (unsigned i = 0; i < 1'000'000 && (read(5) & lsr_empty) == 0; ++i) {}
         room_ = fifo_bytes;
     }
     write(0, static_cast<std::uint8_t>(c));

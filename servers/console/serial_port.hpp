@@ -17,7 +17,8 @@ class SerialPort final : public SerialSink {
 
   private:
     std::uint8_t read(unsigned reg) {
-        return static_cast<std::uint8_t>(port_read(ports_, static_cast<std::uint16_t>(base_ + reg), 1));
+        return static_cast<std::uint8_t>(
+            port_read(ports_, static_cast<std::uint16_t>(base_ + reg), 1));
     }
     void write(unsigned reg, std::uint8_t v) {
         (void)port_write(ports_, static_cast<std::uint16_t>(base_ + reg), 1, v);

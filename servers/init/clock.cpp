@@ -30,7 +30,8 @@ std::uint64_t to_unix(const Moment& m) {
     const std::uint64_t year = 2000 + m.year - (m.month <= 2 ? 1 : 0);
     const std::uint64_t month = (m.month + 9) % 12;
     const std::uint64_t day_of_year = (153 * month + 2) / 5 + m.day - 1;
-    const std::uint64_t days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719468;
+    const std::uint64_t days =
+        year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719468;
     return ((days * 24 + m.hour) * 60 + m.minute) * 60 + m.second;
 }
 

@@ -41,12 +41,12 @@ struct NoReal {
 
 }  // namespace margay
 
-#define RAPIDJSON_ASSERT(x)              \
-    do {                                 \
-        if (!(x)) __builtin_trap();      \
+#define RAPIDJSON_ASSERT(x)                                                                        \
+    do {                                                                                           \
+        if (!(x)) __builtin_trap();                                                                \
     } while (false)
 // There is no heap: whoever uses the reader gives it an allocator.
-#define RAPIDJSON_NEW(x) (__builtin_trap(), nullptr)
+#define RAPIDJSON_NEW(x)    (__builtin_trap(), nullptr)
 #define RAPIDJSON_DELETE(x) ((void)(x))
 #define double ::margay::NoReal
 #include <rapidjson/error/en.h>

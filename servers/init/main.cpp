@@ -30,7 +30,8 @@ void print_banner(const Node& node, const Services& services) {
     log(" ( o.o )  {}\n", info.processor[0] != 0 ? info.processor : "unknown processor");
     log("  > ^ <   {} core{}, {} MiB free, {}\n", info.cores, info.cores == 1 ? "" : "s",
         memory ? memory->free >> 20 : 0,
-        info.virtualization != 0 ? "SVM with nested paging" : "no SVM: this machine cannot run guests");
+        info.virtualization != 0 ? "SVM with nested paging"
+                                 : "no SVM: this machine cannot run guests");
     log("\n");
 }
 
@@ -56,9 +57,9 @@ bool start_vms(Node& node, Services& services) {
     for (unsigned i = 0; i < manifest.vm_count; ++i) {
         const VmConfig& c = manifest.vms[i];
         log("margay: starting guest {}: {} MiB on core {}\n", c.name, c.memory_mib, c.core);
-        const Status s =
-            vms[i].create(node, c, services.terminal(i), services.vmm_log(i), services.console_event(),
-                          services.node_event(), vm_bit(i), services.guest_event(i));
+        const Status s = vms[i].create(node, c, services.terminal(i), services.vmm_log(i),
+                                       services.console_event(), services.node_event(), vm_bit(i),
+                                       services.guest_event(i));
         if (s != Status::ok) {
             log("margay: guest {} failed: {}: {}\n", c.name, vms[i].why(), to_text(s));
             all_started = false;
@@ -73,7 +74,9 @@ bool report_end(Vm& vm) {
     const char* name = vm.config().name;
     vm.set_stopped();
     switch (c.outcome.load()) {
-    case VmOutcome::powered_off: log("margay: guest {} powered off after {} exits\n", name, c.exits); return true;
+    case VmOutcome::powered_off:
+        log("margay: guest {} powered off after {} exits\n", name, c.exits);
+        return true;
     case VmOutcome::reset: log("margay: guest {} failed: it reset itself\n", name); return false;
     case VmOutcome::failed: log("margay: guest {} failed: {}\n", name, c.reason); return false;
     case VmOutcome::running: break;

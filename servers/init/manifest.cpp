@@ -99,7 +99,8 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             }
         }
         if (where_ == Where::node && is("on_last_vm_off")) {
-            if (value != "power-off" && value != "stay") return refuse("must be \"power-off\" or \"stay\"");
+            if (value != "power-off" && value != "stay")
+                return refuse("must be \"power-off\" or \"stay\"");
             manifest_.power_off_with_last_vm = value == "power-off";
             return true;
         }
@@ -159,8 +160,8 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 
   private:
     static constexpr std::string_view node_keys[] = {"vms", "on_last_vm_off", "test_exit_port"};
-    static constexpr std::string_view vm_keys[] = {"name", "memory_mib", "kernel", "initrd",
-                                                   "append", "vmm", "core", "console"};
+    static constexpr std::string_view vm_keys[] = {"name",   "memory_mib", "kernel", "initrd",
+                                                   "append", "vmm",        "core",   "console"};
 
     int index_of(std::string_view name) const {
         int i = 0;
@@ -191,7 +192,8 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     bool set(char* to, unsigned room, std::string_view value) {
         if (value.size() >= room) return refuse("the text is too long");
         for (char c : value)
-            if (static_cast<unsigned char>(c) < 32) return refuse("the text has a control character");
+            if (static_cast<unsigned char>(c) < 32)
+                return refuse("the text has a control character");
         std::memcpy(to, value.data(), value.size());
         to[value.size()] = 0;
         return true;
@@ -219,7 +221,8 @@ ManifestError parse_manifest(std::string_view text, Manifest& manifest) {
     rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Arena> reader{&arena, 4096};
     rapidjson::MemoryStream stream{text.data(), text.size()};
     constexpr unsigned flags = rapidjson::kParseCommentsFlag | rapidjson::kParseTrailingCommasFlag |
-                               rapidjson::kParseNumbersAsStringsFlag | rapidjson::kParseIterativeFlag;
+                               rapidjson::kParseNumbersAsStringsFlag |
+                               rapidjson::kParseIterativeFlag;
     const rapidjson::ParseResult result = reader.Parse<flags>(stream, handler);
     // The reader takes a zero byte for the end.
     const bool whole = result.IsError() || stream.Tell() == text.size();
@@ -232,7 +235,8 @@ ManifestError parse_manifest(std::string_view text, Manifest& manifest) {
         e.what = "there is a zero byte in the text";
         return e;
     }
-    const bool ours = result.Code() == rapidjson::kParseErrorTermination && handler.error() != nullptr;
+    const bool ours =
+        result.Code() == rapidjson::kParseErrorTermination && handler.error() != nullptr;
     e.what = ours ? handler.error() : rapidjson::GetParseError_En(result.Code());
     std::memcpy(e.key, handler.key(), sizeof(e.key));
     return e;

@@ -29,11 +29,14 @@ class FirmwareView {
         for (unsigned i = 0; i < info.extents; ++i) {
             const BootExtent& e = info.extent[i];
             if (e.use != ExtentUse::firmware && e.use != ExtentUse::device) continue;
-            if (address < e.base || address - e.base > e.size || bytes > e.size - (address - e.base)) continue;
+            if (address < e.base || address - e.base > e.size ||
+                bytes > e.size - (address - e.base))
+                continue;
             const std::uint64_t first = align_down(address, page_size);
             const std::uint64_t size = align_up(address + bytes, page_size) - first;
             const std::uint64_t here = node_.new_range(size);
-            if (map(e.slot, init_slot::domain, here, first - e.base, size, map_right::read) != Status::ok)
+            if (map(e.slot, init_slot::domain, here, first - e.base, size, map_right::read) !=
+                Status::ok)
                 return nullptr;
             return reinterpret_cast<const std::uint8_t*>(here + (address - first));
         }

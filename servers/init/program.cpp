@@ -32,7 +32,8 @@ StartupItem* Program::new_item(std::string_view name) {
     StartupItem& item = startup_->item[startup_->count++];
     item = StartupItem{};
     item.slot = no_slot;
-    const std::size_t length = name.size() < sizeof(item.name) ? name.size() : sizeof(item.name) - 1;
+    const std::size_t length =
+        name.size() < sizeof(item.name) ? name.size() : sizeof(item.name) - 1;
     std::memcpy(item.name, name.data(), length);
     return &item;
 }
@@ -45,7 +46,8 @@ Status Program::load_segments(const std::uint8_t* image) {
         if (s->type != 1 || s->memory_size == 0) continue;
         const Result<Extent> memory = node_.allocate(s->memory_size);
         if (!memory) return fail_with("no memory for its image", memory.status());
-        const Result<std::uint64_t> here = node_.map_here(*memory, map_right::read | map_right::write);
+        const Result<std::uint64_t> here =
+            node_.map_here(*memory, map_right::read | map_right::write);
         if (!here) return fail_with("its image cannot be mapped", here.status());
         auto* bytes = reinterpret_cast<std::uint8_t*>(*here);
         std::memcpy(bytes, image + s->offset, s->file_size);
@@ -76,7 +78,8 @@ Status Program::load() {
     const Result<Extent> storage = node_.allocate(bytes);
     if (!storage) return fail_with("no memory for its domain", storage.status());
     domain_ = node_.new_slot();
-    Status s = create(ObjectType::domain, domain_, storage->slot, options_.slots, options_.mappings);
+    Status s =
+        create(ObjectType::domain, domain_, storage->slot, options_.slots, options_.mappings);
     if (s != Status::ok) return fail_with("its domain cannot be created", s);
     s = load_segments(image);
     if (s != Status::ok) return s;

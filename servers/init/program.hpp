@@ -6,8 +6,8 @@
 namespace margay::init {
 
 struct ProgramOptions {
-    std::string_view module;   // boot module with the ELF image
-    std::string_view name;     // shown in reports
+    std::string_view module;  // boot module with the ELF image
+    std::string_view name;    // shown in reports
     unsigned core = 0;
     unsigned priority = 0;
     std::uint64_t slots = 256;
@@ -32,8 +32,8 @@ class Program {
     Status give_capability(std::string_view name, Slot slot, std::uint8_t rights = right::all,
                            std::uint64_t badge = 0, std::uint64_t value = 0);
     // Both at once: the mapping's item also carries the capability.
-    Status give_channel(std::string_view name, const Extent& memory, std::uint64_t address, Slot event,
-                        std::uint64_t bits);
+    Status give_channel(std::string_view name, const Extent& memory, std::uint64_t address,
+                        Slot event, std::uint64_t bits);
     void give_value(std::string_view name, std::uint64_t value);
 
     // Creates the main thread. It does not run yet: portals can be bound to it.

@@ -23,8 +23,8 @@ constexpr unsigned com1_gsi = 4;
 [[noreturn]] void early_failure(const char* what, Status s) {
     print(
         [](char c) {
-            for (unsigned i = 0; i < 100000 && !(port_read(init_slot::ports, com1 + 5, 1) & 0x20); ++i) {
-            }
+            for (unsigned i = 0; i < 100000 && !(port_read(init_slot::ports, com1 + 5, 1) & 0x20);
+                 ++i) {}
             (void)port_write(init_slot::ports, com1, 1, static_cast<unsigned char>(c));
         },
         "margay: {}: {}\r\n", what, to_text(s));
@@ -48,13 +48,15 @@ void Services::start_memory(Node& node) {
     const BootExtent* largest = nullptr;
     for (unsigned i = 0; i < info.extents; ++i) {
         const BootExtent& e = info.extent[i];
-        if (e.use == ExtentUse::free_ram && (largest == nullptr || e.size > largest->size)) largest = &e;
+        if (e.use == ExtentUse::free_ram && (largest == nullptr || e.size > largest->size))
+            largest = &e;
     }
     if (largest == nullptr || largest->size < 2 * bootstrap_bytes)
         early_failure("no free RAM", Status::no_memory);
     const Slot bootstrap = node.new_slot(), rest = node.new_slot();
     must(carve(bootstrap, largest->slot, largest->base, bootstrap_bytes), "bootstrap memory");
-    must(carve(rest, largest->slot, largest->base + bootstrap_bytes, largest->size - bootstrap_bytes),
+    must(carve(rest, largest->slot, largest->base + bootstrap_bytes,
+               largest->size - bootstrap_bytes),
          "bootstrap memory");
     node.use_bootstrap({bootstrap, largest->base, bootstrap_bytes});
 
@@ -75,7 +77,8 @@ void Services::start_memory(Node& node) {
     must(pmem.make_thread(node_event_, 1), "pmem's thread");
     const Extent storage = must(node.allocate(storage_small), "pmem's portal");
     const Slot portal = node.new_slot();
-    must(create_portal(portal, storage.slot, pmem.thread(), init_slot::first_core), "pmem's portal");
+    must(create_portal(portal, storage.slot, pmem.thread(), init_slot::first_core),
+         "pmem's portal");
     pmem_ = node.new_slot();
     must(copy(portal, init_slot::domain, pmem_, right::call, pmem_supervisor), "pmem's portal");
     must(pmem.start(), "pmem's start");
@@ -86,7 +89,8 @@ Channel Services::make_channel(Node& node) {
     Channel c;
     c.memory = must(node.allocate(channel_bytes), "a console channel");
     c.here = new (reinterpret_cast<void*>(
-        must(node.map_here(c.memory, map_right::read | map_right::write), "a console channel"))) ConsoleChannel;
+        must(node.map_here(c.memory, map_right::read | map_right::write), "a console channel")))
+        ConsoleChannel;
     c.bit = console_bit::channel(channel_count_);
     channels_[channel_count_++] = c.here;
     return c;
@@ -106,7 +110,8 @@ void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t
         std::size_t n = 0;
         for (const char* p = prefix; *p != 0 && n + 1 < sizeof(item); ++p) item[n++] = *p;
         for (const char* p = name; *p != 0 && n + 1 < sizeof(item); ++p) item[n++] = *p;
-        must(console.give_channel(item, c.memory, address, event, event == no_slot ? 0 : 1), "a channel");
+        must(console.give_channel(item, c.memory, address, event, event == no_slot ? 0 : 1),
+             "a channel");
         address += align_up(channel_bytes, page_size);
     };
     init_log_ = make_channel(node);
@@ -125,7 +130,8 @@ void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t
     must(console.give_capability("serial", ports, right::all, 0, com1), "COM1");
     const Extent storage = must(node.allocate(storage_small), "COM1's interrupt");
     const Slot irq = node.new_slot();
-    must(create(ObjectType::irq, irq, storage.slot, init_slot::irq_control, com1_gsi), "COM1's interrupt");
+    must(create(ObjectType::irq, irq, storage.slot, init_slot::irq_control, com1_gsi),
+         "COM1's interrupt");
     must(console.give_capability("irq", irq), "COM1's interrupt");
     must(console.give_capability("event", console_event_), "the console's event");
     must(console.make_thread(node_event_, death_bit), "the console's thread");

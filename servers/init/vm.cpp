@@ -22,8 +22,7 @@ std::uint64_t wanted_state(ExitClass c) {
     switch (c) {
     case ExitClass::startup: return all;
     case ExitClass::cpuid: return gpr_low;
-    case ExitClass::mmio:
-        return gpr_low | gpr_mid | gpr_high | rip | rflags | segments | control;
+    case ExitClass::mmio: return gpr_low | gpr_mid | gpr_high | rip | rflags | segments | control;
     case ExitClass::control_register:
     case ExitClass::exception:
     case ExitClass::shutdown:
@@ -56,8 +55,8 @@ Status Vm::create_guest(Node& node, Slot node_event, std::uint64_t bit, Slot gue
     if (!ram) return fail_with("there is not that much memory (memory_mib)", ram.status());
     ram_ = *ram;
 
-    const Result<Extent> storage =
-        node.allocate(space_overhead + align_up(space_mappings * mapping_bytes, page_size) + space_table_bytes);
+    const Result<Extent> storage = node.allocate(
+        space_overhead + align_up(space_mappings * mapping_bytes, page_size) + space_table_bytes);
     if (!storage) return fail_with("no memory for its address space", storage.status());
     space_ = node.new_slot();
     Status s = margay::create(ObjectType::space, space_, storage->slot, space_mappings);
@@ -72,8 +71,7 @@ Status Vm::create_guest(Node& node, Slot node_event, std::uint64_t bit, Slot gue
     vcpu_ = node.new_slot();
     const Slot core = init_slot::first_core + static_cast<Slot>(config_->core);
     s = create_vcpu(vcpu_, vcpu_storage->slot, space_, core, vm_priority, state_page_.slot);
-    if (s == Status::ok)
-        s = vcpu_ctl(vcpu_, VcpuOp::set_death_event, node_event, bit);
+    if (s == Status::ok) s = vcpu_ctl(vcpu_, VcpuOp::set_death_event, node_event, bit);
     if (s == Status::ok) s = vcpu_ctl(vcpu_, VcpuOp::bind_event, guest_event);
     return s == Status::ok ? s : fail_with("its vCPU cannot be created", s);
 }
@@ -81,10 +79,12 @@ Status Vm::create_guest(Node& node, Slot node_event, std::uint64_t bit, Slot gue
 Status Vm::give_module(Node& node, Program& vmm, std::string_view item, const char* module,
                        std::uint64_t address) {
     const BootExtent* m = node.module(module);
-    if (m == nullptr) return fail_with(item == "kernel" ? "its boot module `kernel` is missing"
-                                                        : "its boot module `initrd` is missing",
-                                       Status::not_found);
-    return vmm.give_mapping(item, {m->slot, m->base, m->size}, address, map_right::read, 0, m->length);
+    if (m == nullptr)
+        return fail_with(item == "kernel" ? "its boot module `kernel` is missing"
+                                          : "its boot module `initrd` is missing",
+                         Status::not_found);
+    return vmm.give_mapping(item, {m->slot, m->base, m->size}, address, map_right::read, 0,
+                            m->length);
 }
 
 Status Vm::give(Node& node, Program& vmm, const Channel& terminal, const Channel& log,
@@ -93,7 +93,8 @@ Status Vm::give(Node& node, Program& vmm, const Channel& terminal, const Channel
     const Result<Extent> devices = node.allocate(device_state_bytes);
     const Result<Extent> control = node.allocate(page_size);
     const Result<Extent> append = node.allocate(page_size);
-    if (!devices || !control || !append) return fail_with("no memory for its state", Status::no_memory);
+    if (!devices || !control || !append)
+        return fail_with("no memory for its state", Status::no_memory);
     devices_ = *devices, control_page_ = *control, append_ = *append;
     const Result<std::uint64_t> here = node.map_here(control_page_, rw);
     const Result<std::uint64_t> text = node.map_here(append_, rw);
@@ -112,10 +113,12 @@ Status Vm::give(Node& node, Program& vmm, const Channel& terminal, const Channel
     s = vmm.give_mapping("ram", ram_, vmm_ram_address, rw);
     if (s == Status::ok) s = vmm.give_mapping("state", state_page_, vmm_state_address, rw);
     if (s == Status::ok) s = vmm.give_mapping("control", control_page_, vmm_control_address, rw);
-    if (s == Status::ok) s = vmm.give_mapping("append", append_, vmm_append_address, map_right::read);
+    if (s == Status::ok)
+        s = vmm.give_mapping("append", append_, vmm_append_address, map_right::read);
     if (s == Status::ok) s = vmm.give_mapping("devices", devices_, vmm_devices_address, rw);
     if (s == Status::ok)
-        s = vmm.give_channel("console", terminal.memory, vmm_console_address, console_event, terminal.bit);
+        s = vmm.give_channel("console", terminal.memory, vmm_console_address, console_event,
+                             terminal.bit);
     if (s == Status::ok)
         s = vmm.give_channel("log", log.memory, vmm_log_address, console_event, log.bit);
     if (s == Status::ok) s = vmm.give_capability("vcpu", vcpu_, right::control);
@@ -130,7 +133,8 @@ Status Vm::create(Node& node, const VmConfig& config, const Channel& terminal, c
     if (config.core >= node.info().cores)
         return fail_with("the node has no such core (core)", Status::bad_argument);
     if (node.info().virtualization == 0)
-        return fail_with("this machine has no SVM, or its firmware disables it", Status::not_supported);
+        return fail_with("this machine has no SVM, or its firmware disables it",
+                         Status::not_supported);
     Status s = create_guest(node, node_event, bit, guest_event);
     if (s != Status::ok) return s;
 

@@ -35,7 +35,8 @@ class Vm {
     }
     Status create_guest(Node& node, Slot node_event, std::uint64_t bit, Slot guest_event);
     Status map_guest_ram();
-    Status give(Node& node, Program& vmm, const Channel& terminal, const Channel& log, Slot console_event);
+    Status give(Node& node, Program& vmm, const Channel& terminal, const Channel& log,
+                Slot console_event);
     Status give_module(Node& node, Program& vmm, std::string_view item, const char* module,
                        std::uint64_t address);
 

@@ -16,8 +16,10 @@ void ExtentTable::erase(unsigned i) {
     for (unsigned k = i; k < count_; ++k) records_[k] = records_[k + 1];
 }
 
-Status ExtentTable::add(std::uint64_t base, std::uint64_t size, std::uint32_t node, std::uint32_t root) {
-    if (size == 0 || !is_aligned(base | size, page_size) || base + size < base) return Status::bad_argument;
+Status ExtentTable::add(std::uint64_t base, std::uint64_t size, std::uint32_t node,
+                        std::uint32_t root) {
+    if (size == 0 || !is_aligned(base | size, page_size) || base + size < base)
+        return Status::bad_argument;
     unsigned i = 0;
     while (i < count_ && records_[i].base < base) ++i;
     if (i > 0 && records_[i - 1].end > base) return Status::in_use;

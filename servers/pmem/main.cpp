@@ -18,7 +18,8 @@ Slot roots[max_roots];
 class SlotPool {
   public:
     void fill(Slot first, unsigned count) {
-        for (unsigned i = 0; i < count && i < ExtentTable::capacity; ++i) free_[count_++] = first + i;
+        for (unsigned i = 0; i < count && i < ExtentTable::capacity; ++i)
+            free_[count_++] = first + i;
     }
     bool take(Slot& s) {
         if (count_ == 0) return false;
@@ -41,7 +42,8 @@ void take_boot_extents() {
         if (std::string_view{item.name} != "ram") continue;
         const Result<ExtentInfo> info = query_memory(item.slot);
         if (!info) fail("a boot extent cannot be read", info.status());
-        const Status added = table.add(info->base, info->size, static_cast<std::uint32_t>(item.value), count);
+        const Status added =
+            table.add(info->base, info->size, static_cast<std::uint32_t>(item.value), count);
         if (added != Status::ok) fail("a boot extent is refused", added);
         roots[count++] = item.slot;
     }
@@ -63,7 +65,8 @@ Message query(const Message& m) {
 }
 
 Message allocate(std::uint64_t badge, const Message& m) {
-    if (m.words[2] != static_cast<std::uint64_t>(MemoryType::ram)) return answer(Status::bad_argument);
+    if (m.words[2] != static_cast<std::uint64_t>(MemoryType::ram))
+        return answer(Status::bad_argument);
     if (!table.knows_node(m.words[3])) return answer(Status::not_found);
     Slot slot;
     if (!slots.take(slot)) return answer(Status::no_memory);
@@ -80,7 +83,8 @@ Message allocate(std::uint64_t badge, const Message& m) {
         return answer(s);
     }
     e.slot = slot;
-    return {label_transfer, {e.base, e.end - e.base, 0, 0, 0, slot | std::uint64_t{right::all} << 32}};
+    return {label_transfer,
+            {e.base, e.end - e.base, 0, 0, 0, slot | std::uint64_t{right::all} << 32}};
 }
 
 Message release(std::uint64_t badge, const Message& m) {

@@ -71,7 +71,8 @@ void program_main(std::uint64_t) {
     open_startup_log();
     Machine& m = machine();
     const std::string_view append{mapped<const char>(need("append"))};
-    if (!m.load_guest(module("kernel"), module("initrd"), append)) fail("the guest cannot be loaded");
+    if (!m.load_guest(module("kernel"), module("initrd"), append))
+        fail("the guest cannot be loaded");
 
     Received r = reply_wait({});
     for (;;) {

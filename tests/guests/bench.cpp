@@ -38,9 +38,10 @@ void measure(const char* key, F action) {
 }  // namespace
 
 void guest_main(void*) {
-    measure("exit_port_write", [] { out8(0x3ff, 0x55); });        // UART scratch register
+    measure("exit_port_write", [] { out8(0x3ff, 0x55); });  // UART scratch register
     measure("exit_port_read", [] { (void)in8(0x3ff); });
-    measure("exit_mmio_write", [] { *reinterpret_cast<volatile std::uint32_t*>(io_apic_select) = 1; });
+    measure("exit_mmio_write",
+            [] { *reinterpret_cast<volatile std::uint32_t*>(io_apic_select) = 1; });
     measure("exit_hypercall", [] {
         std::uint64_t rax = 0x1234;
         asm volatile("vmmcall" : "+a"(rax) : : "memory");
@@ -50,6 +51,7 @@ void guest_main(void*) {
     const std::uint64_t base = read_msr(msr_apic_base) & ~0xc00ull;
     write_msr(msr_apic_base, base);
     write_msr(msr_apic_base, base | 0x800);
-    measure("exit_lapic_read", [] { (void)*reinterpret_cast<volatile std::uint32_t*>(lapic_version); });
+    measure("exit_lapic_read",
+            [] { (void)*reinterpret_cast<volatile std::uint32_t*>(lapic_version); });
     power_off();
 }

@@ -25,36 +25,33 @@ volatile unsigned general_protections = 0, invalid_opcodes = 0, ticks = 0;
 
 // #GP: skips a two-byte instruction (RDMSR, WRMSR).
 [[gnu::naked]] void on_general_protection() {
-    asm volatile(
-        "incl %0\n\t"
-        "add $8, %%rsp\n\t"
-        "addq $2, (%%rsp)\n\t"
-        "iretq"
-        : "+m"(general_protections));
+    asm volatile("incl %0\n\t"
+                 "add $8, %%rsp\n\t"
+                 "addq $2, (%%rsp)\n\t"
+                 "iretq"
+                 : "+m"(general_protections));
 }
 // #UD: skips a three-byte instruction (VMRUN, MONITOR).
 [[gnu::naked]] void on_invalid_opcode() {
-    asm volatile(
-        "incl %0\n\t"
-        "addq $3, (%%rsp)\n\t"
-        "iretq"
-        : "+m"(invalid_opcodes));
+    asm volatile("incl %0\n\t"
+                 "addq $3, (%%rsp)\n\t"
+                 "iretq"
+                 : "+m"(invalid_opcodes));
 }
 [[gnu::naked]] void on_tick() {
-    asm volatile(
-        "push %%rax\n\t"
-        "push %%rcx\n\t"
-        "push %%rdx\n\t"
-        "incl %0\n\t"
-        "mov $0x80b, %%ecx\n\t"  // x2APIC EOI
-        "xor %%eax, %%eax\n\t"
-        "xor %%edx, %%edx\n\t"
-        "wrmsr\n\t"
-        "pop %%rdx\n\t"
-        "pop %%rcx\n\t"
-        "pop %%rax\n\t"
-        "iretq"
-        : "+m"(ticks));
+    asm volatile("push %%rax\n\t"
+                 "push %%rcx\n\t"
+                 "push %%rdx\n\t"
+                 "incl %0\n\t"
+                 "mov $0x80b, %%ecx\n\t"  // x2APIC EOI
+                 "xor %%eax, %%eax\n\t"
+                 "xor %%edx, %%edx\n\t"
+                 "wrmsr\n\t"
+                 "pop %%rdx\n\t"
+                 "pop %%rcx\n\t"
+                 "pop %%rax\n\t"
+                 "iretq"
+                 : "+m"(ticks));
 }
 
 void set_gate(unsigned vector, void (*handler)()) {
@@ -128,7 +125,8 @@ void test_mmio() {
     const std::uint32_t entry = *window;
     say("I/O APIC entry {x}\n", entry);
     check("MMIO write", entry == 0x10045);
-    check("MMIO where nothing is", *reinterpret_cast<volatile std::uint32_t*>(0xd0000000) == 0xffffffff);
+    check("MMIO where nothing is",
+          *reinterpret_cast<volatile std::uint32_t*>(0xd0000000) == 0xffffffff);
 }
 
 void test_cr8() {
@@ -202,6 +200,8 @@ void guest_main(void*) {
     test_halt_and_deadline();
     say("guest checks: {} failed\n", failures);
     if (failures == 0) power_off();
-    asm volatile("lidt %0; int3" : : "m"(*reinterpret_cast<const TablePointer*>("\0\0\0\0\0\0\0\0\0\0")));
+    asm volatile("lidt %0; int3"
+                 :
+                 : "m"(*reinterpret_cast<const TablePointer*>("\0\0\0\0\0\0\0\0\0\0")));
     __builtin_unreachable();
 }

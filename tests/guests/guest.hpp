@@ -6,9 +6,15 @@
 
 namespace margay::guest {
 
-inline void out8(std::uint16_t port, std::uint8_t v) { asm volatile("outb %0, %1" : : "a"(v), "Nd"(port)); }
-inline void out16(std::uint16_t port, std::uint16_t v) { asm volatile("outw %0, %1" : : "a"(v), "Nd"(port)); }
-inline void out32(std::uint16_t port, std::uint32_t v) { asm volatile("outl %0, %1" : : "a"(v), "Nd"(port)); }
+inline void out8(std::uint16_t port, std::uint8_t v) {
+    asm volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+inline void out16(std::uint16_t port, std::uint16_t v) {
+    asm volatile("outw %0, %1" : : "a"(v), "Nd"(port));
+}
+inline void out32(std::uint16_t port, std::uint32_t v) {
+    asm volatile("outl %0, %1" : : "a"(v), "Nd"(port));
+}
 inline std::uint8_t in8(std::uint16_t port) {
     std::uint8_t v;
     asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
@@ -25,7 +31,10 @@ inline std::uint64_t read_msr(std::uint32_t index) {
     return low | static_cast<std::uint64_t>(high) << 32;
 }
 inline void write_msr(std::uint32_t index, std::uint64_t v) {
-    asm volatile("wrmsr" : : "c"(index), "a"(static_cast<std::uint32_t>(v)), "d"(static_cast<std::uint32_t>(v >> 32)));
+    asm volatile("wrmsr"
+                 :
+                 : "c"(index), "a"(static_cast<std::uint32_t>(v)),
+                   "d"(static_cast<std::uint32_t>(v >> 32)));
 }
 inline std::uint64_t rdtsc() {
     std::uint32_t low, high;
@@ -37,13 +46,14 @@ struct CpuidResult {
 };
 inline CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) {
     CpuidResult r;
-    asm volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(subleaf));
+    asm volatile("cpuid"
+                 : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
+                 : "a"(leaf), "c"(subleaf));
     return r;
 }
 
 inline void put(char c) {
-    while ((in8(0x3fd) & 0x20) == 0) {
-    }
+    while ((in8(0x3fd) & 0x20) == 0) {}
     out8(0x3f8, static_cast<std::uint8_t>(c));
 }
 template <typename... Arguments>

@@ -37,10 +37,14 @@ void guest_main(void*) {
     // All of the first 4 GiB that the page tables reach and RAM does not.
     for (unsigned i = 0; i < 20000; ++i) {
         const std::uint64_t address = (0x10000000 + random() % 0xe0000000ull) & ~7ull;
-        if (random() & 1) *reinterpret_cast<volatile std::uint32_t*>(address) = static_cast<std::uint32_t>(random());
-        else (void)*reinterpret_cast<volatile std::uint64_t*>(address);
+        if (random() & 1)
+            *reinterpret_cast<volatile std::uint32_t*>(address) =
+                static_cast<std::uint32_t>(random());
+        else
+            (void)*reinterpret_cast<volatile std::uint64_t*>(address);
     }
-    for (unsigned i = 0; i < 5000; ++i) (void)cpuid(static_cast<std::uint32_t>(random()), static_cast<std::uint32_t>(random()));
+    for (unsigned i = 0; i < 5000; ++i)
+        (void)cpuid(static_cast<std::uint32_t>(random()), static_cast<std::uint32_t>(random()));
     say("still here\n");
     power_off();
 }

@@ -49,7 +49,8 @@ void place_memory(Domain& d, Slot number, MemoryType type, std::uint64_t base, s
     s.type = ObjectType::memory;
 }
 
-void map(Domain& d, std::uint64_t address, HostPhys physical, std::uint64_t size, std::uint64_t flags) {
+void map(Domain& d, std::uint64_t address, HostPhys physical, std::uint64_t size,
+         std::uint64_t flags) {
     const Status s = d.tables().map(address, physical, size, flags | pte::user);
     MARGAY_EXPECT(s == Status::ok);
 }
@@ -111,7 +112,8 @@ void grant_memory(const BootData& boot, const RangeList& free_ram, ExtentWriter&
     for (unsigned i = 0; i < boot.ram_count; ++i) {
         devices.remove({boot.ram[i].begin, boot.ram[i].end});
         if (boot.ram[i].kind == RamKind::firmware)
-            out.add({boot.ram[i].begin, boot.ram[i].end}, ExtentUse::firmware, MemoryType::ram, right::read);
+            out.add({boot.ram[i].begin, boot.ram[i].end}, ExtentUse::firmware, MemoryType::ram,
+                    right::read);
     }
     devices.remove({HostPhys{0}, HostPhys{0x100000}});
     devices.remove({HostPhys{0xfec00000}, HostPhys{0xff000000}});
@@ -161,7 +163,8 @@ void create_init(const BootData& boot, RangeList& free_ram, HostPhys boot_begin)
     place(d, init_slot::irq_control, ObjectType::irq_control, nullptr);
     place_memory(d, init_slot::ports, MemoryType::ports, 0, 0x10000, right::all);
     for (unsigned i = 0; i < Core::count(); ++i)
-        place(d, init_slot::first_core + i, ObjectType::core, reinterpret_cast<void*>(std::uint64_t{i}));
+        place(d, init_slot::first_core + i, ObjectType::core,
+              reinterpret_cast<void*>(std::uint64_t{i}));
 
     free_ram.remove({boot_begin, boot_allocator::finish()});
     ExtentWriter out{d, info};

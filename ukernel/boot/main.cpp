@@ -48,9 +48,11 @@ void find_free_ram() {
     free_ram.remove({HostPhys{reinterpret_cast<std::uint64_t>(image_begin)},
                      HostPhys{align_up(reinterpret_cast<std::uint64_t>(image_end), 4096)}});
     for (unsigned i = 0; i < boot.module_count; ++i)
-        free_ram.remove({boot.modules[i].begin, HostPhys{align_up(boot.modules[i].end.value(), 4096)}});
+        free_ram.remove(
+            {boot.modules[i].begin, HostPhys{align_up(boot.modules[i].end.value(), 4096)}});
     for (unsigned i = 0; i < boot.ram_count; ++i)
-        if (boot.ram[i].kind == RamKind::firmware) free_ram.remove({boot.ram[i].begin, boot.ram[i].end});
+        if (boot.ram[i].kind == RamKind::firmware)
+            free_ram.remove({boot.ram[i].begin, boot.ram[i].end});
 }
 
 void start_boot_allocator() {

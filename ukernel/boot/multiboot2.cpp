@@ -7,7 +7,11 @@ namespace margay {
 namespace {
 
 enum Tag : std::uint32_t {
-    tag_end = 0, tag_command_line = 1, tag_module = 3, tag_memory_map = 6, tag_acpi_old = 14,
+    tag_end = 0,
+    tag_command_line = 1,
+    tag_module = 3,
+    tag_memory_map = 6,
+    tag_acpi_old = 14,
     tag_acpi_new = 15,
 };
 
@@ -44,9 +48,11 @@ void add_memory(BootData& d, const std::uint8_t* t, std::uint32_t size) {
         const std::uint64_t length = field<std::uint64_t>(t + at, 8);
         if (base + length < base) continue;
         const std::uint64_t begin = type == 1 ? align_up(base, 4096) : align_down(base, 4096);
-        const std::uint64_t end = type == 1 ? align_down(base + length, 4096) : align_up(base + length, 4096);
+        const std::uint64_t end =
+            type == 1 ? align_down(base + length, 4096) : align_up(base + length, 4096);
         // Rounding up may have gone around the end of all addresses.
-        if (begin >= end || (type == 1 && begin < base) || d.ram_count == BootData::max_ram) continue;
+        if (begin >= end || (type == 1 && begin < base) || d.ram_count == BootData::max_ram)
+            continue;
         d.ram[d.ram_count++] = {HostPhys{begin}, HostPhys{end},
                                 type == 1 ? RamKind::free : RamKind::firmware};
     }
@@ -66,7 +72,9 @@ bool parse_multiboot2(const std::uint8_t* info, HostPhys self, BootData& d) {
         if (size < 8 || size > total - at) return false;
         switch (type) {
         case tag_end: return d.ram_count != 0;
-        case tag_command_line: copy_text(d.command_line, sizeof(d.command_line), t + 8, size - 8); break;
+        case tag_command_line:
+            copy_text(d.command_line, sizeof(d.command_line), t + 8, size - 8);
+            break;
         case tag_module: add_module(d, t, size); break;
         case tag_memory_map: add_memory(d, t, size); break;
         case tag_acpi_old:

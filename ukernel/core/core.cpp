@@ -48,8 +48,7 @@ void Core::run_here(void (*work)(void*), void* argument) {
     w.run = work;
     w.argument = argument;
     w.next = remote.load();
-    while (!remote.compare_exchange_weak(w.next, &w)) {
-    }
+    while (!remote.compare_exchange_weak(w.next, &w)) {}
     kick();
     // The other core may be waiting for us in the same way.
     while (!w.done.load(std::memory_order_acquire)) {

@@ -24,8 +24,8 @@ struct RemoteWork {
 struct CoreFields {
     // Known to assembler (arch/x86_64/offsets.hpp).
     Core* self;
-    Context* current;        // null: nothing runs
-    std::uint64_t cr3;       // of the loaded page tables
+    Context* current;   // null: nothing runs
+    std::uint64_t cr3;  // of the loaded page tables
     std::uint64_t stack_top;
     std::uint64_t scratch;
     std::uint64_t host_vmcb;  // physical: host state for VMLOAD
@@ -40,15 +40,16 @@ struct Core : CoreFields {
     bool reschedule;
     RunQueue ready;
     Context::CoreList contexts;
-    bi::multiset<Deadline, bi::base_hook<bi::set_base_hook<bi::tag<DeadlineTag>,
-                                                           bi::link_mode<bi::auto_unlink>>>,
-                 bi::constant_time_size<false>>
+    bi::multiset<
+        Deadline,
+        bi::base_hook<bi::set_base_hook<bi::tag<DeadlineTag>, bi::link_mode<bi::auto_unlink>>>,
+        bi::constant_time_size<false>>
         deadlines;
     std::uint64_t quantum_end;  // TSC; no_deadline while nobody shares the priority
     std::uint64_t armed_for;    // what the timer is set to
     Vcpu* fpu_owner;
     AsidState asid;
-    std::uint64_t interrupts;   // taken by the kernel on this core
+    std::uint64_t interrupts;  // taken by the kernel on this core
     std::atomic<Event*> mailbox;
     std::atomic<RemoteWork*> remote;
 

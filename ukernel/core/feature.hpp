@@ -6,7 +6,7 @@ namespace margay {
 
 struct Features {
     bool svm = false;
-    bool next_rip = false;      // SVM saves the next instruction's address
+    bool next_rip = false;  // SVM saves the next instruction's address
     std::uint32_t asids = 0;
     bool gigabyte_pages = false;
     bool smep = false, smap = false, umip = false;

@@ -23,8 +23,7 @@ void shootdown(CoreMask cores) {
         RemoteWork& w = work[i];
         w.run = flush;
         w.next = core.remote.load();
-        while (!core.remote.compare_exchange_weak(w.next, &w)) {
-        }
+        while (!core.remote.compare_exchange_weak(w.next, &w)) {}
         core.kick();
         sent |= 1ull << i;
     }

@@ -7,16 +7,16 @@ namespace margay {
 
 }  // namespace margay
 
-#define MARGAY_EXPECT(condition)                                                     \
-    do {                                                                             \
-        if (!(condition)) [[unlikely]]                                               \
-            ::margay::panic(#condition, __FILE__, __LINE__);                         \
+#define MARGAY_EXPECT(condition)                                                                   \
+    do {                                                                                           \
+        if (!(condition)) [[unlikely]]                                                             \
+            ::margay::panic(#condition, __FILE__, __LINE__);                                       \
     } while (false)
 
 #ifdef MARGAY_DEBUG
 #define MARGAY_DEBUG_EXPECT(condition) MARGAY_EXPECT(condition)
 #else
-#define MARGAY_DEBUG_EXPECT(condition) \
-    do {                               \
+#define MARGAY_DEBUG_EXPECT(condition)                                                             \
+    do {                                                                                           \
     } while (false)
 #endif

@@ -26,8 +26,10 @@ void print_symbol(ReadWord read, const Domain* d, std::uint64_t table, std::uint
     while (low < high) {
         const std::uint64_t middle = (low + high) / 2;
         if (!read(d, table + 16 + middle * 8, entry)) return;
-        if (base + static_cast<std::uint32_t>(entry) <= rip) low = middle + 1;
-        else high = middle;
+        if (base + static_cast<std::uint32_t>(entry) <= rip)
+            low = middle + 1;
+        else
+            high = middle;
     }
     if (low == 0 || !read(d, table + 16 + (low - 1) * 8, entry)) return;
     const std::uint64_t name = table + (entry >> 32);
@@ -50,7 +52,8 @@ bool read_kernel_word(const Domain*, std::uint64_t address, std::uint64_t& value
 }
 
 bool read_user_word(const Domain* d, std::uint64_t address, std::uint64_t& value) {
-    if (d == nullptr || (address & 7) != 0 || address < user_begin || address >= user_end) return false;
+    if (d == nullptr || (address & 7) != 0 || address < user_begin || address >= user_end)
+        return false;
     // Read-only walk of tables that belong to another object: no state is changed.
     const auto leaf = const_cast<Domain*>(d)->tables().lookup(address);
     if (!leaf || !kernel_tables::is_ram(leaf->physical)) return false;

@@ -15,11 +15,26 @@ namespace margay {
 namespace {
 
 const char* exception_name(std::uint64_t vector) {
-    constexpr const char* names[] = {
-        "divide error", "debug", "NMI", "breakpoint", "overflow", "bound range", "invalid opcode",
-        "device not available", "double fault", "vector 9", "invalid TSS", "segment not present",
-        "stack fault", "general protection", "page fault", "vector 15", "x87 error",
-        "alignment check", "machine check", "SIMD error"};
+    constexpr const char* names[] = {"divide error",
+                                     "debug",
+                                     "NMI",
+                                     "breakpoint",
+                                     "overflow",
+                                     "bound range",
+                                     "invalid opcode",
+                                     "device not available",
+                                     "double fault",
+                                     "vector 9",
+                                     "invalid TSS",
+                                     "segment not present",
+                                     "stack fault",
+                                     "general protection",
+                                     "page fault",
+                                     "vector 15",
+                                     "x87 error",
+                                     "alignment check",
+                                     "machine check",
+                                     "SIMD error"};
     return vector < sizeof(names) / sizeof(names[0]) ? names[vector] : "exception";
 }
 
@@ -33,12 +48,12 @@ void report_thread_fault(const Thread& t) {
           t.domain != nullptr ? t.domain->name : "?", exception_name(t.fault_vector), t.fault_error,
           t.fault_address);
     print(sink, "  rip {X} rsp {X} rflags {x}\n", t.rip, t.gpr[gpr_rsp], t.rflags);
-    print(sink, "  rax {X} rbx {X} rcx {X} rdx {X}\n", t.gpr[gpr_rax], t.gpr[gpr_rbx], t.gpr[gpr_rcx],
-          t.gpr[gpr_rdx]);
-    print(sink, "  rsi {X} rdi {X} rbp {X} r8  {X}\n", t.gpr[gpr_rsi], t.gpr[gpr_rdi], t.gpr[gpr_rbp],
-          t.gpr[gpr_r8]);
-    print(sink, "  r9  {X} r10 {X} r11 {X} r12 {X}\n", t.gpr[gpr_r9], t.gpr[gpr_r10], t.gpr[gpr_r11],
-          t.gpr[gpr_r12]);
+    print(sink, "  rax {X} rbx {X} rcx {X} rdx {X}\n", t.gpr[gpr_rax], t.gpr[gpr_rbx],
+          t.gpr[gpr_rcx], t.gpr[gpr_rdx]);
+    print(sink, "  rsi {X} rdi {X} rbp {X} r8  {X}\n", t.gpr[gpr_rsi], t.gpr[gpr_rdi],
+          t.gpr[gpr_rbp], t.gpr[gpr_r8]);
+    print(sink, "  r9  {X} r10 {X} r11 {X} r12 {X}\n", t.gpr[gpr_r9], t.gpr[gpr_r10],
+          t.gpr[gpr_r11], t.gpr[gpr_r12]);
     print(sink, "  r13 {X} r14 {X} r15 {X}\n", t.gpr[gpr_r13], t.gpr[gpr_r14], t.gpr[gpr_r15]);
     if (t.domain != nullptr)
         print_backtrace(read_user_word, t.domain, t.domain->symbols, t.rip, t.gpr[gpr_rbp]);

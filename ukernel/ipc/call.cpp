@@ -7,7 +7,8 @@ namespace margay {
 
 void slow_call(Thread& t) {
     Core& core = Core::here();
-    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::portal, right::call);
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdi], ObjectType::portal, right::call);
     if (!slot) {
         t.set_status(slot.status());
         return;

@@ -47,7 +47,8 @@ namespace margay {
     constexpr std::uint64_t simple = state::rax_word | state::gpr_low;
     const bool skip = action == static_cast<std::uint64_t>(Action::advance);
     if ((!skip && action != static_cast<std::uint64_t>(Action::resume)) || sequence != v.sequence ||
-        !v.has_pending() || (dirty & ~simple) != 0 || dirty == simple || (skip && v.pending.next_rip == 0))
+        !v.has_pending() || (dirty & ~simple) != 0 || dirty == simple ||
+        (skip && v.pending.next_rip == 0))
         return false;
     // POINT OF NO RETURN
     if (skip) virtualization::advance(v);

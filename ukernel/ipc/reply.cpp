@@ -18,8 +18,9 @@ void accept(Core& core, Thread& handler) {
 }
 
 // Answers the vCPU that the handler serves. On success the vCPU is current.
-Status answer_vcpu(Core& core, Thread& handler, Vcpu& v, std::uint64_t label, std::uint64_t sequence,
-                   std::uint64_t dirty, std::uint64_t rax, std::uint64_t vector, std::uint64_t deadline) {
+Status answer_vcpu(Core& core, Thread& handler, Vcpu& v, std::uint64_t label,
+                   std::uint64_t sequence, std::uint64_t dirty, std::uint64_t rax,
+                   std::uint64_t vector, std::uint64_t deadline) {
     const Status s = v.reply(label, sequence, dirty, rax, vector, deadline);
     if (s != Status::ok) return s;
     accept(core, handler);
@@ -37,7 +38,8 @@ extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t labe
     Core& core = Core::here();
     auto& v = static_cast<Vcpu&>(*handler->caller);
     if (reply_simply(core, *handler, v, label, sequence, dirty, rax)) [[likely]] {
-        if (v.attention == 0 && !core.reschedule) [[likely]] virtualization::enter(core, v);
+        if (v.attention == 0 && !core.reschedule) [[likely]]
+            virtualization::enter(core, v);
         scheduler::leave();
     }
     const Status s =
@@ -72,9 +74,9 @@ void slow_reply_wait(Thread& t) {
             accept(core, t);
             core.current = &to;
         } else {
-            const Status s = answer_vcpu(core, t, static_cast<Vcpu&>(*caller), t.gpr[gpr_rsi],
-                                         t.gpr[gpr_rdx], t.gpr[gpr_r8], t.gpr[gpr_r9],
-                                         t.gpr[gpr_r10], t.gpr[gpr_r12]);
+            const Status s =
+                answer_vcpu(core, t, static_cast<Vcpu&>(*caller), t.gpr[gpr_rsi], t.gpr[gpr_rdx],
+                            t.gpr[gpr_r8], t.gpr[gpr_r9], t.gpr[gpr_r10], t.gpr[gpr_r12]);
             if (s != Status::ok) {
                 t.set_status(s);
                 return;

@@ -51,8 +51,8 @@ class FramePool {
     }
 
   private:
-    HostPhys next_, end_;        // never used yet
-    HostPhys free_;              // list through the first word; 0 ends it
+    HostPhys next_, end_;  // never used yet
+    HostPhys free_;        // list through the first word; 0 ends it
     HostPhys limbo_, limbo_last_;
 };
 

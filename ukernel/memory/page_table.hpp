@@ -33,8 +33,8 @@ constexpr std::uint64_t leaf_size(unsigned level) { return 1ull << (12 + 9 * lev
 constexpr unsigned best_level(std::uint64_t address, std::uint64_t physical, std::uint64_t size,
                               unsigned max_level) {
     unsigned level = max_level;
-    while (level > 0 && (size < leaf_size(level) ||
-                         !is_aligned(address | physical, leaf_size(level))))
+    while (level > 0 &&
+           (size < leaf_size(level) || !is_aligned(address | physical, leaf_size(level))))
         --level;
     return level;
 }
@@ -149,7 +149,8 @@ class PageTable {
                 continue;
             }
             const HostPhys child{entry & pte::address_mask};
-            prune(child, level - 1, begin > at ? begin : at, end < at + reach ? end : at + reach, at);
+            prune(child, level - 1, begin > at ? begin : at, end < at + reach ? end : at + reach,
+                  at);
             if (is_empty(child)) {
                 entries[i] = 0;
                 backend_.release(child);

@@ -10,7 +10,8 @@ namespace margay {
 
 Result<Domain*> Domain::create(HostPhys base, std::uint64_t size, std::uint64_t slot_count,
                                std::uint64_t mapping_count) {
-    if (slot_count == 0 || slot_count > 1 << 20 || mapping_count > 1 << 20) return Status::bad_argument;
+    if (slot_count == 0 || slot_count > 1 << 20 || mapping_count > 1 << 20)
+        return Status::bad_argument;
     const std::uint64_t slots_bytes = align_up(slot_count * sizeof(CapSlot), page_size);
     const std::uint64_t records_bytes = align_up(mapping_count * sizeof(Mapping), page_size);
     const std::uint64_t fixed = domain_overhead + slots_bytes + records_bytes;
@@ -24,8 +25,8 @@ Result<Domain*> Domain::create(HostPhys base, std::uint64_t size, std::uint64_t 
     d->slots = direct<CapSlot>(base + domain_overhead);
     d->slot_count = static_cast<std::uint32_t>(slot_count);
     for (std::uint64_t i = 0; i < slot_count; ++i) new (&d->slots[i]) CapSlot{};
-    d->init_mappings(false, root, direct<Mapping>(base + domain_overhead + slots_bytes), mapping_count,
-                     base + fixed, base + size);
+    d->init_mappings(false, root, direct<Mapping>(base + domain_overhead + slots_bytes),
+                     mapping_count, base + fixed, base + size);
     return d;
 }
 

@@ -12,7 +12,7 @@ struct Domain : MapTarget {
     std::uint64_t cr3 = 0;
     char name[17] = {};
     bool is_supervisor = false;  // init: nobody is left to do anything about its end
-    std::uint64_t symbols = 0;  // address of the image's symbol table, 0 if none
+    std::uint64_t symbols = 0;   // address of the image's symbol table, 0 if none
     Thread::DomainList threads;
 
     // Places a Domain with its tables into storage [base, base+size).

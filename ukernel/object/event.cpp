@@ -21,8 +21,7 @@ void Event::signal(std::uint64_t set) {
     if (posted.exchange(true)) return;
     Core& target = *w->core;
     next = target.mailbox.load();
-    while (!target.mailbox.compare_exchange_weak(next, this)) {
-    }
+    while (!target.mailbox.compare_exchange_weak(next, this)) {}
     target.kick();
 }
 

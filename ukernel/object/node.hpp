@@ -11,21 +11,22 @@ namespace bi = boost::intrusive;
 
 // Kinds of node that are not object capabilities.
 constexpr auto mapping_node = static_cast<ObjectType>(0x40);
-constexpr auto state_page_node = static_cast<ObjectType>(0x41);  // a vCPU uses the extent as its state page
+constexpr auto state_page_node =
+    static_cast<ObjectType>(0x41);  // a vCPU uses the extent as its state page
 
 // How an extent of memory is in use. One way at a time; `uses` counts.
 enum class ExtentState : std::uint8_t { unused = 0, carved, mapped, storage };
 
 struct SiblingTag;
-using SiblingHook =
-    bi::list_base_hook<bi::tag<SiblingTag>, bi::link_mode<bi::normal_link>>;
+using SiblingHook = bi::list_base_hook<bi::tag<SiblingTag>, bi::link_mode<bi::normal_link>>;
 
 struct Node : SiblingHook {
     using Children = bi::list<Node, bi::base_hook<SiblingHook>, bi::constant_time_size<false>>;
 
     Children children;
     Node* parent = nullptr;
-    ObjectType type = ObjectType::none;  // read without a lock by the IPC path: written last, cleared first
+    ObjectType type =
+        ObjectType::none;  // read without a lock by the IPC path: written last, cleared first
     std::uint8_t rights = 0;
     std::uint8_t depth = 0;
     MemoryType memory : 2 = MemoryType::ram;
@@ -70,7 +71,8 @@ inline Node& extent_root(Node& node) {
 // Takes one use of the extent in the given way, or says why not.
 inline Status take_extent(Node& node, ExtentState how) {
     Node& root = extent_root(node);
-    if (root.uses != 0 && (root.extent != how || how == ExtentState::storage)) return Status::in_use;
+    if (root.uses != 0 && (root.extent != how || how == ExtentState::storage))
+        return Status::in_use;
     root.extent = how;
     ++root.uses;
     return Status::ok;

@@ -9,8 +9,8 @@
 
 namespace margay {
 
-Thread::Thread(Domain& in, Core& on_core, unsigned priority, std::uint64_t entry, std::uint64_t stack,
-               std::uint64_t argument)
+Thread::Thread(Domain& in, Core& on_core, unsigned priority, std::uint64_t entry,
+               std::uint64_t stack, std::uint64_t argument)
     : domain{&in} {
     core = &on_core;
     kind = ContextKind::thread;

@@ -53,9 +53,11 @@ void Vcpu::deliver(ExitClass exit_class, std::uint64_t detail0, std::uint64_t de
 
 void Vcpu::send() {
     ExitRow* row = &rows[static_cast<unsigned>(pending.exit_class)];
-    if ((delivery & delivery::forwarded) != 0 || row->portal == nullptr) row = &rows[static_cast<unsigned>(ExitClass::other)];
+    if ((delivery & delivery::forwarded) != 0 || row->portal == nullptr)
+        row = &rows[static_cast<unsigned>(ExitClass::other)];
     if (row->portal == nullptr) {
-        stop((delivery & delivery::seen) != 0 ? "its exit has no handler any more" : "an exit that nobody handles");
+        stop((delivery & delivery::seen) != 0 ? "its exit has no handler any more"
+                                              : "an exit that nobody handles");
         return;
     }
     sent_to = row;
@@ -97,8 +99,8 @@ void Vcpu::fill_message(Thread& handler, std::uint64_t badge) {
     handler.full_frame = 0;
 }
 
-Status Vcpu::reply(std::uint64_t action, std::uint64_t number, std::uint64_t dirty, std::uint64_t rax,
-                   std::uint64_t vector, std::uint64_t deadline_at) {
+Status Vcpu::reply(std::uint64_t action, std::uint64_t number, std::uint64_t dirty,
+                   std::uint64_t rax, std::uint64_t vector, std::uint64_t deadline_at) {
     // Everything is checked before anything changes: a refused reply leaves the exit pending.
     if (number != sequence || !has_pending()) return Status::stale;
     if (action > static_cast<std::uint64_t>(Action::stop) || (dirty & ~state::valid_reply) != 0)

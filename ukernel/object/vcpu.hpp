@@ -58,7 +58,7 @@ struct Vcpu : Context {
     Event* event = nullptr;  // signals arrive as recall
     std::uint64_t sequence = 0;
     PendingExit pending{};
-    std::uint32_t delivery = 0;    // of the pending exit, see delivery
+    std::uint32_t delivery = 0;  // of the pending exit, see delivery
     std::uint32_t attention = 0;
     std::uint32_t asid_generation = 0;  // see svm/asid.hpp
     std::uint64_t tables_generation = 0;
@@ -106,8 +106,8 @@ struct Vcpu : Context {
         r.detail1 = detail1;
     }
     // The handler's reply. Status for the handler; on `ok` the vCPU goes on as asked.
-    Status reply(std::uint64_t action, std::uint64_t sequence, std::uint64_t dirty, std::uint64_t rax,
-                 std::uint64_t vector, std::uint64_t deadline_at);
+    Status reply(std::uint64_t action, std::uint64_t sequence, std::uint64_t dirty,
+                 std::uint64_t rax, std::uint64_t vector, std::uint64_t deadline_at);
     // After an accepted reply, with this vCPU current: does what the action asks.
     void go_on();
     // Serves attention before the guest is entered; true if the guest may be entered.

@@ -15,14 +15,14 @@ struct Portal;
 struct Event;
 
 enum class ContextState : std::uint8_t {
-    ready = 0,      // running, or its budget is in a run queue
-    stopped,        // created or suspended
-    calling = 2,    // waits for the reply of a handler
-    queued,         // waits in a portal's queue
-    accepting,      // a thread in reply_wait (open_on is set)
-    waiting,        // waits for an Event
-    parked,         // a vCPU that sleeps until an Event or its deadline
-    dead,           // faulted, or its domain is gone
+    ready = 0,    // running, or its budget is in a run queue
+    stopped,      // created or suspended
+    calling = 2,  // waits for the reply of a handler
+    queued,       // waits in a portal's queue
+    accepting,    // a thread in reply_wait (open_on is set)
+    waiting,      // waits for an Event
+    parked,       // a vCPU that sleeps until an Event or its deadline
+    dead,         // faulted, or its domain is gone
 };
 enum class ContextKind : std::uint8_t { thread = 0, vcpu = 1 };
 
@@ -39,8 +39,8 @@ struct Deadline : bi::set_base_hook<bi::tag<DeadlineTag>, bi::link_mode<bi::auto
 
 struct ContextFields {
     // Known to assembler (arch/x86_64/offsets.hpp).
-    Context* caller = nullptr;   // whom a handler will reply to
-    Core* open_on = nullptr;     // the core on which a handler accepts a call right now
+    Context* caller = nullptr;  // whom a handler will reply to
+    Core* open_on = nullptr;    // the core on which a handler accepts a call right now
     std::uint64_t cr3 = 0;
     CapSlot* slots = nullptr;
     std::uint32_t slot_count = 0;
@@ -53,18 +53,17 @@ struct ContextFields {
     std::uint64_t gpr[16] = {};
 };
 
-struct Context
-    : ContextFields,
-      bi::list_base_hook<bi::tag<QueueTag>, bi::link_mode<bi::auto_unlink>>,
-      bi::list_base_hook<bi::tag<OnCoreTag>, bi::link_mode<bi::auto_unlink>> {
+struct Context : ContextFields,
+                 bi::list_base_hook<bi::tag<QueueTag>, bi::link_mode<bi::auto_unlink>>,
+                 bi::list_base_hook<bi::tag<OnCoreTag>, bi::link_mode<bi::auto_unlink>> {
     using QueueHook = bi::list_base_hook<bi::tag<QueueTag>, bi::link_mode<bi::auto_unlink>>;
     using OnCoreHook = bi::list_base_hook<bi::tag<OnCoreTag>, bi::link_mode<bi::auto_unlink>>;
     using Queue = bi::list<Context, bi::base_hook<QueueHook>, bi::constant_time_size<false>>;
     using CoreList = bi::list<Context, bi::base_hook<OnCoreHook>, bi::constant_time_size<false>>;
 
-    Core* core = nullptr;       // bound for life
-    Budget own;                 // its own budget
-    Budget* on = nullptr;       // the budget it holds while it waits or is preempted
+    Core* core = nullptr;  // bound for life
+    Budget own;            // its own budget
+    Budget* on = nullptr;  // the budget it holds while it waits or is preempted
     Portal* queued_on = nullptr;
     std::uint64_t queued_badge = 0;
     Event* waits_for = nullptr;

@@ -17,7 +17,8 @@ constexpr std::uint64_t quantum_ms = 10;
 
 void arm(Core& core) {
     std::uint64_t next = core.quantum_end;
-    if (!core.deadlines.empty() && core.deadlines.begin()->at < next) next = core.deadlines.begin()->at;
+    if (!core.deadlines.empty() && core.deadlines.begin()->at < next)
+        next = core.deadlines.begin()->at;
     if (next == core.armed_for) return;
     core.armed_for = next;
     apic::arm_timer(next);
@@ -27,7 +28,8 @@ void arm(Core& core) {
 // interrupted.
 void update_quantum(Core& core, bool fresh) {
     const bool shared = core.budget != nullptr && core.ready.has(core.budget->priority);
-    if (!shared) core.quantum_end = no_deadline;
+    if (!shared)
+        core.quantum_end = no_deadline;
     else if (fresh || core.quantum_end == no_deadline)
         core.quantum_end = cpu::rdtsc() + features().tsc_khz * quantum_ms;
     arm(core);
@@ -37,8 +39,10 @@ void preempt(Core& core, bool to_tail) {
     Context& c = *core.current;
     c.on = core.budget;
     core.budget->resume = &c;
-    if (to_tail) core.ready.push_back(*core.budget);
-    else core.ready.push_front(*core.budget);
+    if (to_tail)
+        core.ready.push_back(*core.budget);
+    else
+        core.ready.push_front(*core.budget);
     core.current = nullptr;
     core.budget = nullptr;
 }

@@ -13,7 +13,9 @@ std::uint32_t frame_number(const Domain& d) {
     return static_cast<std::uint32_t>(physical_of(&d).value() / page_size);
 }
 
-bool is_lock_free(ObjectType type) { return type == ObjectType::portal || type == ObjectType::event; }
+bool is_lock_free(ObjectType type) {
+    return type == ObjectType::portal || type == ObjectType::event;
+}
 
 }  // namespace
 
@@ -52,7 +54,8 @@ Status copy_capability(CapSlot& source, Domain& to, CapSlot& destination, std::u
                        std::uint64_t badge) {
     if (to.dying) return Status::bad_capability;
     if (destination.type != ObjectType::none) return Status::occupied;
-    if (source.type == ObjectType::none || source.type >= ObjectType::count) return Status::bad_capability;
+    if (source.type == ObjectType::none || source.type >= ObjectType::count)
+        return Status::bad_capability;
     std::uint64_t second = source.badge;  // of Memory: the size
     if (badge != 0) {
         if (source.type == ObjectType::portal) {

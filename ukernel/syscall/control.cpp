@@ -15,9 +15,12 @@ constexpr std::uint8_t no_rights = 0;
 Status start_thread(Thread& x) {
     Status s = Status::ok;
     run_on(*x.core, [&] {
-        if (x.state == ContextState::dead) s = Status::dead_partner;
-        else if (x.state != ContextState::stopped) s = Status::in_use;
-        else scheduler::make_ready(x);
+        if (x.state == ContextState::dead)
+            s = Status::dead_partner;
+        else if (x.state != ContextState::stopped)
+            s = Status::in_use;
+        else
+            scheduler::make_ready(x);
     });
     return s;
 }
@@ -26,8 +29,10 @@ Status start_thread(Thread& x) {
 Status suspend_thread(Thread& x) {
     Status s = Status::ok;
     run_on(*x.core, [&] {
-        if (x.state != ContextState::ready) s = Status::in_use;
-        else if (x.caller != nullptr) s = Status::in_use;
+        if (x.state != ContextState::ready)
+            s = Status::in_use;
+        else if (x.caller != nullptr)
+            s = Status::in_use;
         else {
             scheduler::detach(x);
             x.state = ContextState::stopped;
@@ -75,7 +80,8 @@ Status set_death_event(Thread& t, Context& c) {
 }
 
 Status portal_control(Thread& t) {
-    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::portal, right::bind);
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdi], ObjectType::portal, right::bind);
     if (!slot) return slot.status();
     auto& portal = *static_cast<Portal*>((*slot)->object);
     switch (static_cast<PortalOp>(t.gpr[gpr_rsi])) {
@@ -87,8 +93,10 @@ Status portal_control(Thread& t) {
         if (handler.core != portal.core) return Status::wrong_core;
         Status s = Status::ok;
         run_on(*portal.core, [&] {
-            if (handler.state == ContextState::dead) s = Status::dead_partner;
-            else portal.bind(handler);
+            if (handler.state == ContextState::dead)
+                s = Status::dead_partner;
+            else
+                portal.bind(handler);
         });
         return s;
     }
@@ -99,7 +107,8 @@ Status portal_control(Thread& t) {
 
 Status thread_control(Thread& t) {
     if (t.gpr[gpr_rdi] == no_slot) return own_thread_control(t);
-    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::thread, right::control);
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdi], ObjectType::thread, right::control);
     if (!slot) return slot.status();
     auto& x = *static_cast<Thread*>((*slot)->object);
     switch (static_cast<ThreadOp>(t.gpr[gpr_rsi])) {
@@ -112,7 +121,8 @@ Status thread_control(Thread& t) {
 }
 
 Status domain_control(Thread& t) {
-    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::domain, right::control);
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdi], ObjectType::domain, right::control);
     if (!slot) return slot.status();
     auto& d = *static_cast<Domain*>((*slot)->object);
     switch (static_cast<DomainOp>(t.gpr[gpr_rsi])) {
@@ -129,7 +139,8 @@ Status domain_control(Thread& t) {
 }
 
 Status irq_control(Thread& t) {
-    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::irq, right::control);
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdi], ObjectType::irq, right::control);
     if (!slot) return slot.status();
     auto& irq = *static_cast<Irq*>((*slot)->object);
     switch (static_cast<IrqOp>(t.gpr[gpr_rsi])) {
@@ -148,7 +159,8 @@ Status irq_control(Thread& t) {
 }
 
 Status core_control(Thread& t) {
-    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::core, right::control);
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdi], ObjectType::core, right::control);
     if (!slot) return slot.status();
     const Core* core = Core::by_id(reinterpret_cast<std::uint64_t>((*slot)->object));
     if (core == nullptr) return Status::bad_argument;
@@ -183,9 +195,12 @@ Status memory_control(Thread& t) {
     }
     if ((m.rights & right::write) == 0) return Status::no_right;
     const std::uint64_t value = t.gpr[gpr_r9];
-    if (width == 1) cpu::out8(p, static_cast<std::uint8_t>(value));
-    else if (width == 2) cpu::out16(p, static_cast<std::uint16_t>(value));
-    else cpu::out32(p, static_cast<std::uint32_t>(value));
+    if (width == 1)
+        cpu::out8(p, static_cast<std::uint8_t>(value));
+    else if (width == 2)
+        cpu::out16(p, static_cast<std::uint16_t>(value));
+    else
+        cpu::out32(p, static_cast<std::uint32_t>(value));
     return Status::ok;
 }
 

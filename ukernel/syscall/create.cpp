@@ -77,15 +77,19 @@ Result<void*> make_thread(Request& r) {
     const std::uint64_t priority = r.argument(1) >> 32;
     if (priority >= priorities || r.argument(2) >= user_end || r.argument(3) >= user_end)
         return Status::bad_argument;
-    auto* t = new (direct<void>(r.base()))
-        Thread{*static_cast<Domain*>((*domain)->object), **core, static_cast<unsigned>(priority),
-               r.argument(2), r.argument(3), r.argument(4)};
+    auto* t = new (direct<void>(r.base())) Thread{*static_cast<Domain*>((*domain)->object),
+                                                  **core,
+                                                  static_cast<unsigned>(priority),
+                                                  r.argument(2),
+                                                  r.argument(3),
+                                                  r.argument(4)};
     register_context(**core, *t);
     return static_cast<void*>(t);
 }
 
 Result<void*> make_vcpu(Request& r) {
-    const Result<CapSlot*> space = find_capability(r.t, r.argument(0), ObjectType::space, right::control);
+    const Result<CapSlot*> space =
+        find_capability(r.t, r.argument(0), ObjectType::space, right::control);
     if (!space) return space.status();
     if (static_cast<Space*>((*space)->object)->dying) return Status::bad_capability;
     const Result<Core*> core = find_core(r.t, r.argument(1) & 0xffff'ffff);
@@ -95,7 +99,8 @@ Result<void*> make_vcpu(Request& r) {
     const Result<CapSlot*> page =
         find_capability(r.t, r.argument(2), ObjectType::memory, right::read | right::write);
     if (!page) return page.status();
-    if ((*page)->memory != MemoryType::ram || (*page)->size < page_size) return Status::bad_argument;
+    if ((*page)->memory != MemoryType::ram || (*page)->size < page_size)
+        return Status::bad_argument;
     Status s = take_extent(**page, ExtentState::mapped);
     if (s != Status::ok) return s;
     auto& in = *static_cast<Space*>((*space)->object);

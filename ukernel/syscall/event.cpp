@@ -1,6 +1,6 @@
 // signal and wait. Neither takes the capability lock.
-#include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/object/event.hpp"
+#include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/sched/scheduler.hpp"
 #include "ukernel/syscall/capability.hpp"
 #include "ukernel/syscall/system_call.hpp"
@@ -18,7 +18,8 @@ Status signal_event(Thread& t) {
 }
 
 void wait_event(Thread& t) {
-    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::event, right::wait);
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdi], ObjectType::event, right::wait);
     if (!slot) {
         t.set_status(slot.status());
         return;

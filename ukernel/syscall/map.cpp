@@ -42,8 +42,8 @@ Status enter_ports(Space& space, const CapSlot& memory, const Place& p) {
 Status enter_pages(MapTarget& target, const CapSlot& memory, const Place& p) {
     const std::uint64_t low = target.is_guest() ? 0 : user_begin;
     const std::uint64_t high = target.is_guest() ? guest_end : user_end;
-    if (!is_aligned(p.address | p.offset | p.size, page_size) || p.address < low || p.address >= high ||
-        p.size > high - p.address)
+    if (!is_aligned(p.address | p.offset | p.size, page_size) || p.address < low ||
+        p.address >= high || p.size > high - p.address)
         return Status::bad_argument;
     if (!target.is_guest() && (p.rights & map_right::write) && (p.rights & map_right::execute))
         return Status::bad_argument;
@@ -69,7 +69,8 @@ Status map_memory(Thread& t) {
         find_capability(t, t.gpr[gpr_rdi] & 0xffff'ffff, ObjectType::memory, 0);
     if (!found) return found.status();
     CapSlot& memory = **found;
-    const Result<CapSlot*> to = find_capability(t, t.gpr[gpr_rdi] >> 32, ObjectType::none, right::map);
+    const Result<CapSlot*> to =
+        find_capability(t, t.gpr[gpr_rdi] >> 32, ObjectType::none, right::map);
     if (!to) return to.status();
     const bool guest = (*to)->type == ObjectType::space;
     if (!guest && (*to)->type != ObjectType::domain) return Status::wrong_type;

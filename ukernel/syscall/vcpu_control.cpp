@@ -19,7 +19,8 @@ Status bind_row(Thread& t, Vcpu& v) {
     Portal* portal = nullptr;
     std::uint64_t badge = 0;
     if (t.gpr[gpr_r8] != no_slot) {
-        const Result<CapSlot*> p = find_capability(t, t.gpr[gpr_r8], ObjectType::portal, right::call);
+        const Result<CapSlot*> p =
+            find_capability(t, t.gpr[gpr_r8], ObjectType::portal, right::call);
         if (!p) return p.status();
         portal = static_cast<Portal*>((*p)->object);
         badge = (*p)->badge;
@@ -46,7 +47,8 @@ Status bind_row(Thread& t, Vcpu& v) {
 Status bind_event(Thread& t, Vcpu& v) {
     Event* event = nullptr;
     if (t.gpr[gpr_rdx] != no_slot) {
-        const Result<CapSlot*> e = find_capability(t, t.gpr[gpr_rdx], ObjectType::event, right::wait);
+        const Result<CapSlot*> e =
+            find_capability(t, t.gpr[gpr_rdx], ObjectType::event, right::wait);
         if (!e) return e.status();
         event = static_cast<Event*>((*e)->object);
         if (event->waiter.load() != nullptr) return Status::in_use;
@@ -70,7 +72,8 @@ Status bind_event(Thread& t, Vcpu& v) {
 }  // namespace
 
 Status vcpu_control(Thread& t) {
-    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::vcpu, right::control);
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdi], ObjectType::vcpu, right::control);
     if (!slot) return slot.status();
     auto& v = *static_cast<Vcpu*>((*slot)->object);
     Status s = Status::ok;
@@ -79,27 +82,31 @@ Status vcpu_control(Thread& t) {
     case VcpuOp::bind_event: return bind_event(t, v);
     case VcpuOp::start:
         run_on(*v.core, [&] {
-            if (v.state != ContextState::stopped || v.sequence != 0) s = Status::in_use;
-            else v.deliver(ExitClass::startup, 0, 0, 0);
+            if (v.state != ContextState::stopped || v.sequence != 0)
+                s = Status::in_use;
+            else
+                v.deliver(ExitClass::startup, 0, 0, 0);
         });
         return s;
     case VcpuOp::recall:
         run_on(*v.core, [&] {
-            if (v.state == ContextState::dead) s = Status::dead_partner;
-            else v.notify(attention::recall);
+            if (v.state == ContextState::dead)
+                s = Status::dead_partner;
+            else
+                v.notify(attention::recall);
         });
         return s;
     case VcpuOp::read_state:
         if ((t.gpr[gpr_rdx] & ~state::all) != 0) return Status::bad_argument;
         run_on(*v.core, [&] {
             // A vCPU that failed can be looked at as well.
-            if ((!v.has_pending() && v.state != ContextState::dead) || v.page == nullptr) s = Status::in_use;
-            else virtualization::store_state(v, t.gpr[gpr_rdx]);
+            if ((!v.has_pending() && v.state != ContextState::dead) || v.page == nullptr)
+                s = Status::in_use;
+            else
+                virtualization::store_state(v, t.gpr[gpr_rdx]);
         });
         return s;
-    case VcpuOp::suspend:
-        run_on(*v.core, [&] { v.notify(attention::suspended); });
-        return s;
+    case VcpuOp::suspend: run_on(*v.core, [&] { v.notify(attention::suspended); }); return s;
     case VcpuOp::resume:
         run_on(*v.core, [&] {
             v.attention &= ~attention::suspended;

@@ -30,7 +30,9 @@ void Machine::apply(const EmulationResult& result, Reply& r) {
     fail(r, result.reason != nullptr ? result.reason : "an instruction that cannot be emulated");
 }
 
-void Machine::on_mmio(const Exit& e, Reply& r) { apply(emulator_.mmio(state_, e.detail0, e.detail1), r); }
+void Machine::on_mmio(const Exit& e, Reply& r) {
+    apply(emulator_.mmio(state_, e.detail0, e.detail1), r);
+}
 
 void Machine::on_port_string(const Exit& e, Reply& r) {
     read_state(state::gpr_low | state::gpr_mid | state::gpr_high | state::rip | state::rflags |

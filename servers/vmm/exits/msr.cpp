@@ -24,7 +24,8 @@ void Machine::on_msr(const Exit& e, Reply& r) {
         read_state(state::control | state::gpr_low);
         if (write) {
             const bool changes_lme = ((value ^ state_.efer) & efer_lme) != 0;
-            if ((value & ~(efer_writable | efer_lma)) != 0 || (changes_lme && (state_.cr0 & cr0_pg) != 0)) {
+            if ((value & ~(efer_writable | efer_lma)) != 0 ||
+                (changes_lme && (state_.cr0 & cr0_pg) != 0)) {
                 inject_exception(r, general_protection, true, 0);
                 return;
             }
@@ -34,7 +35,8 @@ void Machine::on_msr(const Exit& e, Reply& r) {
         }
         value = state_.efer;
     } else {
-        const MsrResult result = write ? board_.msr_write(index, value) : board_.msr_read(index, value);
+        const MsrResult result =
+            write ? board_.msr_write(index, value) : board_.msr_read(index, value);
         if (result != MsrResult::done) {
             if (result == MsrResult::unknown && unknown_msrs_ != index) {
                 unknown_msrs_ = index;

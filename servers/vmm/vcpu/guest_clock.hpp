@@ -10,7 +10,9 @@ class GuestClock final : public Clock {
   public:
     GuestClock(VcpuGlueState& state, const TimeBase& time) : state_{state}, time_{time} {}
 
-    std::uint64_t now_ns() override { return time_.tsc_to_ns.floor(rdtsc() - state_.host_tsc_at_start); }
+    std::uint64_t now_ns() override {
+        return time_.tsc_to_ns.floor(rdtsc() - state_.host_tsc_at_start);
+    }
     std::uint64_t tsc() override { return rdtsc() + offset(); }
     void adjust_tsc(std::uint64_t delta) override {
         state_.tsc_adjust += delta;

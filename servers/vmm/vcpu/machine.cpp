@@ -31,7 +31,8 @@ bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std:
         start_ = result.start;
         return true;
     }
-    const std::string_view why = to_text(result.error != LoadError::none ? result.error : LoadError::ram_too_small);
+    const std::string_view why =
+        to_text(result.error != LoadError::none ? result.error : LoadError::ram_too_small);
     end_vm(control_, why);
     return false;
 }
@@ -44,7 +45,8 @@ void Machine::offer_interrupt(Reply& r, std::uint64_t vector) {
 
 void Machine::arm(Reply& r, std::uint64_t deadline_ns) {
     region_.vcpu.armed_deadline_ns = deadline_ns;
-    r.deadline = deadline_ns == vmm::no_deadline ? margay::no_deadline : clock_.host_tsc(deadline_ns);
+    r.deadline =
+        deadline_ns == vmm::no_deadline ? margay::no_deadline : clock_.host_tsc(deadline_ns);
     r.dirty |= state::deadline_word;
 }
 
@@ -53,8 +55,10 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
     if (glue.halted != 0) {
         // A halted processor wakes for an interrupt that it can take.
         constexpr std::uint64_t rflags_if = 1 << 9;
-        if (offer != no_vector && (e.rflags & rflags_if) != 0) glue.halted = 0;
-        else r.action = r.action == Action::advance ? Action::park_advance : Action::park;
+        if (offer != no_vector && (e.rflags & rflags_if) != 0)
+            glue.halted = 0;
+        else
+            r.action = r.action == Action::advance ? Action::park_advance : Action::park;
     }
     if (clock_.adjusted) {
         clock_.adjusted = false;
@@ -64,7 +68,8 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
     if (board_.nmi_to_inject()) {
         state_.event = event_injection::valid | event_injection::type_nmi | 2;
         r.dirty |= state::event;
-        if (glue.halted != 0) r.action = r.action == Action::park_advance ? Action::advance : Action::resume;
+        if (glue.halted != 0)
+            r.action = r.action == Action::park_advance ? Action::advance : Action::resume;
         glue.halted = 0;
     }
     if (outcome_ != VmOutcome::running) {
@@ -78,10 +83,13 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
     const VcpuGlueState& glue = region_.vcpu;
     const std::optional<std::uint8_t> vector = board_.interrupt_to_inject();
     const std::uint64_t offer = vector ? *vector : no_vector;
-    if (offer != glue.offered_vector) [[unlikely]] offer_interrupt(r, offer);
+    if (offer != glue.offered_vector) [[unlikely]]
+        offer_interrupt(r, offer);
     const std::uint64_t deadline = board_.next_deadline();
-    if (deadline != glue.armed_deadline_ns) [[unlikely]] arm(r, deadline);
-    if (glue.halted != 0 || clock_.adjusted || board_.has_nmi() || outcome_ != VmOutcome::running) [[unlikely]]
+    if (deadline != glue.armed_deadline_ns) [[unlikely]]
+        arm(r, deadline);
+    if (glue.halted != 0 || clock_.adjusted || board_.has_nmi() || outcome_ != VmOutcome::running)
+        [[unlikely]]
         finish_rarely(e, r, offer);
 }
 
@@ -105,9 +113,12 @@ unsigned Machine::measure_length(const Exit& e) {
 }
 
 void Machine::skip_by_hand(const Exit& e, Reply& r, unsigned length) {
-    if (r.action == Action::advance) r.action = Action::resume;
-    else if (r.action == Action::park_advance) r.action = Action::park;
-    else return;
+    if (r.action == Action::advance)
+        r.action = Action::resume;
+    else if (r.action == Action::park_advance)
+        r.action = Action::park;
+    else
+        return;
     state_.rip = e.rip + length;
     r.dirty |= state::rip;
 }
@@ -153,7 +164,8 @@ Reply Machine::handle(const Exit& e) {
         break;
     }
     finish(e, r);
-    if (length != 0) [[unlikely]] skip_by_hand(e, r, length);
+    if (length != 0) [[unlikely]]
+        skip_by_hand(e, r, length);
     return r;
 }
 
@@ -174,8 +186,8 @@ void Machine::read_console() {
 void Machine::inject_exception(Reply& r, unsigned vector, bool has_error, std::uint32_t error) {
     state_.event = event_injection::valid | event_injection::type_exception | vector;
     if (has_error)
-        state_.event |= event_injection::has_error |
-                        static_cast<std::uint64_t>(error) << event_injection::error_shift;
+        state_.event |= event_injection::has_error | static_cast<std::uint64_t>(error)
+                                                         << event_injection::error_shift;
     r.dirty |= state::event;
     r.action = Action::resume;
 }
@@ -193,11 +205,15 @@ void Machine::fail(Reply& r, const char* why) {
     r.dirty = 0;
 }
 
-std::uint64_t Machine::mmio_read(std::uint64_t gpa, unsigned width) { return board_.mmio_read(gpa, width); }
+std::uint64_t Machine::mmio_read(std::uint64_t gpa, unsigned width) {
+    return board_.mmio_read(gpa, width);
+}
 void Machine::mmio_write(std::uint64_t gpa, unsigned width, std::uint64_t value) {
     board_.mmio_write(gpa, width, value);
 }
-std::uint32_t Machine::port_read(std::uint16_t port, unsigned width) { return board_.port_read(port, width); }
+std::uint32_t Machine::port_read(std::uint16_t port, unsigned width) {
+    return board_.port_read(port, width);
+}
 void Machine::port_write(std::uint16_t port, unsigned width, std::uint32_t value) {
     board_.port_write(port, width, value);
 }

@@ -8,12 +8,13 @@
 namespace margay::vmm {
 
 struct VcpuGlueState {
-    std::uint64_t host_tsc_at_start;  // host TSC when the VM was created: the guest's TSC starts at 0
-    std::uint64_t tsc_adjust;         // what the guest added to its TSC since
-    std::uint64_t offered_vector;     // interrupt given to the hardware and not taken, or no_vector
+    std::uint64_t
+        host_tsc_at_start;         // host TSC when the VM was created: the guest's TSC starts at 0
+    std::uint64_t tsc_adjust;      // what the guest added to its TSC since
+    std::uint64_t offered_vector;  // interrupt given to the hardware and not taken, or no_vector
     std::uint64_t armed_deadline_ns;  // what the kernel was asked for
     std::uint8_t halted;              // the guest executed HLT
-    std::uint8_t input_held;  // `input` was typed but the UART has had no room for it yet
+    std::uint8_t input_held;          // `input` was typed but the UART has had no room for it yet
     char input;
     std::uint8_t reserved[5];
 };

@@ -40,8 +40,8 @@ std::uint64_t measure(Slot portal) {
             asm volatile("push %%rbp\n\tsyscall\n\tpop %%rbp"
                          : "+a"(rax), "+D"(rdi), "+S"(rsi)
                          :
-                         : "rdx", "r8", "r9", "r10", "r12", "r13", "rcx", "r11", "rbx", "r14", "r15",
-                           "memory");
+                         : "rdx", "r8", "r9", "r10", "r12", "r13", "rcx", "r11", "rbx", "r14",
+                           "r15", "memory");
             if constexpr (words > 6) copy_words(words);
         } else if constexpr (words == 4) {
             asm volatile("push %%rbp\n\tsyscall\n\tpop %%rbp"
@@ -50,8 +50,8 @@ std::uint64_t measure(Slot portal) {
                          : "r12", "r13", "rcx", "r11", "rbx", "r14", "r15", "memory");
         } else {
             asm volatile("push %%rbp\n\tsyscall\n\tpop %%rbp"
-                         : "+a"(rax), "+D"(rdi), "+S"(rsi), "+d"(rdx), "+r"(r8), "+r"(r9), "+r"(r10),
-                           "+r"(r12)
+                         : "+a"(rax), "+D"(rdi), "+S"(rsi), "+d"(rdx), "+r"(r8), "+r"(r9),
+                           "+r"(r10), "+r"(r12)
                          :
                          : "r13", "rcx", "r11", "rbx", "r14", "r15", "memory");
         }
@@ -61,8 +61,9 @@ std::uint64_t measure(Slot portal) {
 }
 
 void report(const char* key, std::uint64_t ticks) {
-    test::say("bench: {} {} instructions {} {{\"cr3_writes\": 2, \"msr_writes\": 0, \"vmruns\": 0}\n", key,
-              (ticks + repeats / 2) / repeats, repeats);
+    test::say(
+        "bench: {} {} instructions {} {{\"cr3_writes\": 2, \"msr_writes\": 0, \"vmruns\": 0}\n",
+        key, (ticks + repeats / 2) / repeats, repeats);
 }
 
 // 1000 times nop between two readings.
@@ -86,11 +87,13 @@ void program_main(std::uint64_t argument) {
     const Extent memory = test::must(node.allocate(page_size), "shared memory");
     shared = reinterpret_cast<const std::uint64_t*>(
         test::must(node.map_here(memory, map_right::read | map_right::write), "shared memory"));
-    test::must(server.give_mapping("shared", memory, shared_address, map_right::read), "shared memory");
+    test::must(server.give_mapping("shared", memory, shared_address, map_right::read),
+               "shared memory");
     test::must(server.make_thread(no_slot, 0), "server thread");
     const Extent storage = test::must(node.allocate(storage_small), "portal");
     const Slot portal = node.new_slot();
-    test::must(create_portal(portal, storage.slot, server.thread(), init_slot::first_core), "portal");
+    test::must(create_portal(portal, storage.slot, server.thread(), init_slot::first_core),
+               "portal");
     test::must(server.start(), "server start");
 
     report("ipc_round_trip_0w", measure<0>(portal));

@@ -25,7 +25,8 @@ void test_lookup() {
     EXPECT_STATUS(signal(empty, 1), Status::bad_capability);
     EXPECT_STATUS(signal(init_slot::thread, 1), Status::wrong_type);
     EXPECT_STATUS(wait(empty).status(), Status::bad_capability);
-    EXPECT_STATUS(map(empty, init_slot::domain, 0x7000'0000, 0, page_size, 1), Status::bad_capability);
+    EXPECT_STATUS(map(empty, init_slot::domain, 0x7000'0000, 0, page_size, 1),
+                  Status::bad_capability);
     EXPECT_STATUS(revoke(outside), Status::bad_capability);
     EXPECT_STATUS(copy(empty, init_slot::domain, fresh()), Status::bad_capability);
     EXPECT_STATUS(portal_ctl(init_slot::domain, PortalOp::unbind), Status::wrong_type);
@@ -54,24 +55,30 @@ void test_memory() {
     EXPECT_STATUS(carve(b, e.slot, e.base + 4 * page_size, 4 * page_size), Status::ok);
     // Carved: neither mapped nor used as storage.
     constexpr std::uint64_t at = 0x7000'0000;
-    EXPECT_STATUS(map(e.slot, init_slot::domain, at, 0, page_size, map_right::read), Status::in_use);
+    EXPECT_STATUS(map(e.slot, init_slot::domain, at, 0, page_size, map_right::read),
+                  Status::in_use);
     EXPECT_STATUS(create(ObjectType::event, fresh(), e.slot), Status::in_use);
     // Mapped: no storage, no carving.
-    EXPECT_STATUS(map(a, init_slot::domain, at, 0, page_size, map_right::read | map_right::write), Status::ok);
+    EXPECT_STATUS(map(a, init_slot::domain, at, 0, page_size, map_right::read | map_right::write),
+                  Status::ok);
     auto* word = reinterpret_cast<volatile std::uint64_t*>(at);
     *word = 42;
     EXPECT(*word == 42);
     EXPECT_STATUS(create(ObjectType::event, fresh(), a), Status::in_use);
     EXPECT_STATUS(carve(fresh(), a, e.base, page_size), Status::in_use);
     EXPECT_STATUS(map(a, init_slot::domain, at, 0, page_size, map_right::read), Status::occupied);
-    EXPECT_STATUS(map(a, init_slot::domain, at + page_size, 0, page_size, map_right::write | map_right::execute | 1),
+    EXPECT_STATUS(map(a, init_slot::domain, at + page_size, 0, page_size,
+                      map_right::write | map_right::execute | 1),
                   Status::bad_argument);
-    EXPECT_STATUS(map(a, init_slot::domain, at + page_size, 0, 8 * page_size, 1), Status::bad_argument);
+    EXPECT_STATUS(map(a, init_slot::domain, at + page_size, 0, 8 * page_size, 1),
+                  Status::bad_argument);
     EXPECT_STATUS(map(a, init_slot::domain, 0, 0, page_size, 1), Status::bad_argument);
     EXPECT_STATUS(map(a, init_slot::domain, user_end, 0, page_size, 1), Status::bad_argument);
-    EXPECT_STATUS(map(a, init_slot::domain, 0xffff'8000'0000'0000, 0, page_size, 1), Status::bad_argument);
+    EXPECT_STATUS(map(a, init_slot::domain, 0xffff'8000'0000'0000, 0, page_size, 1),
+                  Status::bad_argument);
     EXPECT_STATUS(map(a, init_slot::thread, at, 0, page_size, 1), Status::wrong_type);
-    EXPECT_STATUS(map(init_slot::ports, init_slot::domain, at + page_size, 0, 1, 1), Status::bad_argument);
+    EXPECT_STATUS(map(init_slot::ports, init_slot::domain, at + page_size, 0, 1, 1),
+                  Status::bad_argument);
     // Storage: one object, no mapping; free again after the revocation.
     const Slot object = fresh();
     EXPECT_STATUS(create(ObjectType::event, object, b), Status::ok);
@@ -83,13 +90,16 @@ void test_memory() {
     // Rights only shrink.
     const Slot read_only = fresh(), again = fresh();
     EXPECT_STATUS(copy(a, init_slot::domain, read_only, right::read), Status::ok);
-    EXPECT_STATUS(map(read_only, init_slot::domain, at + page_size, 0, page_size, map_right::read | map_right::write),
+    EXPECT_STATUS(map(read_only, init_slot::domain, at + page_size, 0, page_size,
+                      map_right::read | map_right::write),
                   Status::no_right);
     EXPECT_STATUS(copy(read_only, init_slot::domain, again, right::all), Status::ok);
-    EXPECT_STATUS(map(again, init_slot::domain, at + page_size, 0, page_size, map_right::read | map_right::write),
+    EXPECT_STATUS(map(again, init_slot::domain, at + page_size, 0, page_size,
+                      map_right::read | map_right::write),
                   Status::no_right);
     EXPECT_STATUS(create(ObjectType::event, fresh(), again), Status::no_right);
-    EXPECT_STATUS(map(again, init_slot::domain, at + page_size, 0, page_size, map_right::read), Status::ok);
+    EXPECT_STATUS(map(again, init_slot::domain, at + page_size, 0, page_size, map_right::read),
+                  Status::ok);
     // Everything at once.
     EXPECT_STATUS(revoke(e.slot), Status::ok);
     EXPECT_STATUS(query_memory(a).status(), Status::bad_capability);
@@ -116,13 +126,16 @@ void test_exhaustion() {
     EXPECT_STATUS(map(data.slot, domain, 0x401000, 0, page_size, 1), Status::no_memory);
     EXPECT_STATUS(revoke(data.slot), Status::ok);
     EXPECT_STATUS(map(data.slot, domain, 0x401000, 0, page_size, 1), Status::ok);
-    EXPECT_STATUS(create(ObjectType::thread, fresh(), memory().slot, domain, raw::pair(init_slot::first_core, 64)),
+    EXPECT_STATUS(create(ObjectType::thread, fresh(), memory().slot, domain,
+                         raw::pair(init_slot::first_core, 64)),
                   Status::bad_argument);
     EXPECT_STATUS(create(ObjectType::vcpu, fresh(), memory().slot, domain), Status::wrong_type);
     EXPECT_STATUS(create(ObjectType::space, fresh(), memory().slot, 8), Status::no_memory);
     EXPECT_STATUS(create(ObjectType::core, fresh(), memory().slot), Status::wrong_type);
-    EXPECT_STATUS(create(ObjectType::irq, fresh(), memory().slot, init_slot::irq_control, 4000), Status::bad_argument);
-    EXPECT_STATUS(create(ObjectType::irq, fresh(), memory().slot, init_slot::domain, 4), Status::wrong_type);
+    EXPECT_STATUS(create(ObjectType::irq, fresh(), memory().slot, init_slot::irq_control, 4000),
+                  Status::bad_argument);
+    EXPECT_STATUS(create(ObjectType::irq, fresh(), memory().slot, init_slot::domain, 4),
+                  Status::wrong_type);
     // A chain of copies ends at the depth limit, with an error, and goes away as a whole.
     const Extent e = memory();
     Slot last = e.slot;
@@ -213,7 +226,8 @@ void test_ipc() {
     server.start();
     Message m{7, {1, 2, 3, 4, 5, 6}};
     EXPECT_STATUS(call(portal, m), Status::ok);
-    EXPECT(m.label == 7 && m.words[0] == 2 && m.words[1] == 0 && m.words[2] == 3 && m.words[5] == 6);
+    EXPECT(m.label == 7 && m.words[0] == 2 && m.words[1] == 0 && m.words[2] == 3 &&
+           m.words[5] == 6);
     const Slot badged = fresh();
     EXPECT_STATUS(copy(portal, init_slot::domain, badged, right::call, 99), Status::ok);
     m = {1, {10}};
@@ -238,7 +252,8 @@ void test_fault() {
     server.make(0, 32, fault);
     const Slot death = event();
     EXPECT_STATUS(thread_ctl(server.thread, ThreadOp::set_death_event, death, 4), Status::ok);
-    EXPECT_STATUS(domain_ctl(server.domain, DomainOp::set_name, 0x746c756166 /* fault */), Status::ok);
+    EXPECT_STATUS(domain_ctl(server.domain, DomainOp::set_name, 0x746c756166 /* fault */),
+                  Status::ok);
     const Slot portal = portal_for(server);
     server.start();
     Message m{1, {77}};
@@ -276,12 +291,10 @@ void test_priorities() {
     EXPECT(high.shared->words[0] == 1);
     low.start();
     const std::uint64_t ms = node->info().tsc_khz;
-    for (const std::uint64_t end = rdtsc() + 30 * ms; rdtsc() < end;) {
-    }
+    for (const std::uint64_t end = rdtsc() + 30 * ms; rdtsc() < end;) {}
     EXPECT(low.shared->words[0] == 0);
     equal.start();
-    for (const std::uint64_t end = rdtsc() + 60 * ms; rdtsc() < end;) {
-    }
+    for (const std::uint64_t end = rdtsc() + 60 * ms; rdtsc() < end;) {}
     EXPECT(equal.shared->words[0] > 0);
     EXPECT(low.shared->words[0] == 0);
     EXPECT_STATUS(thread_ctl(equal.thread, ThreadOp::suspend), Status::ok);
@@ -302,8 +315,10 @@ void test_priorities() {
 void test_irq() {
     // The 8254's line has a source; COM1's output interrupt tells that interrupts arrive.
     const Slot irq = fresh(), e = event();
-    EXPECT_STATUS(create(ObjectType::irq, irq, memory().slot, init_slot::irq_control, 4), Status::ok);
-    EXPECT_STATUS(create(ObjectType::irq, fresh(), memory().slot, init_slot::irq_control, 4), Status::in_use);
+    EXPECT_STATUS(create(ObjectType::irq, irq, memory().slot, init_slot::irq_control, 4),
+                  Status::ok);
+    EXPECT_STATUS(create(ObjectType::irq, fresh(), memory().slot, init_slot::irq_control, 4),
+                  Status::in_use);
     EXPECT_STATUS(irq_ctl(irq, IrqOp::bind, e, 0), Status::bad_argument);
     EXPECT_STATUS(irq_ctl(irq, IrqOp::bind, e, 2), Status::ok);
     (void)port_write(init_slot::ports, 0x3fc, 1, 0x0b);

@@ -16,7 +16,8 @@ inline void expect_status(Status got, Status wanted, const char* what, const cha
     ++checks;
     if (got == wanted) return;
     ++failures;
-    say("FAILED {}:{}: {}: got \"{}\", wanted \"{}\"\n", file, line, what, to_text(got), to_text(wanted));
+    say("FAILED {}:{}: {}: got \"{}\", wanted \"{}\"\n", file, line, what, to_text(got),
+        to_text(wanted));
 }
 
 [[noreturn]] inline void finish() {
@@ -27,5 +28,5 @@ inline void expect_status(Status got, Status wanted, const char* what, const cha
 }  // namespace margay::test
 
 #define EXPECT(condition) ::margay::test::expect((condition), #condition, __FILE__, __LINE__)
-#define EXPECT_STATUS(call, wanted) \
+#define EXPECT_STATUS(call, wanted)                                                                \
     ::margay::test::expect_status((call), (wanted), #call, __FILE__, __LINE__)

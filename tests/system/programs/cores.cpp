@@ -23,7 +23,8 @@ void program_main(std::uint64_t argument) {
         Child child{node};
         child.make(core, 33, hello);
         const Slot nothing = must(node.create_event(), "event");
-        if (core == 0) must(thread_ctl(child.thread, ThreadOp::set_death_event, nothing, 1), "event");
+        if (core == 0)
+            must(thread_ctl(child.thread, ThreadOp::set_death_event, nothing, 1), "event");
         if (core != 0) child.start();
         for (unsigned i = 0; i < 2000 && child.shared->words[0] == 0 && core != 0; ++i)
             (void)wait(nothing, rdtsc() + node.info().tsc_khz);

@@ -80,8 +80,9 @@ void test_no_ipc_between_cores() {
     client.make(1, 32, caller);
     const Slot portal = node->new_slot();
     must(create_portal(portal, memory().slot, server.thread, init_slot::first_core), "portal");
-    EXPECT_STATUS(create_portal(node->new_slot(), memory().slot, server.thread, init_slot::first_core + 1),
-                  Status::wrong_core);
+    EXPECT_STATUS(
+        create_portal(node->new_slot(), memory().slot, server.thread, init_slot::first_core + 1),
+        Status::wrong_core);
     must(copy(portal, client.domain, child_portal, right::call), "portal");
     server.start();
     client.start();
@@ -104,7 +105,9 @@ void test_revocation() {
         *seen = 0;
         const Slot given = node->new_slot();
         must(copy(victim.slot, init_slot::domain, given), "victim");
-        must(map(given, child.domain, victim_address, 0, page_size, map_right::read | map_right::write), "victim");
+        must(map(given, child.domain, victim_address, 0, page_size,
+                 map_right::read | map_right::write),
+             "victim");
         const Slot death = must(node->create_event(), "event");
         must(thread_ctl(child.thread, ThreadOp::set_death_event, death, 1), "event");
         child.start();

@@ -87,7 +87,8 @@ void parse_madt(const std::uint8_t* t, Platform& platform) {
 
 void parse_fadt(const std::uint8_t* t, Platform& platform) {
     const std::uint32_t length = reinterpret_cast<const Header*>(t)->length;
-    if (length >= 80) platform.pm_timer_port = static_cast<std::uint16_t>(field<std::uint32_t>(t, 76));
+    if (length >= 80)
+        platform.pm_timer_port = static_cast<std::uint16_t>(field<std::uint32_t>(t, 76));
 }
 
 }  // namespace
@@ -104,8 +105,10 @@ bool parse(HostPhys rsdp_at, Platform& platform) {
     const unsigned entry = extended ? 8 : 4;
     bool found = false;
     for (std::uint32_t at = sizeof(Header); at + entry <= length; at += entry) {
-        const std::uint64_t address = extended ? field<std::uint64_t>(root, at) : field<std::uint32_t>(root, at);
-        if (const std::uint8_t* t = table_at(address, "APIC")) parse_madt(t, platform), found = true;
+        const std::uint64_t address =
+            extended ? field<std::uint64_t>(root, at) : field<std::uint32_t>(root, at);
+        if (const std::uint8_t* t = table_at(address, "APIC"))
+            parse_madt(t, platform), found = true;
         if (const std::uint8_t* t = table_at(address, "FACP")) parse_fadt(t, platform);
     }
     return found;

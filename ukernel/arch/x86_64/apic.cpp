@@ -12,9 +12,19 @@ volatile std::uint32_t* registers = nullptr;
 std::uint64_t ticks_per_4g_tsc = 0;
 
 enum Register : unsigned {
-    reg_id = 0x20, reg_tpr = 0x80, reg_eoi = 0xb0, reg_spurious = 0xf0, reg_icr_low = 0x300,
-    reg_icr_high = 0x310, reg_lvt_timer = 0x320, reg_lvt_lint0 = 0x350, reg_lvt_lint1 = 0x360,
-    reg_lvt_error = 0x370, reg_initial = 0x380, reg_current = 0x390, reg_divide = 0x3e0,
+    reg_id = 0x20,
+    reg_tpr = 0x80,
+    reg_eoi = 0xb0,
+    reg_spurious = 0xf0,
+    reg_icr_low = 0x300,
+    reg_icr_high = 0x310,
+    reg_lvt_timer = 0x320,
+    reg_lvt_lint0 = 0x350,
+    reg_lvt_lint1 = 0x360,
+    reg_lvt_error = 0x370,
+    reg_initial = 0x380,
+    reg_current = 0x390,
+    reg_divide = 0x3e0,
 };
 constexpr std::uint32_t masked = 1 << 16;
 
@@ -56,7 +66,8 @@ void arm_timer(std::uint64_t tsc) {
     std::uint64_t delta = tsc > now ? tsc - now : 1;
     if (delta > 1ull << 40) delta = 1ull << 40;
     std::uint64_t ticks =
-        static_cast<std::uint64_t>(static_cast<unsigned __int128>(delta) * ticks_per_4g_tsc >> 32) + 1;
+        static_cast<std::uint64_t>(static_cast<unsigned __int128>(delta) * ticks_per_4g_tsc >> 32) +
+        1;
     // A deadline beyond the counter's reach: an early interrupt finds nothing due and arms again.
     if (ticks > 0xffff'ffff) ticks = 0xffff'ffff;
     write(reg_initial, static_cast<std::uint32_t>(ticks));

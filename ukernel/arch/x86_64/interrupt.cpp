@@ -17,8 +17,10 @@ void serve(unsigned vector) {
     ++core.interrupts;
     if (vector == apic::vector::spurious) return;
     apic::end_of_interrupt();
-    if (vector == apic::vector::timer) scheduler::serve_timer();
-    else if (vector == apic::vector::kick) core.serve_others();
+    if (vector == apic::vector::timer)
+        scheduler::serve_timer();
+    else if (vector == apic::vector::kick)
+        core.serve_others();
     else if (vector >= apic::vector::first_gsi && vector < apic::vector::first_gsi + max_gsi)
         Irq::fire(vector - apic::vector::first_gsi);
 }

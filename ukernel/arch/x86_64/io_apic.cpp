@@ -69,7 +69,8 @@ void unmask(unsigned gsi, unsigned vector, unsigned apic_id) {
     if (c == nullptr) return;
     const unsigned index = 0x10 + (gsi - c->first) * 2;
     write(*c, index + 1, apic_id << 24);
-    write(*c, index, vector | (lines[gsi].active_low ? 1u << 13 : 0) | (lines[gsi].level ? 1u << 15 : 0));
+    write(*c, index,
+          vector | (lines[gsi].active_low ? 1u << 13 : 0) | (lines[gsi].level ? 1u << 15 : 0));
 }
 
 void mask(unsigned gsi) {

@@ -40,8 +40,9 @@ PerCore& allocate_core(unsigned apic_id) {
     c.apic_id = apic_id;
     c.cr3 = kernel_tables::root().value();
     c.quantum_end = c.armed_for = no_deadline;
-    c.stack_top = reinterpret_cast<std::uint64_t>(
-                      direct<char>(boot_allocator::allocate(stack_bytes))) + stack_bytes;
+    c.stack_top =
+        reinterpret_cast<std::uint64_t>(direct<char>(boot_allocator::allocate(stack_bytes))) +
+        stack_bytes;
     for (std::uint64_t& stack : p->ist_stacks)
         stack = reinterpret_cast<std::uint64_t>(direct<char>(boot_allocator::allocate(ist_bytes))) +
                 ist_bytes;
@@ -81,7 +82,8 @@ struct Parameters {
 
 bool start(PerCore& p) {
     char* page = direct<char>(trampoline_page);
-    std::memcpy(page, trampoline_begin, static_cast<std::size_t>(trampoline_end - trampoline_begin));
+    std::memcpy(page, trampoline_begin,
+                static_cast<std::size_t>(trampoline_end - trampoline_begin));
     const Parameters parameters{kernel_tables::root().value(), p.core.stack_top,
                                 reinterpret_cast<std::uint64_t>(&p),
                                 reinterpret_cast<std::uint64_t>(&other_core)};

@@ -31,8 +31,7 @@ inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool ha
         if (info1 & 8) d |= port_access::rep;
         return {ExitClass::port, d, v.exit_info2, v.exit_info2};
     }
-    case vmcb::exit_npf:
-        return {ExitClass::mmio, v.exit_info2, info1, 0};
+    case vmcb::exit_npf: return {ExitClass::mmio, v.exit_info2, info1, 0};
     case vmcb::exit_msr: {
         const std::uint64_t index = gpr[gpr_rcx] & 0xffff'ffff;
         const std::uint64_t value = (v.rax & 0xffff'ffff) | gpr[gpr_rdx] << 32;

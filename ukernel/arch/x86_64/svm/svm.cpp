@@ -16,14 +16,13 @@ namespace {
 
 // What the kernel intercepts whatever a handler asks for. XSETBV is of no use without XSAVE, which
 // guests are not offered; it is asked for all the same, for processors that honour it.
-constexpr std::uint32_t base_intercept1 =
-    vmcb::intr | vmcb::nmi | vmcb::smi | vmcb::init | vmcb::rdpmc | vmcb::cpuid | vmcb::invd |
-    vmcb::hlt | vmcb::invlpga | vmcb::io | vmcb::msr | vmcb::task_switch | vmcb::ferr_freeze |
-    vmcb::shutdown;
-constexpr std::uint32_t base_intercept2 = vmcb::vmrun | vmcb::vmmcall | vmcb::vmload | vmcb::vmsave |
-                                          vmcb::stgi | vmcb::clgi | vmcb::skinit | vmcb::wbinvd |
-                                          vmcb::monitor | vmcb::mwait | vmcb::mwait_armed |
-                                          vmcb::xsetbv;
+constexpr std::uint32_t base_intercept1 = vmcb::intr | vmcb::nmi | vmcb::smi | vmcb::init |
+                                          vmcb::rdpmc | vmcb::cpuid | vmcb::invd | vmcb::hlt |
+                                          vmcb::invlpga | vmcb::io | vmcb::msr | vmcb::task_switch |
+                                          vmcb::ferr_freeze | vmcb::shutdown;
+constexpr std::uint32_t base_intercept2 =
+    vmcb::vmrun | vmcb::vmmcall | vmcb::vmload | vmcb::vmsave | vmcb::stgi | vmcb::clgi |
+    vmcb::skinit | vmcb::wbinvd | vmcb::monitor | vmcb::mwait | vmcb::mwait_armed | vmcb::xsetbv;
 constexpr std::uint64_t rflags_tf = 1 << 8;
 constexpr std::uint64_t rflags_valid = 0x3f7fd5;
 
@@ -33,7 +32,8 @@ void apply_intercepts(Vcpu& v) {
     c.cr_read = i.cr_read;
     // CR8 writes are never passed: V_TPR would then decide what the handler already decided.
     c.cr_write = i.cr_write;
-    c.exceptions = i.exceptions | 1u << 18 /* machine check */ | ((v.irregular & irregular::step) != 0 ? 1u << 1 : 0);
+    c.exceptions = i.exceptions | 1u << 18 /* machine check */ |
+                   ((v.irregular & irregular::step) != 0 ? 1u << 1 : 0);
     c.intercept1 = base_intercept1 | ((i.flags & intercept_flag::rdtsc) ? vmcb::rdtsc : 0) |
                    ((i.flags & intercept_flag::pause) ? vmcb::pause : 0) |
                    ((i.flags & intercept_flag::invlpg) ? vmcb::invlpg : 0) |
@@ -169,9 +169,12 @@ void store_state(Vcpu& v, std::uint64_t groups) {
     constexpr std::uint64_t emulation =
         gpr_low | gpr_mid | gpr_high | rip | rflags | segments | control;
     VcpuState& p = *v.page;
-    if ((groups & emulation) == emulation) store_common(v, p, [](std::uint64_t) { return true; });
-    else if (groups == gpr_low) store_common(v, p, [](std::uint64_t g) { return g == gpr_low; });
-    else store_common(v, p, [groups](std::uint64_t g) { return (groups & g) != 0; });
+    if ((groups & emulation) == emulation)
+        store_common(v, p, [](std::uint64_t) { return true; });
+    else if (groups == gpr_low)
+        store_common(v, p, [](std::uint64_t g) { return g == gpr_low; });
+    else
+        store_common(v, p, [groups](std::uint64_t g) { return (groups & g) != 0; });
     if ((groups & ~emulation) != 0) store_rare(v, p, groups);
 }
 
@@ -248,7 +251,8 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
 
 void set_interrupt(Vcpu& v, std::uint64_t vector) {
     v.irq_vector = vector;
-    v.irregular = vector == no_vector ? v.irregular & ~irregular::offered : v.irregular | irregular::offered;
+    v.irregular =
+        vector == no_vector ? v.irregular & ~irregular::offered : v.irregular | irregular::offered;
     std::uint64_t& vi = v.vmcb->virtual_interrupt;
     if (vector == no_vector) {
         vi = vmcb::v_masking | (vi & vmcb::v_tpr);
@@ -268,8 +272,8 @@ bool advance(Vcpu& v) {
 
 void enter(Core& core, Vcpu& v) {
     Vmcb& c = *v.vmcb;
-    if (v.space->generation() != v.tables_generation ||
-        v.asid_generation != core.asid.generation) [[unlikely]] {
+    if (v.space->generation() != v.tables_generation || v.asid_generation != core.asid.generation)
+        [[unlikely]] {
         const AsidGrant grant = grant_asid(core.asid, c.asid, v.asid_generation,
                                            v.space->generation() != v.tables_generation);
         c.asid = grant.asid;
@@ -280,7 +284,8 @@ void enter(Core& core, Vcpu& v) {
         v.asid_generation = core.asid.generation;
         v.tables_generation = v.space->generation();
     }
-    if (core.fpu_owner != &v) [[unlikely]] swap_fpu(core, v);
+    if (core.fpu_owner != &v) [[unlikely]]
+        swap_fpu(core, v);
     if ((c.interrupt_shadow & 1) != 0 && (c.virtual_interrupt & vmcb::v_irq) != 0) [[unlikely]]
         begin_step(v);
     svm_enter(&v);
@@ -302,7 +307,8 @@ void print_state(const Vcpu& v) {
     log("  r13 {X} r14 {X} r15 {X}\n", v.gpr[gpr_r13], v.gpr[gpr_r14], v.gpr[gpr_r15]);
     log("  cr0 {x} cr2 {x} cr3 {x} cr4 {x} efer {x}\n", c.cr0, c.cr2, c.cr3, c.cr4, c.efer);
     log("  cs {x}:{x} ss {x}:{x} gdt {x} idt {x} exit {x} {x} {x}\n", c.cs.selector, c.cs.base,
-        c.ss.selector, c.ss.base, c.gdtr.base, c.idtr.base, c.exit_code, c.exit_info1, c.exit_info2);
+        c.ss.selector, c.ss.base, c.gdtr.base, c.idtr.base, c.exit_code, c.exit_info1,
+        c.exit_info2);
 }
 
 }  // namespace margay::virtualization

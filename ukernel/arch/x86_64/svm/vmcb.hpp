@@ -9,52 +9,52 @@ namespace margay {
 
 struct Vmcb {
     // Control area.
-    std::uint16_t cr_read, cr_write;        // 0x000
-    std::uint16_t dr_read, dr_write;        // 0x004
-    std::uint32_t exceptions;               // 0x008
-    std::uint32_t intercept1, intercept2;   // 0x00c
-    std::uint32_t intercept3;               // 0x014
+    std::uint16_t cr_read, cr_write;       // 0x000
+    std::uint16_t dr_read, dr_write;       // 0x004
+    std::uint32_t exceptions;              // 0x008
+    std::uint32_t intercept1, intercept2;  // 0x00c
+    std::uint32_t intercept3;              // 0x014
     std::uint8_t reserved1[0x03c - 0x018];
     std::uint16_t pause_threshold, pause_count;  // 0x03c
-    std::uint64_t io_bitmap, msr_bitmap;    // 0x040
-    std::uint64_t tsc_offset;               // 0x050
-    std::uint32_t asid;                     // 0x058
+    std::uint64_t io_bitmap, msr_bitmap;         // 0x040
+    std::uint64_t tsc_offset;                    // 0x050
+    std::uint32_t asid;                          // 0x058
     std::uint32_t tlb_control;
-    std::uint64_t virtual_interrupt;        // 0x060
-    std::uint64_t interrupt_shadow;         // 0x068
-    std::uint64_t exit_code;                // 0x070
-    std::uint64_t exit_info1, exit_info2;   // 0x078
-    std::uint64_t exit_int_info;            // 0x088
-    std::uint64_t nested_control;           // 0x090
+    std::uint64_t virtual_interrupt;       // 0x060
+    std::uint64_t interrupt_shadow;        // 0x068
+    std::uint64_t exit_code;               // 0x070
+    std::uint64_t exit_info1, exit_info2;  // 0x078
+    std::uint64_t exit_int_info;           // 0x088
+    std::uint64_t nested_control;          // 0x090
     std::uint8_t reserved2[0x0a8 - 0x098];
-    std::uint64_t event_injection;          // 0x0a8
-    std::uint64_t nested_cr3;               // 0x0b0
-    std::uint64_t lbr_control;              // 0x0b8
-    std::uint32_t clean_bits, reserved3;    // 0x0c0
-    std::uint64_t next_rip;                 // 0x0c8
-    std::uint8_t fetched_length;            // 0x0d0
+    std::uint64_t event_injection;        // 0x0a8
+    std::uint64_t nested_cr3;             // 0x0b0
+    std::uint64_t lbr_control;            // 0x0b8
+    std::uint32_t clean_bits, reserved3;  // 0x0c0
+    std::uint64_t next_rip;               // 0x0c8
+    std::uint8_t fetched_length;          // 0x0d0
     std::uint8_t fetched[15];
     std::uint8_t reserved4[0x400 - 0x0e0];
     // State save area.
-    SegmentState es, cs, ss, ds, fs, gs;    // 0x400
-    SegmentState gdtr, ldtr, idtr, tr;      // 0x460
+    SegmentState es, cs, ss, ds, fs, gs;  // 0x400
+    SegmentState gdtr, ldtr, idtr, tr;    // 0x460
     std::uint8_t reserved5[0x4cb - 0x4a0];
-    std::uint8_t cpl;                       // 0x4cb
+    std::uint8_t cpl;  // 0x4cb
     std::uint8_t reserved6[4];
-    std::uint64_t efer;                     // 0x4d0
+    std::uint64_t efer;  // 0x4d0
     std::uint8_t reserved7[0x548 - 0x4d8];
-    std::uint64_t cr4, cr3, cr0;            // 0x548
-    std::uint64_t dr7, dr6;                 // 0x560
-    std::uint64_t rflags, rip;              // 0x570
+    std::uint64_t cr4, cr3, cr0;  // 0x548
+    std::uint64_t dr7, dr6;       // 0x560
+    std::uint64_t rflags, rip;    // 0x570
     std::uint8_t reserved8[0x5d8 - 0x580];
-    std::uint64_t rsp;                      // 0x5d8
+    std::uint64_t rsp;  // 0x5d8
     std::uint8_t reserved9[0x5f8 - 0x5e0];
-    std::uint64_t rax;                      // 0x5f8
+    std::uint64_t rax;                                         // 0x5f8
     std::uint64_t star, lstar, cstar, sfmask, kernel_gs_base;  // 0x600
     std::uint64_t sysenter_cs, sysenter_esp, sysenter_eip;     // 0x628
-    std::uint64_t cr2;                      // 0x640
+    std::uint64_t cr2;                                         // 0x640
     std::uint8_t reserved10[0x668 - 0x648];
-    std::uint64_t g_pat;                    // 0x668
+    std::uint64_t g_pat;  // 0x668
     std::uint8_t reserved11[0x1000 - 0x670];
 };
 static_assert(sizeof(Vmcb) == 4096);
