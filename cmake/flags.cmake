@@ -41,9 +41,18 @@ if(CMAKE_BUILD_TYPE STREQUAL "Release" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     set(CMAKE_RANLIB ${CMAKE_CXX_COMPILER_RANLIB})
 endif()
 
+# General registers only: a trap must not clobber the floating-point state of what it interrupts.
+# clang 14's -mgeneral-regs-only also rejects the declarations with double in the standard headers;
+# without MMX and SSE it has no registers to vectorise into, and nothing here uses floating point.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    set(margay_register_flags -mno-mmx -mno-sse)
+else()
+    set(margay_register_flags -mgeneral-regs-only)
+endif()
+
 set(margay_machine_flags
     -ffreestanding
-    -mgeneral-regs-only
+    ${margay_register_flags}
     -mno-red-zone
     -fno-stack-protector
     -fno-pic

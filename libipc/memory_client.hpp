@@ -23,7 +23,12 @@ struct Extent {
     if (s != Status::ok) return s;
     const auto answer = static_cast<Status>(m.label & ~label_transfer);
     if (answer != Status::ok) return answer;
-    if (m.words[5] != 1) return Status::occupied;
+    if (m.words[5] != 1) {
+        // Nobody could ever name it: give it back.
+        Message back{static_cast<std::uint64_t>(PmemCall::release), {m.words[0]}};
+        (void)call(portal, back);
+        return Status::occupied;
+    }
     return Extent{into, m.words[0], m.words[1]};
 }
 

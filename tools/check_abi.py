@@ -53,7 +53,8 @@ def evaluate(expression, names):
     text = re.sub(rf"(?<![\w]){IDENTIFIER}(?:::{IDENTIFIER})*", known, text)
     if not re.fullmatch(r"[0-9a-fA-FxX\s()+\-*/%<>|&~^]*", text):
         raise Problem(f"cannot evaluate {expression.strip()!r}")
-    return eval(text.replace("/", "//"), {"__builtins__": {}}) & MASK  # digits and operators only
+    text = " ".join(text.replace("/", "//").split())
+    return eval(text, {"__builtins__": {}}) & MASK  # digits and operators only
 
 
 class Interface:

@@ -30,7 +30,8 @@ def text_symbols(image):
     found = []
     for line in output.splitlines():
         name, kind, address, *size = line.split()
-        if kind in "tTwW":
+        # Link-time optimisation leaves weak symbols without a size in debugging sections.
+        if kind in "tT" or (kind in "wW" and size and int(size[0], 16)):
             found.append((int(address, 16), int(size[0], 16) if size else 0, name))
     return sorted(found)
 

@@ -29,7 +29,8 @@ void add_channels(Multiplexer& mux) {
     for (unsigned i = 0; i < s.count && count < max_channels; ++i) {
         const StartupItem& item = s.item[i];
         const std::string_view name{item.name};
-        const bool terminal = name.starts_with("vm:");
+        const bool detached = name.starts_with("vd:");
+        const bool terminal = detached || name.starts_with("vm:");
         if (!terminal && !name.starts_with("log:")) continue;
         ChannelInfo info{
             mapped<ConsoleChannel>(item), {}, terminal ? ChannelKind::terminal : ChannelKind::log};
@@ -37,7 +38,7 @@ void add_channels(Multiplexer& mux) {
         shown.remove_prefix(terminal ? 3 : 4);
         for (unsigned k = 0; k < shown.size(); ++k) info.name[k] = shown[k];
         clients[count++] = {item.slot, item.value};
-        mux.add(info);
+        mux.add(info, !detached);
     }
 }
 

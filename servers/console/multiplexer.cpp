@@ -4,10 +4,10 @@
 
 namespace margay::console {
 
-bool Multiplexer::add(const ChannelInfo& info) {
+bool Multiplexer::add(const ChannelInfo& info, bool may_attach) {
     if (count_ == max_channels) return false;
     entries_[count_].info = info;
-    if (attached_ == max_channels && info.kind == ChannelKind::terminal) attached_ = count_;
+    if (attached_ == max_channels && may_attach && info.kind == ChannelKind::terminal) attached_ = count_;
     ++count_;
     return true;
 }
@@ -50,7 +50,8 @@ bool Multiplexer::drain() {
 
 bool Multiplexer::drain(ChannelKind kind) {
     bool any = false;
-    for (unsigned i = 0; i < count_; ++i) {
+    // The last first: init, which speaks about all others, is the first channel.
+    for (unsigned i = count_; i-- > 0;) {
         Entry& e = entries_[i];
         if (e.info.kind != kind) continue;
         // At most one ring's worth per turn, so that a client that never stops starves nobody.

@@ -31,8 +31,8 @@ class Multiplexer {
 
     explicit Multiplexer(SerialSink& sink) : sink_{sink} {}
 
-    // False if there are max_channels already.
-    bool add(const ChannelInfo& info);
+    // False if there are max_channels already. The first terminal that wants to be is attached.
+    bool add(const ChannelInfo& info, bool may_attach = true);
     void attach(unsigned index);
     unsigned attached() const { return attached_; }
 

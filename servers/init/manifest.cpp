@@ -29,7 +29,7 @@ class Arena {
             return Malloc(bytes);
         }
         void* p = Malloc(bytes);
-        if (old_bytes != 0) std::memcpy(p, old, old_bytes);
+        if (old != nullptr && old_bytes != 0) std::memcpy(p, old, old_bytes);
         return p;
     }
     static void Free(void*) {}

@@ -1,6 +1,7 @@
 #include "servers/init/node.hpp"
 
 #include "libipc/log.hpp"
+#include "libipc/mapping.hpp"
 #include "support/address.hpp"
 
 namespace margay::init {
@@ -39,8 +40,8 @@ Result<Extent> Node::allocate(std::uint64_t bytes, std::uint64_t alignment) {
 }
 
 Result<std::uint64_t> Node::map_here(const Extent& e, std::uint64_t rights) {
-    const std::uint64_t at = new_range(e.size);
-    const Status s = map(e.slot, init_slot::domain, at, 0, e.size, rights);
+    const std::uint64_t at = new_range(e.size + large_page, large_page) + e.base % large_page;
+    const Status s = map_all(e, init_slot::domain, at, 0, e.size, rights);
     if (s != Status::ok) return s;
     return at;
 }

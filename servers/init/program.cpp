@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "libipc/mapping.hpp"
 #include "proto/symbols.hpp"
 #include "support/address.hpp"
 #include "support/elf.hpp"
@@ -113,7 +114,7 @@ Status Program::load() {
 
 Status Program::give_mapping(std::string_view name, const Extent& e, std::uint64_t address,
                              std::uint64_t rights, std::uint64_t value, std::uint64_t length) {
-    const Status s = map(e.slot, domain_, address, 0, e.size, rights);
+    const Status s = map_all(e, domain_, address, 0, e.size, rights);
     if (s != Status::ok) return s;
     StartupItem* item = new_item(name);
     if (item == nullptr) return Status::no_memory;

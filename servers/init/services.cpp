@@ -120,7 +120,8 @@ void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t
     for (unsigned i = 0; i < manifest.vm_count; ++i) {
         guest_events_[i] = must(node.create_event(), "an event");
         terminals_[i] = make_channel(node);
-        give(terminals_[i], "vm:", manifest.vms[i].name, guest_events_[i]);
+        give(terminals_[i], manifest.vms[i].attached ? "vm:" : "vd:", manifest.vms[i].name,
+             guest_events_[i]);
         vmm_logs_[i] = make_channel(node);
         give(vmm_logs_[i], "log:", manifest.vms[i].name, no_slot);
     }

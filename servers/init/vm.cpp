@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "libipc/mapping.hpp"
 #include "proto/vmm.hpp"
 #include "servers/init/clock.hpp"
 #include "support/address.hpp"
@@ -21,7 +22,8 @@ std::uint64_t wanted_state(ExitClass c) {
     using namespace state;
     switch (c) {
     case ExitClass::startup: return all;
-    case ExitClass::cpuid: return gpr_low;
+    case ExitClass::cpuid:
+    case ExitClass::msr: return gpr_low;
     case ExitClass::mmio: return gpr_low | gpr_mid | gpr_high | rip | rflags | segments | control;
     case ExitClass::control_register:
     case ExitClass::exception:
@@ -40,9 +42,9 @@ std::uint64_t node_epoch() { return read_clock(init_slot::ports); }
 Status Vm::map_guest_ram() {
     const std::uint64_t low = ram_.size < guest_low_ram_limit ? ram_.size : guest_low_ram_limit;
     constexpr std::uint64_t rights = map_right::read | map_right::write | map_right::execute;
-    Status s = map(ram_.slot, space_, 0, 0, low, rights);
+    Status s = map_all(ram_, space_, 0, 0, low, rights);
     if (s == Status::ok && ram_.size > low)
-        s = map(ram_.slot, space_, guest_high_ram, low, ram_.size - low, rights);
+        s = map_all(ram_, space_, guest_high_ram, low, ram_.size - low, rights);
     return s;
 }
 
@@ -83,8 +85,10 @@ Status Vm::give_module(Node& node, Program& vmm, std::string_view item, const ch
         return fail_with(item == "kernel" ? "its boot module `kernel` is missing"
                                           : "its boot module `initrd` is missing",
                          Status::not_found);
-    return vmm.give_mapping(item, {m->slot, m->base, m->size}, address, map_right::read, 0,
-                            m->length);
+    // At an address that agrees with the physical one, for large pages.
+    const Status s = vmm.give_mapping(item, {m->slot, m->base, m->size},
+                                      address + m->base % large_page, map_right::read, 0, m->length);
+    return s == Status::ok ? s : fail_with("a boot module of it cannot be mapped", s);
 }
 
 Status Vm::give(Node& node, Program& vmm, const Channel& terminal, const Channel& log,

@@ -27,7 +27,7 @@ struct CoreFields {
     Context* current;   // null: nothing runs
     std::uint64_t cr3;  // of the loaded page tables
     std::uint64_t stack_top;
-    std::uint64_t scratch;
+    std::uint64_t apic_poke;  // address written after each VM exit, see apic::poke_address()
     std::uint64_t host_vmcb;  // physical: host state for VMLOAD
 };
 

@@ -8,7 +8,7 @@ namespace margay {
 void slow_call(Thread& t) {
     Core& core = Core::here();
     const Result<CapSlot*> slot =
-        find_capability(t, t.gpr[gpr_rdi], ObjectType::portal, right::call);
+        find_capability(t, t.gpr[gpr_rdi] & 0xffff'ffff, ObjectType::portal, right::call);
     if (!slot) {
         t.set_status(slot.status());
         return;

@@ -44,31 +44,37 @@ void Event::deliver() {
     scheduler::make_ready(t);
 }
 
-void Event::destroy() {
-    if (Context* w = waiter.load()) {
-        Core& home = *w->core;
-        run_on(home, [this] {
-            Context* waiting = waiter.exchange(nullptr);
-            if (waiting == nullptr) return;
-            if (waiting->is_thread()) {
-                waiting->waits_for = nullptr;
-                static_cast<Thread*>(waiting)->set_status(Status::bad_capability);
-                scheduler::make_ready(*waiting);
-            } else {
-                static_cast<Vcpu*>(waiting)->event = nullptr;
-            }
-        });
+// On the waiter's core.
+void Event::evict() {
+    Context* waiting = waiter.load();
+    if (waiting == nullptr || waiting->core != &Core::here()) return;
+    waiter.store(nullptr);
+    if (waiting->is_thread()) {
+        waiting->waits_for = nullptr;
+        static_cast<Thread*>(waiting)->set_status(Status::bad_capability);
+        scheduler::make_ready(*waiting);
+    } else {
+        static_cast<Vcpu*>(waiting)->event = nullptr;
     }
+}
+
+void Event::destroy() {
     Irq::forget(*this);
-    // Death events: whoever would signal this one must not.
-    for (unsigned i = 0; i < Core::count(); ++i) {
-        Core& core = *Core::by_id(i);
-        if (!core.online) continue;
-        run_on(core, [&core, this] {
-            for (Context& c : core.contexts)
-                if (c.death_event == this) c.death_event = nullptr;
-            core.serve_others();
-        });
+    // Two rounds over all cores. After the first nobody starts to wait for it or to signal it: the
+    // capabilities are gone, and every core has left the kernel since. A signal that was under way can
+    // still have posted it to a core that had been passed; the second round takes it from there.
+    for (unsigned round = 0; round < 2; ++round) {
+        for (unsigned i = 0; i < Core::count(); ++i) {
+            Core& core = *Core::by_id(i);
+            if (!core.online) continue;
+            run_on(core, [&core, this] {
+                // Death events: whoever would signal this one must not.
+                for (Context& c : core.contexts)
+                    if (c.death_event == this) c.death_event = nullptr;
+                core.serve_others();
+                evict();
+            });
+        }
     }
 }
 

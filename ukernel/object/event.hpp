@@ -17,6 +17,8 @@ struct Event {
     std::atomic<bool> posted{false};
 
     void destroy();
+    // Wakes a waiter on this core with an error.
+    void evict();
 
     // Sets bits and wakes the waiter, on whatever core it is. Takes no lock.
     void signal(std::uint64_t set);

@@ -35,19 +35,20 @@ void Irq::acknowledge() {
 
 void Irq::fire(unsigned gsi) {
     Irq* irq = sources[gsi].load();
-    if (irq == nullptr || irq->event == nullptr) {
+    Event* to = irq != nullptr ? irq->event.load() : nullptr;
+    if (to == nullptr) {
         io_apic::mask(gsi);
         return;
     }
     // A level stays until its client has served the device.
     if (irq->level) io_apic::mask(gsi);
-    irq->event->signal(irq->bits);
+    to->signal(irq->bits);
 }
 
 void Irq::forget(Event& event) {
     for (auto& source : sources) {
         Irq* irq = source.load();
-        if (irq != nullptr && irq->event == &event) irq->unbind();
+        if (irq != nullptr && irq->event.load() == &event) irq->unbind();
     }
 }
 

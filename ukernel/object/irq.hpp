@@ -1,5 +1,6 @@
 // Irq: one interrupt source (a global system interrupt of an I/O APIC); delivers to an Event.
 #pragma once
+#include <atomic>
 #include <cstdint>
 
 #include "proto/status.hpp"
@@ -12,7 +13,7 @@ constexpr unsigned max_gsi = 128;
 
 struct Irq {
     unsigned gsi;
-    Event* event = nullptr;
+    std::atomic<Event*> event{nullptr};  // read by the interrupt handler on core 0
     std::uint64_t bits = 0;
     bool level = false;
 

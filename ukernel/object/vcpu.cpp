@@ -166,7 +166,9 @@ bool Vcpu::serve_attention() {
 
 void Vcpu::notify(std::uint32_t why) {
     attention |= why;
-    if (state == ContextState::parked) scheduler::make_ready(*this);
+    if (state != ContextState::parked) return;
+    parks_again = why == attention::suspended;
+    scheduler::make_ready(*this);
 }
 
 void Vcpu::send_again() {
@@ -187,6 +189,7 @@ void Vcpu::lose_state_page() {
         scheduler::detach(*this);
         state = ContextState::dead;
         page = nullptr;
+        if (death_event != nullptr) death_event->signal(death_bits);
     });
 }
 

@@ -30,7 +30,7 @@ Result<Core*> find_core(const Thread& t, std::uint64_t slot) {
     const Result<CapSlot*> cap = find_capability(t, slot, ObjectType::core, right::control);
     if (!cap) return cap.status();
     Core* core = Core::by_id(reinterpret_cast<std::uint64_t>((*cap)->object));
-    if (core == nullptr) return Status::bad_argument;
+    if (core == nullptr || !core->online) return Status::bad_argument;
     return core;
 }
 

@@ -35,6 +35,9 @@ std::uint64_t leaf_flags(const CapSlot& memory, bool guest, std::uint64_t rights
 Status enter_ports(Space& space, const CapSlot& memory, const Place& p) {
     // A port is at the same number in the guest.
     if (p.address != memory.base + p.offset) return Status::bad_argument;
+    // One mapping per port: removing one must not close another.
+    for (std::uint64_t port = p.address; port < p.address + p.size; ++port)
+        if (!space.io->intercepts(static_cast<std::uint32_t>(port))) return Status::occupied;
     space.io->allow(static_cast<std::uint32_t>(p.address), static_cast<std::uint32_t>(p.size));
     return Status::ok;
 }

@@ -110,8 +110,13 @@ Status vcpu_control(Thread& t) {
     case VcpuOp::resume:
         run_on(*v.core, [&] {
             v.attention &= ~attention::suspended;
-            if (v.state == ContextState::stopped && v.sequence != 0 && !v.has_pending())
+            if (v.state != ContextState::stopped || v.sequence == 0 || v.has_pending()) return;
+            // A vCPU that slept goes on sleeping, unless something arrived for it meanwhile.
+            if (v.parks_again && v.attention == 0)
+                v.state = ContextState::parked;
+            else
                 scheduler::make_ready(v);
+            v.parks_again = false;
         });
         return s;
     case VcpuOp::set_death_event: return set_death_event(t, v);

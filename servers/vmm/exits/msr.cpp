@@ -7,8 +7,8 @@ namespace margay::vmm {
 namespace {
 
 constexpr std::uint32_t msr_efer = 0xc0000080;
-// SCE, LME, LMA, NXE, FFXSR.
-constexpr std::uint64_t efer_writable = 0x4901;
+// SCE, LME, NXE.
+constexpr std::uint64_t efer_writable = 0x901;
 constexpr std::uint64_t efer_lma = 1 << 10;
 constexpr std::uint64_t efer_lme = 1 << 8;
 constexpr std::uint64_t cr0_pg = 1ull << 31;
@@ -21,7 +21,7 @@ void Machine::on_msr(const Exit& e, Reply& r) {
     const bool write = (e.detail0 >> 32 & 1) != 0;
     std::uint64_t value = e.detail1;
     if (index == msr_efer) {
-        read_state(state::control | state::gpr_low);
+        read_state(state::control);
         if (write) {
             const bool changes_lme = ((value ^ state_.efer) & efer_lme) != 0;
             if ((value & ~(efer_writable | efer_lma)) != 0 ||
@@ -52,7 +52,6 @@ void Machine::on_msr(const Exit& e, Reply& r) {
             }
             return;
         }
-        read_state(state::gpr_low);
     }
     state_.gpr[gpr_rax] = value & 0xffff'ffff;
     state_.gpr[gpr_rdx] = value >> 32;

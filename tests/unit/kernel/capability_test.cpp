@@ -672,6 +672,10 @@ class Walk {
             const std::uint64_t low = guest ? 0 : user_begin, high = guest ? guest_end : user_end;
             if (ports) {
                 if (!guest || address != m->base + offset) expected_.insert(Status::bad_argument);
+                for (const Item* other : t->thing->mappings)
+                    if (other->parent->memory == MemoryType::ports &&
+                        address < other->address + other->size && other->address < address + size)
+                        expected_.insert(Status::occupied);
             } else {
                 if ((address | offset | size) % kib4 != 0 || address < low || address >= high ||
                     size > high - address)

@@ -86,6 +86,15 @@ void calibrate(std::uint64_t tsc_khz) {
     ticks_per_4g_tsc = (ticks << 32) / spent;  // ticks < 2^32
 }
 
+std::uint64_t poke_address(std::uint32_t* elsewhere) {
+    const auto r = cpu::cpuid(0x40000000);
+    constexpr std::uint32_t tcgt = 0x54474354, cgtc = 0x43544743, gtcg = 0x47435447;  // "TCGTCGTCGTCG"
+    const bool emulated =
+        (cpu::cpuid(1).ecx >> 31) != 0 && r.ebx == tcgt && r.ecx == cgtc && r.edx == gtcg;
+    return emulated ? reinterpret_cast<std::uint64_t>(registers + reg_tpr / 4)
+                    : reinterpret_cast<std::uint64_t>(elsewhere);
+}
+
 void send_init(unsigned apic_id) { send(apic_id, 0x4500); }
 void send_startup(unsigned apic_id, unsigned page) { send(apic_id, 0x4600 | page); }
 void send_kick(unsigned apic_id) { send(apic_id, 0x4000 | vector::kick); }

@@ -23,6 +23,12 @@ void end_of_interrupt();
 void arm_timer(std::uint64_t tsc);
 // Ticks of the timer per 2^32 TSC ticks, measured at start.
 void calibrate(std::uint64_t tsc_khz);
+// QEMU's software emulation (7.2) changes its word of pending interrupt requests at a VM exit without a
+// lock, and so loses a request that another of its threads makes in that moment: the interrupt stays
+// in the local APIC's request register for ever. A kernel without a periodic tick then sleeps for ever.
+// Writing the task priority (to the value it has) makes the APIC look again. Under that emulator this is
+// the address of that register; elsewhere that of `elsewhere`, which takes the write without effect.
+std::uint64_t poke_address(std::uint32_t* elsewhere);
 void send_init(unsigned apic_id);
 void send_startup(unsigned apic_id, unsigned page);
 void send_kick(unsigned apic_id);

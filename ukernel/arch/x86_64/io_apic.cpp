@@ -1,5 +1,8 @@
 #include "ukernel/arch/x86_64/io_apic.hpp"
 
+#include <atomic>
+
+#include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
 #include "ukernel/object/irq.hpp"
 
@@ -22,11 +25,27 @@ struct Line {
 Line lines[max_gsi];
 unsigned isa_gsi[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
+// Select and window belong together; the handler on core 0 and irq_ctl on any core use them.
+class RegisterLock {
+  public:
+    RegisterLock() {
+        while (taken.test_and_set(std::memory_order_acquire)) cpu::pause();
+    }
+    ~RegisterLock() { taken.clear(std::memory_order_release); }
+    RegisterLock(const RegisterLock&) = delete;
+    RegisterLock& operator=(const RegisterLock&) = delete;
+
+  private:
+    inline static std::atomic_flag taken;
+};
+
 std::uint32_t read(const Controller& c, std::uint32_t index) {
+    const RegisterLock lock;
     *c.select = index;
     return *c.window;
 }
 void write(const Controller& c, std::uint32_t index, std::uint32_t value) {
+    const RegisterLock lock;
     *c.select = index;
     *c.window = value;
 }

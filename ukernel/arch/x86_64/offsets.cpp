@@ -17,6 +17,7 @@ static_assert(offsetof(Core, self) == CORE_SELF);
 static_assert(offsetof(Core, current) == CORE_CURRENT);
 static_assert(offsetof(Core, cr3) == CORE_CR3);
 static_assert(offsetof(Core, stack_top) == CORE_STACK_TOP);
+static_assert(offsetof(Core, apic_poke) == CORE_APIC_POKE);
 static_assert(offsetof(Core, host_vmcb) == CORE_HOST_VMCB);
 static_assert(offsetof(Thread, caller) == CTX_CALLER && offsetof(Vcpu, caller) == CTX_CALLER);
 static_assert(offsetof(Thread, open_on) == CTX_OPEN_ON);

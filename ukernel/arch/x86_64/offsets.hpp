@@ -6,7 +6,7 @@
 #define CORE_CURRENT   8
 #define CORE_CR3       16
 #define CORE_STACK_TOP 24
-#define CORE_SCRATCH   32
+#define CORE_APIC_POKE 32
 #define CORE_HOST_VMCB 40
 
 // Context: Thread and Vcpu

@@ -31,6 +31,7 @@ struct PerCore {
     Descriptors descriptors;
     std::uint64_t ist_stacks[3];
     HostPhys host_save, host_state;
+    std::uint32_t poked;  // where Core::apic_poke points when nothing needs it
 };
 
 PerCore& allocate_core(unsigned apic_id) {
@@ -63,6 +64,7 @@ void set_up_core(PerCore& p) {
     cpu::write_cr0((cpu::read_cr0() & ~(1ull << 3)) | 1 << 2 | 1 << 1 | 1 << 16);
     apic::enable();
     p.core.virtualization = virtualization::enable(p.core, p.host_save, p.host_state);
+    p.core.apic_poke = apic::poke_address(&p.poked);
     p.core.online = true;
 }
 

@@ -51,6 +51,8 @@ svm_enter:
         vmload  %rax
         cli
         stgi
+        mov     %gs:CORE_APIC_POKE, %rcx
+        movl    $0, (%rcx)                      // see apic::poke_address()
         xor     %ebp, %ebp
         call    guest_exited
         ud2
