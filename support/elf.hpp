@@ -1,6 +1,9 @@
 // ELF64 executables: just the header fields that loading a static image needs (System V ABI).
 #pragma once
 #include <cstdint>
+#include <cstring>
+
+#include "proto/symbols.hpp"
 
 namespace margay {
 
@@ -47,6 +50,19 @@ inline const char* check_elf(const std::uint8_t* image, std::uint64_t size, std:
     if (h.entry < lowest || h.entry >= highest)
         return "the entry point is outside the address space";
     return nullptr;
+}
+
+// Address of the symbol table in a segment of constants, 0 if it has none. It is known by its magic
+// number and by a base inside [lowest, highest). `image` was checked.
+inline std::uint64_t find_symbols(const ElfSegment& s, const std::uint8_t* image,
+                                  std::uint64_t lowest, std::uint64_t highest) {
+    if ((s.flags & 3) != 0) return 0;
+    for (std::uint64_t at = 0; at + sizeof(SymbolTable) <= s.file_size; at += 8) {
+        SymbolTable t;
+        std::memcpy(&t, image + s.offset + at, sizeof(t));
+        if (t.magic == symbols_magic && t.base >= lowest && t.base < highest) return s.address + at;
+    }
+    return 0;
 }
 
 }  // namespace margay

@@ -7,7 +7,8 @@ namespace margay::console {
 bool Multiplexer::add(const ChannelInfo& info, bool may_attach) {
     if (count_ == max_channels) return false;
     entries_[count_].info = info;
-    if (attached_ == max_channels && may_attach && info.kind == ChannelKind::terminal) attached_ = count_;
+    if (attached_ == max_channels && may_attach && info.kind == ChannelKind::terminal)
+        attached_ = count_;
     ++count_;
     return true;
 }

@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "libipc/mapping.hpp"
-#include "proto/symbols.hpp"
 #include "support/address.hpp"
 #include "support/elf.hpp"
 
@@ -13,18 +12,6 @@ namespace {
 
 constexpr std::uint64_t image_lowest = 0x400000;
 constexpr std::uint64_t stack_top = 0x2000'0000;
-
-// The symbol table is found by its magic number, page by page of the constants.
-std::uint64_t find_symbols(const ElfSegment& s, const std::uint8_t* image) {
-    if ((s.flags & 3) != 0) return 0;
-    for (std::uint64_t at = 0; at + sizeof(SymbolTable) <= s.file_size; at += 8) {
-        SymbolTable t;
-        std::memcpy(&t, image + s.offset + at, sizeof(t));
-        if (t.magic == symbols_magic && t.base >= image_lowest && t.base < startup_address)
-            return s.address + at;
-    }
-    return 0;
-}
 
 }  // namespace
 
@@ -53,7 +40,7 @@ Status Program::load_segments(const std::uint8_t* image) {
         auto* bytes = reinterpret_cast<std::uint8_t*>(*here);
         std::memcpy(bytes, image + s->offset, s->file_size);
         std::memset(bytes + s->file_size, 0, memory->size - s->file_size);
-        if (symbols_ == 0) symbols_ = find_symbols(*s, image);
+        if (symbols_ == 0) symbols_ = find_symbols(*s, image, image_lowest, startup_address);
         (void)revoke(memory->slot);
         std::uint64_t rights = map_right::read;
         if (s->flags & 2) rights |= map_right::write;

@@ -86,8 +86,9 @@ Status Vm::give_module(Node& node, Program& vmm, std::string_view item, const ch
                                           : "its boot module `initrd` is missing",
                          Status::not_found);
     // At an address that agrees with the physical one, for large pages.
-    const Status s = vmm.give_mapping(item, {m->slot, m->base, m->size},
-                                      address + m->base % large_page, map_right::read, 0, m->length);
+    const Status s =
+        vmm.give_mapping(item, {m->slot, m->base, m->size}, address + m->base % large_page,
+                         map_right::read, 0, m->length);
     return s == Status::ok ? s : fail_with("a boot module of it cannot be mapped", s);
 }
 

@@ -70,6 +70,7 @@ std::uint64_t load_image(Domain& d, const BootModule& m) {
         if (s->flags & 2) flags |= pte::write;
         if (!(s->flags & 1)) flags |= pte::no_execute;
         map(d, s->address, at, bytes, flags);
+        if (d.symbols == 0) d.symbols = find_symbols(*s, image, image_lowest, boot_info_address);
     }
     return h.entry;
 }

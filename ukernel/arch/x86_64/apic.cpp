@@ -88,7 +88,8 @@ void calibrate(std::uint64_t tsc_khz) {
 
 std::uint64_t poke_address(std::uint32_t* elsewhere) {
     const auto r = cpu::cpuid(0x40000000);
-    constexpr std::uint32_t tcgt = 0x54474354, cgtc = 0x43544743, gtcg = 0x47435447;  // "TCGTCGTCGTCG"
+    constexpr std::uint32_t tcgt = 0x54474354, cgtc = 0x43544743,
+                            gtcg = 0x47435447;  // "TCGTCGTCGTCG"
     const bool emulated =
         (cpu::cpuid(1).ecx >> 31) != 0 && r.ebx == tcgt && r.ecx == cgtc && r.edx == gtcg;
     return emulated ? reinterpret_cast<std::uint64_t>(registers + reg_tpr / 4)
