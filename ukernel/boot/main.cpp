@@ -55,6 +55,22 @@ void find_free_ram() {
             free_ram.remove({boot.ram[i].begin, boot.ram[i].end});
 }
 
+// A page in which other cores can start in real mode. Boot loaders put modules and their information
+// there too, on UEFI above all. 0: none is free.
+HostPhys find_trampoline() {
+    RangeList low;
+    for (unsigned i = 0; i < boot.ram_count; ++i)
+        if (boot.ram[i].kind == RamKind::free) low.add({boot.ram[i].begin, boot.ram[i].end});
+    low.remove({HostPhys{0}, HostPhys{0x1000}});  // interrupt vectors and BIOS data
+    low.remove({HostPhys{0xa0000}, HostPhys{~0ull}});
+    low.remove({boot.begin, boot.end});
+    for (unsigned i = 0; i < boot.module_count; ++i)
+        low.remove({boot.modules[i].begin, HostPhys{align_up(boot.modules[i].end.value(), 4096)}});
+    for (const Range& r : low)
+        if (r.size() >= 4096) return r.begin;
+    return HostPhys{0};
+}
+
 void start_boot_allocator() {
     Range best{};
     for (const Range& r : free_ram) {
@@ -102,7 +118,11 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     set_tsc_khz(measure_tsc_khz(platform.pm_timer_port));
     smp::start_this_core(platform);
     apic::calibrate(features().tsc_khz);
-    smp::start_other_cores(platform);
+    const HostPhys trampoline = find_trampoline();
+    if (trampoline.value() != 0)
+        smp::start_other_cores(platform, trampoline);
+    else if (platform.cores > 1)
+        log("margay: no free page below 640 KiB: the other cores cannot be started\n");
 
     create_init(boot, free_ram, boot_begin);
     scheduler::leave();

@@ -22,7 +22,6 @@ namespace margay::smp {
 
 namespace {
 
-constexpr HostPhys trampoline_page{0x8000};
 constexpr std::uint64_t stack_bytes = 16384;
 constexpr std::uint64_t ist_bytes = 8192;
 
@@ -82,7 +81,7 @@ struct Parameters {
     std::uint64_t root, stack, argument, entry;
 };
 
-bool start(PerCore& p) {
+bool start(PerCore& p, HostPhys trampoline_page) {
     char* page = direct<char>(trampoline_page);
     std::memcpy(page, trampoline_begin,
                 static_cast<std::size_t>(trampoline_end - trampoline_begin));
@@ -109,7 +108,7 @@ void start_this_core(const acpi::Platform&) {
     p.core.apic_id = apic::id();
 }
 
-void start_other_cores(const acpi::Platform& platform) {
+void start_other_cores(const acpi::Platform& platform, HostPhys trampoline_page) {
     if (platform.cores < 2) return;
     kernel_tables::identity_map(trampoline_page, true);
     for (unsigned i = 0; i < platform.cores; ++i) {
@@ -117,7 +116,8 @@ void start_other_cores(const acpi::Platform& platform) {
         PerCore& p = allocate_core(platform.apic_ids[i]);
         // Known before it runs: its id must be in place.
         register_core(p.core);
-        if (!start(p)) log("margay: core with APIC id {} does not answer\n", platform.apic_ids[i]);
+        if (!start(p, trampoline_page))
+            log("margay: core with APIC id {} does not answer\n", platform.apic_ids[i]);
     }
     kernel_tables::identity_map(trampoline_page, false);
 }

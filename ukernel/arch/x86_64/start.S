@@ -100,7 +100,7 @@ boot_directories:   .skip 4 * 4096
 boot_stack:     .skip 16384
 boot_stack_top:
 
-// The other cores start here in real mode: copied to a page below 1 MiB (trampoline_page). The
+// The other cores start here in real mode: copied to a page below 1 MiB (find_trampoline). The
 // pointers at its end are filled in by smp.cpp.
         .section .rodata.trampoline, "a"
         .align  16
