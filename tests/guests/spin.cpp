@@ -1,6 +1,0 @@
-// Runs for ever without an exit.
-#include "tests/guests/guest.hpp"
-
-void guest_main(void*) {
-    for (;;) asm volatile("");
-}
