@@ -128,6 +128,22 @@ inline Status revoke(Slot slot, std::uint64_t flags = revoke_flag::descendants) 
                                      std::uint64_t a1 = 0, std::uint64_t a2 = 0) {
     return raw::simple(Syscall::vcpu_ctl, vcpu, static_cast<std::uint64_t>(op), a0, a1, a2);
 }
+struct VcpuStatus {
+    std::uint64_t sequence = 0;  // of the last exit
+    bool pending = false;        // it waits for its reply
+    bool in_service = false;     // a handler has it
+    bool dead = false;
+    bool stopped = false;  // suspended and out of the guest, or never started
+};
+[[nodiscard]] inline Result<VcpuStatus> query_vcpu(Slot vcpu) {
+    raw::Registers r;
+    r.rdi = vcpu, r.rsi = static_cast<std::uint64_t>(VcpuOp::query);
+    const Status s = raw::system_call(Syscall::vcpu_ctl, r);
+    if (s != Status::ok) return s;
+    return VcpuStatus{r.rdi, (r.rsi & vcpu_flag::pending) != 0,
+                      (r.rsi & vcpu_flag::in_service) != 0, (r.rsi & vcpu_flag::dead) != 0,
+                      (r.rsi & vcpu_flag::stopped) != 0};
+}
 [[nodiscard]] inline Status bind_row(Slot vcpu, ExitClass c, Slot portal, std::uint64_t wanted) {
     return vcpu_ctl(vcpu, VcpuOp::bind_row, static_cast<std::uint64_t>(c), portal, wanted);
 }

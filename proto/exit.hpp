@@ -100,7 +100,9 @@ constexpr std::uint64_t all = 0xffff;
 constexpr std::uint64_t rax_word = 1 << 16;  // reply only: words 2, 3, 4
 constexpr std::uint64_t irq_word = 1 << 17;
 constexpr std::uint64_t deadline_word = 1 << 18;
-constexpr std::uint64_t valid_reply = (1 << 19) - 1;
+constexpr std::uint64_t fpu = 1 << 19;  // x87, MMX and SSE registers; not part of `all`
+constexpr std::uint64_t valid_groups = all | fpu;
+constexpr std::uint64_t valid_reply = (1 << 20) - 1;
 }  // namespace state
 
 }  // namespace margay

@@ -12,7 +12,7 @@
 namespace margay {
 
 // Raised when a layout or meaning below changes. See docs/manual/abi-changes.md.
-constexpr std::uint32_t abi_version = 1;
+constexpr std::uint32_t abi_version = 2;
 
 enum class Syscall : std::uint64_t {
     call = 0,  // RDI portal, RSI label, RDX.. six words     -> RSI label, six words
@@ -141,6 +141,7 @@ enum class ThreadOp : std::uint64_t {
     read_registers =
         4,      // RDX index of ThreadRegister -> RDI value; only of a thread that is stopped
     yield = 5,  // RDI must be no_slot: give the core to the next of equal priority
+    kill = 6,   // end it as a fault would: its death is signalled, its registers can be read
 };
 
 enum class ThreadRegister : std::uint64_t {
@@ -192,13 +193,23 @@ enum class CoreOp : std::uint64_t {
 enum class VcpuOp : std::uint64_t {
     bind_row = 0,    // RDX ExitClass, R8 portal or no_slot, R9 wanted StateGroups
     bind_event = 1,  // RDX event or no_slot: signals arrive as class recall
-    start = 2,       // deliver the startup exit
+    start = 2,       // deliver the startup exit, with sequence number RDX + 1
     recall = 3,      // deliver a recall as soon as possible
     read_state =
-        4,        // RDX StateGroups: write them into the state page; only while an exit is pending
+        4,        // RDX StateGroups: write them into the state page; only while an exit is pending,
+                  // or suspended and out of the guest
     suspend = 5,  // do not enter the guest until resume
     resume = 6,
     set_death_event = 7,  // RDX event, R8 bits: signalled when an exit has no handler
+    query = 8,  // -> RDI sequence number of the last exit, RSI vcpu_flag bits. A glance: on
+                // another core things go on meanwhile
 };
+
+namespace vcpu_flag {
+constexpr std::uint64_t pending = 1;     // the exit waits for its reply
+constexpr std::uint64_t in_service = 2;  // a handler has it; otherwise it waits for one
+constexpr std::uint64_t dead = 4;        // it will never be entered again
+constexpr std::uint64_t stopped = 8;     // suspended and out of the guest, or never started
+}  // namespace vcpu_flag
 
 }  // namespace margay

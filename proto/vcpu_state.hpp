@@ -69,19 +69,22 @@ struct VcpuState {
     std::uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
     std::uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     std::uint64_t pat;
-    std::uint64_t event;  // EVENTINJ format (AMD APM vol. 2 §15.20); only exceptions and NMI
+    std::uint64_t event;  // EVENTINJ format (AMD APM vol. 2 §15.20); no external interrupts
     InterceptState intercepts;
     std::uint64_t tsc_offset;
     std::uint64_t shadow;              // bit 0: interrupt shadow
     std::uint64_t instruction_length;  // 0: the processor gave no bytes
     std::uint8_t instruction[16];
-    std::uint8_t reserved[3072 - 496];
+    std::uint8_t
+        fpu[512];  // FXSAVE image (AMD APM vol. 2 §11.4.4); reserved MXCSR bits are cleared
+    std::uint8_t reserved[3072 - 1008];
     ExitRecord records[exit_records];  // index = sequence % exit_records
 };
 static_assert(sizeof(SegmentState) == 16);
 static_assert(offsetof(VcpuState, es) == 144);
 static_assert(offsetof(VcpuState, cr0) == 304);
 static_assert(offsetof(VcpuState, event) == 432);
+static_assert(offsetof(VcpuState, fpu) == 496);
 static_assert(offsetof(VcpuState, records) == 3072);
 static_assert(sizeof(VcpuState) == page_size);
 
@@ -90,6 +93,7 @@ constexpr std::uint64_t valid = 1ull << 31;
 constexpr std::uint64_t has_error = 1ull << 11;
 constexpr std::uint64_t type_nmi = 2ull << 8;
 constexpr std::uint64_t type_exception = 3ull << 8;
+constexpr std::uint64_t type_software = 4ull << 8;  // INT n that an exit interrupted
 constexpr unsigned error_shift = 32;
 }  // namespace event_injection
 

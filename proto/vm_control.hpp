@@ -12,12 +12,22 @@ enum class VmOutcome : std::uint32_t {
     failed = 3,       // see reason
 };
 
+// How far a VMM has come. The supervisor stores `starting` before it starts one; the VMM stores the rest,
+// then signals the supervisor's Event.
+enum class VmmPhase : std::uint32_t {
+    starting = 0,
+    serving = 1,  // it has attached to the VM's state and answers exits
+    refused = 2,  // it cannot attach, see reason; it has changed nothing and ends
+};
+
 struct VmControl {
     std::atomic<VmOutcome> outcome;
-    std::uint32_t reserved;
+    std::atomic<VmmPhase> phase;
     std::uint64_t exits;        // handled so far
     std::uint64_t first_entry;  // TSC when the guest was entered for the first time
-    char reason[104];           // text, zero-terminated
+    std::uint64_t
+        rolled_back;   // half handled exits that a successor has rolled back, over all VMMs
+    char reason[104];  // text, zero-terminated
 };
 
 }  // namespace margay

@@ -6,7 +6,10 @@
 //   state    the vCPU's state page (VcpuState)          vcpu     the Vcpu, right::control
 //   devices  the device-state region: outlives the VMM  control  VmControl, shared with the supervisor
 //   console  the VM's serial line (ConsoleChannel)      log      lines of the VMM itself
-//   restart  value 0: a new VM
+//   supervisor  signalled, with the bits in value, when VmControl::phase has changed
+//   epoch    value: Unix time in seconds when the VM was created
+//   restart  value: how many VMMs the VM has had before
+//   restored value: TSC when the VM was saved, if it goes on from there; else 0
 #pragma once
 #include <cstdint>
 
@@ -17,6 +20,8 @@ constexpr std::uint64_t vmm_initrd_address = 0x5000'0000;
 constexpr std::uint64_t vmm_state_address = 0x2100'0000;
 constexpr std::uint64_t vmm_control_address = 0x2101'0000;
 constexpr std::uint64_t vmm_append_address = 0x2102'0000;
+// Options for the VMM itself, zero-terminated, stand behind the command line.
+constexpr std::uint64_t vmm_options_offset = 2048;
 constexpr std::uint64_t vmm_console_address = 0x2110'0000;
 constexpr std::uint64_t vmm_log_address = 0x2120'0000;
 constexpr std::uint64_t vmm_devices_address = 0x2200'0000;

@@ -18,9 +18,10 @@ namespace {
 Manifest manifest;
 Vm vms[max_vms];
 
-// Bits of init's own Event.
-constexpr std::uint64_t service_died = 1;
-constexpr std::uint64_t vm_bit(unsigned index) { return 2ull << index; }
+EventBits events;
+
+// Bits of init's own Event; the lower ones are the VMs' (vm_bit).
+constexpr std::uint64_t service_died = 1ull << 34;
 
 void print_banner(const Node& node, const Services& services) {
     const BootInfo& info = node.info();
@@ -51,38 +52,47 @@ bool read_manifest(Node& node, ManifestError& error) {
     return error.what == nullptr;
 }
 
-// False if one could not be started; the others are.
-bool start_vms(Node& node, Services& services) {
-    bool all_started = true;
+void configure_vms(Node& node, const Services& services) {
+    for (unsigned i = 0; i < manifest.vm_count; ++i) {
+        const Connections to{services.terminal(i), services.vmm_log(i), services.console_event(),
+                             services.node_event(), services.guest_event(i)};
+        vms[i].configure(node, manifest.vms[i], to, events, i);
+    }
+}
+
+void start_vms() {
     for (unsigned i = 0; i < manifest.vm_count; ++i) {
         const VmConfig& c = manifest.vms[i];
         log("margay: starting guest {}: {} MiB on core {}\n", c.name, c.memory_mib, c.core);
-        const Status s = vms[i].create(node, c, services.terminal(i), services.vmm_log(i),
-                                       services.console_event(), services.node_event(), vm_bit(i),
-                                       services.guest_event(i));
-        if (s != Status::ok) {
-            log("margay: guest {} failed: {}: {}\n", c.name, vms[i].why(), to_text(s));
-            all_started = false;
-        }
+        (void)vms[i].start();
     }
-    return all_started;
 }
 
-// What became of a VM whose vCPU or VMM ended.
-bool report_end(Vm& vm) {
-    const VmControl& c = vm.control();
-    const char* name = vm.config().name;
-    vm.set_stopped();
-    switch (c.outcome.load()) {
-    case VmOutcome::powered_off:
-        log("margay: guest {} powered off after {} exits\n", name, c.exits);
-        return true;
-    case VmOutcome::reset: log("margay: guest {} failed: it reset itself\n", name); return false;
-    case VmOutcome::failed: log("margay: guest {} failed: {}\n", name, c.reason); return false;
-    case VmOutcome::running: break;
-    }
-    log("margay: guest {} failed: its VMM died or an exit had no handler\n", name);
+// A frozen VM is not off: it is kept for study.
+bool any_active() {
+    for (unsigned i = 0; i < manifest.vm_count; ++i)
+        if (vms[i].state() == VmState::running || vms[i].state() == VmState::frozen) return true;
     return false;
+}
+
+std::uint64_t next_look() {
+    std::uint64_t next = no_deadline;
+    for (unsigned i = 0; i < manifest.vm_count; ++i)
+        if (vms[i].next_look() < next) next = vms[i].next_look();
+    return next;
+}
+
+bool serve(std::uint64_t bits) {
+    if (bits & service_died) {
+        log("margay: a service of the node died\n");
+        return false;
+    }
+    const std::uint64_t now = rdtsc();
+    for (unsigned i = 0; i < manifest.vm_count; ++i) {
+        if (bits & vms[i].event_mask()) vms[i].take(bits);
+        vms[i].look(now);
+    }
+    return true;
 }
 
 }  // namespace
@@ -101,22 +111,15 @@ bool report_end(Vm& vm) {
         services.drain();
         power_off(node, manifest.test_exit_port, false);
     }
-    good = start_vms(node, services);
-
-    for (;;) {
-        unsigned running = 0;
-        for (unsigned i = 0; i < manifest.vm_count; ++i) running += vms[i].is_running();
-        if (running == 0 && manifest.power_off_with_last_vm) break;
-        const Result<std::uint64_t> bits = wait(services.node_event());
-        if (!bits) fail("init cannot wait", bits.status());
-        if (*bits & service_died) {
-            log("margay: a service of the node died\n");
+    events.use(services.node_event());
+    configure_vms(node, services);
+    start_vms();
+    while (any_active() || !manifest.power_off_with_last_vm)
+        if (!serve(events.wait(~0ull, next_look()))) {
             good = false;
             break;
         }
-        for (unsigned i = 0; i < manifest.vm_count; ++i)
-            if ((*bits & vm_bit(i)) && vms[i].is_running()) good &= report_end(vms[i]);
-    }
+    for (unsigned i = 0; i < manifest.vm_count; ++i) good &= vms[i].ended_well();
     services.drain();
     power_off(node, manifest.test_exit_port, good);
 }

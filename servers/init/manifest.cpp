@@ -64,15 +64,13 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
                 return refuse("must be a whole number, not negative");
             value = value * 10 + static_cast<unsigned>(text[i] - '0');
         }
-        if (where_ == Where::vm && is("memory_mib")) {
-            if (value == 0 || value > max_vm_memory_mib) return refuse("must be 1 to 1048576 MiB");
-            vm().memory_mib = value;
-            return true;
-        }
-        if (where_ == Where::vm && is("core")) {
-            if (value > 63) return refuse("must be 0 to 63");
-            vm().core = value;
-            return true;
+        if (where_ == Where::vm) {
+            for (const NumberKey& k : number_keys) {
+                if (!is(k.name)) continue;
+                if (value < k.lowest || value > k.highest) return refuse(k.range);
+                vm().*k.member = value;
+                return true;
+            }
         }
         if (where_ == Where::node && is("test_exit_port")) {
             if (value > 0xffff) return refuse("must be an I/O port, 0 to 65535");
@@ -91,6 +89,8 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             if (is("initrd")) return set(vm().initrd, max_name, value);
             if (is("append")) return set(vm().append, max_append, value);
             if (is("vmm")) return set(vm().vmm, max_name, value);
+            if (is("vmm_fallback")) return set(vm().vmm_fallback, max_name, value);
+            if (is("vmm_options")) return set(vm().vmm_options, max_append, value);
             if (is("console")) {
                 if (value != "attached" && value != "detached")
                     return refuse("must be \"attached\" or \"detached\"");
@@ -160,8 +160,38 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 
   private:
     static constexpr std::string_view node_keys[] = {"vms", "on_last_vm_off", "test_exit_port"};
-    static constexpr std::string_view vm_keys[] = {"name",   "memory_mib", "kernel", "initrd",
-                                                   "append", "vmm",        "core",   "console"};
+    static constexpr std::string_view vm_keys[] = {"name",
+                                                   "memory_mib",
+                                                   "kernel",
+                                                   "initrd",
+                                                   "append",
+                                                   "vmm",
+                                                   "vmm_fallback",
+                                                   "vmm_options",
+                                                   "core",
+                                                   "console",
+                                                   "hang_ms",
+                                                   "restart_limit",
+                                                   "restart_window_ms",
+                                                   "test_kill_us",
+                                                   "test_kill_seed"};
+
+    struct NumberKey {
+        std::string_view name;
+        std::uint64_t VmConfig::*member;
+        std::uint64_t lowest, highest;
+        const char* range;
+    };
+    static constexpr NumberKey number_keys[] = {
+        {"memory_mib", &VmConfig::memory_mib, 1, max_vm_memory_mib, "must be 1 to 1048576 MiB"},
+        {"core", &VmConfig::core, 0, 63, "must be 0 to 63"},
+        {"hang_ms", &VmConfig::hang_ms, 10, 600'000, "must be 10 to 600000 ms"},
+        {"restart_limit", &VmConfig::restart_limit, 0, 1'000'000, "must be 0 to 1000000"},
+        {"restart_window_ms", &VmConfig::restart_window_ms, 1, 86'400'000,
+         "must be 1 to 86400000 ms"},
+        {"test_kill_us", &VmConfig::test_kill_us, 0, 1'000'000'000, "must be 0 to 1000000000 us"},
+        {"test_kill_seed", &VmConfig::test_kill_seed, 0, ~0ull, "must be a whole number"},
+    };
 
     int index_of(std::string_view name) const {
         int i = 0;

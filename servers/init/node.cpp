@@ -14,9 +14,43 @@ const BootExtent* Node::module(std::string_view name) const {
     return nullptr;
 }
 
+Result<const Image*> Node::image(std::string_view name, const char*& why) {
+    const BootExtent* m = module(name);
+    if (m == nullptr) {
+        why = "there is no such boot module";
+        return Status::not_found;
+    }
+    Image* image = nullptr;
+    for (unsigned i = 0; i < image_count_; ++i)
+        if (images_[i].module == m) image = &images_[i];
+    if (image == nullptr) {
+        if (image_count_ == max_images) {
+            why = "too many different programs";
+            return Status::no_memory;
+        }
+        const Result<std::uint64_t> at = map_here({m->slot, m->base, m->size}, map_right::read);
+        if (!at) {
+            why = "the boot module cannot be mapped";
+            return at.status();
+        }
+        image = &images_[image_count_++];
+        *image = inspect_image(*m, reinterpret_cast<const std::uint8_t*>(*at));
+    }
+    if (image->wrong != nullptr) {
+        why = image->wrong;
+        return Status::corrupt;
+    }
+    return image;
+}
+
 Slot Node::new_slot() {
+    if (free_slot_count_ != 0) return free_slots_[--free_slot_count_];
     if (next_slot_ >= init_slots) fail("init has no capability slot left", Status::no_memory);
     return next_slot_++;
+}
+
+void Node::give_back_slot(Slot slot) {
+    if (free_slot_count_ < max_free) free_slots_[free_slot_count_++] = slot;
 }
 
 std::uint64_t Node::new_range(std::uint64_t bytes, std::uint64_t alignment) {
@@ -28,7 +62,11 @@ std::uint64_t Node::new_range(std::uint64_t bytes, std::uint64_t alignment) {
 
 Result<Extent> Node::allocate(std::uint64_t bytes, std::uint64_t alignment) {
     const Slot slot = new_slot();
-    if (pmem_ != no_slot) return allocate_memory(pmem_, slot, bytes, alignment);
+    if (pmem_ != no_slot) {
+        const Result<Extent> e = allocate_memory(pmem_, slot, bytes, alignment);
+        if (!e) give_back_slot(slot);
+        return e;
+    }
     const std::uint64_t size = align_up(bytes, page_size);
     if (size > bootstrap_.size) return Status::no_memory;
     const Status s = carve(slot, bootstrap_.slot, bootstrap_.base, size);
@@ -39,11 +77,30 @@ Result<Extent> Node::allocate(std::uint64_t bytes, std::uint64_t alignment) {
     return e;
 }
 
+void Node::release(const Extent& e) {
+    if (release_memory(pmem_, e.base) == Status::ok) give_back_slot(e.slot);
+}
+
 Result<std::uint64_t> Node::map_here(const Extent& e, std::uint64_t rights) {
-    const std::uint64_t at = new_range(e.size + large_page, large_page) + e.base % large_page;
+    // At an address that agrees with the physical one modulo 2 MiB, for large pages.
+    const std::uint64_t size = align_up(e.size, page_size) + large_page;
+    std::uint64_t window = 0;
+    for (unsigned i = 0; i < free_window_count_ && window == 0; ++i) {
+        if (free_windows_[i].size != size) continue;
+        window = free_windows_[i].at;
+        free_windows_[i] = free_windows_[--free_window_count_];
+    }
+    if (window == 0) window = new_range(size, large_page);
+    const std::uint64_t at = window + e.base % large_page;
     const Status s = map_all(e, init_slot::domain, at, 0, e.size, rights);
     if (s != Status::ok) return s;
     return at;
+}
+
+void Node::give_back_window(const Extent& e, std::uint64_t at) {
+    if (free_window_count_ == max_free) return;
+    free_windows_[free_window_count_++] = {at - e.base % large_page,
+                                           align_up(e.size, page_size) + large_page};
 }
 
 Result<Slot> Node::create_event() {

@@ -5,6 +5,7 @@
 
 #include "libipc/memory_client.hpp"
 #include "proto/boot_info.hpp"
+#include "servers/init/image.hpp"
 #include "support/result.hpp"
 
 namespace margay::init {
@@ -17,27 +18,52 @@ class Node {
 
     // The boot module of that name, or null.
     const BootExtent* module(std::string_view name) const;
+    // The module as a program. `not_found`, `no_memory`, or `corrupt` with Image::wrong in `why`.
+    Result<const Image*> image(std::string_view name, const char*& why);
 
-    // A slot that was never used. init's table is large enough for its lifetime; the last slots are
-    // an error.
+    // An empty slot. init's table is large enough for its lifetime; the last slots are an error.
     Slot new_slot();
-    // A range of init's address space that was never used, page-aligned or better.
+    // It must be empty.
+    void give_back_slot(Slot slot);
+    // An unused range of init's address space, page-aligned or better.
     std::uint64_t new_range(std::uint64_t bytes, std::uint64_t alignment = page_size);
 
     // Memory: from the bootstrap extent until pmem runs, then from pmem.
     Result<Extent> allocate(std::uint64_t bytes, std::uint64_t alignment = page_size);
+    // To pmem, with everything derived from it.
+    void release(const Extent& e);
     void use_bootstrap(const Extent& e) { bootstrap_ = e; }
     void use_pmem(Slot portal) { pmem_ = portal; }
 
     // Maps an extent into init. The address.
     Result<std::uint64_t> map_here(const Extent& e, std::uint64_t rights);
+    // After the mapping was revoked: its addresses can be used again.
+    void give_back_window(const Extent& e, std::uint64_t at);
     // A small kernel object with storage of its own.
     Result<Slot> create_event();
 
+    std::uint64_t ticks(std::uint64_t microseconds) const {
+        return info_.tsc_khz * microseconds / 1000;
+    }
+    std::uint64_t nanoseconds(std::uint64_t ticks) const {
+        return ticks * 1'000'000 / info_.tsc_khz;
+    }
+
   private:
+    static constexpr unsigned max_free = 256, max_images = 24;
+    struct Range {
+        std::uint64_t at, size;
+    };
+
     const BootInfo& info_;
     Slot next_slot_ = init_slot::first_free;
+    Slot free_slots_[max_free];
+    unsigned free_slot_count_ = 0;
     std::uint64_t next_address_ = 0x40'0000'0000;
+    Range free_windows_[max_free];
+    unsigned free_window_count_ = 0;
+    Image images_[max_images];
+    unsigned image_count_ = 0;
     Extent bootstrap_;
     Slot pmem_ = no_slot;
 };

@@ -4,13 +4,11 @@
 
 #include "libipc/mapping.hpp"
 #include "support/address.hpp"
-#include "support/elf.hpp"
 
 namespace margay::init {
 
 namespace {
 
-constexpr std::uint64_t image_lowest = 0x400000;
 constexpr std::uint64_t stack_top = 0x2000'0000;
 
 }  // namespace
@@ -26,61 +24,80 @@ StartupItem* Program::new_item(std::string_view name) {
     return &item;
 }
 
-Status Program::load_segments(const std::uint8_t* image) {
-    const auto& h = *reinterpret_cast<const ElfHeader*>(image);
-    const auto* s = reinterpret_cast<const ElfSegment*>(image + h.program_headers);
-    entry_ = h.entry;
-    for (unsigned i = 0; i < h.program_header_count; ++i, ++s) {
+// What is only read is the boot module itself, shared by all who run it.
+Status Program::load_segment(const ElfSegment& s) {
+    std::uint64_t rights = map_right::read;
+    if (s.flags & 2) rights |= map_right::write;
+    if (s.flags & 1) rights |= map_right::execute;
+    const std::uint64_t size = align_up(s.memory_size, page_size);
+    const BootExtent& module = *image_->module;
+    if ((s.flags & 2) == 0 && s.file_size == s.memory_size && s.offset % page_size == 0 &&
+        size <= module.size - s.offset)
+        return map(module.slot, domain_, s.address, s.offset, size, rights);
+    const Result<Extent> memory = holdings_.allocate(size);
+    if (!memory) return memory.status();
+    const Result<std::uint64_t> here = node_.map_here(*memory, map_right::read | map_right::write);
+    if (!here) return here.status();
+    auto* bytes = reinterpret_cast<std::uint8_t*>(*here);
+    std::memcpy(bytes, image_->bytes + s.offset, s.file_size);
+    std::memset(bytes + s.file_size, 0, memory->size - s.file_size);
+    (void)revoke(memory->slot);
+    node_.give_back_window(*memory, *here);
+    return map(memory->slot, domain_, s.address, 0, memory->size, rights);
+}
+
+Status Program::load_segments() {
+    const ElfSegment* s = image_->segments();
+    for (unsigned i = 0; i < image_->header().program_header_count; ++i, ++s) {
         if (s->type != 1 || s->memory_size == 0) continue;
-        const Result<Extent> memory = node_.allocate(s->memory_size);
-        if (!memory) return fail_with("no memory for its image", memory.status());
-        const Result<std::uint64_t> here =
-            node_.map_here(*memory, map_right::read | map_right::write);
-        if (!here) return fail_with("its image cannot be mapped", here.status());
-        auto* bytes = reinterpret_cast<std::uint8_t*>(*here);
-        std::memcpy(bytes, image + s->offset, s->file_size);
-        std::memset(bytes + s->file_size, 0, memory->size - s->file_size);
-        if (symbols_ == 0) symbols_ = find_symbols(*s, image, image_lowest, startup_address);
-        (void)revoke(memory->slot);
-        std::uint64_t rights = map_right::read;
-        if (s->flags & 2) rights |= map_right::write;
-        if (s->flags & 1) rights |= map_right::execute;
-        const Status mapped = map(memory->slot, domain_, s->address, 0, memory->size, rights);
-        if (mapped != Status::ok) return fail_with("its image cannot be mapped", mapped);
+        const Status loaded = load_segment(*s);
+        if (loaded != Status::ok) return fail_with("its image cannot be loaded", loaded);
     }
     return Status::ok;
 }
 
+// It stays mapped here, for the report of its end.
+Status Program::load_stack() {
+    const Result<Extent> stack = holdings_.allocate(options_.stack_bytes);
+    if (!stack) return fail_with("no memory for its stack", stack.status());
+    const Result<std::uint64_t> here = holdings_.map_here(*stack, map_right::read);
+    if (!here) return fail_with("its stack cannot be mapped", here.status());
+    stack_ = reinterpret_cast<const std::uint8_t*>(*here);
+    const Status s = map(stack->slot, domain_, stack_top - stack->size, 0, stack->size,
+                         map_right::read | map_right::write);
+    return s == Status::ok ? s : fail_with("its stack cannot be mapped", s);
+}
+
+bool Program::read_stack(std::uint64_t address, std::uint64_t& word) const {
+    const std::uint64_t bottom = stack_top - align_up(options_.stack_bytes, page_size);
+    if (stack_ == nullptr || address % 8 != 0 || address < bottom || address >= stack_top)
+        return false;
+    std::memcpy(&word, stack_ + (address - bottom), sizeof(word));
+    return true;
+}
+
 Status Program::load() {
-    const BootExtent* m = node_.module(options_.module);
-    if (m == nullptr) return fail_with("there is no such boot module", Status::not_found);
-    const Result<std::uint64_t> file = node_.map_here({m->slot, m->base, m->size}, map_right::read);
-    if (!file) return fail_with("the boot module cannot be mapped", file.status());
-    const auto* image = reinterpret_cast<const std::uint8_t*>(*file);
-    if (const char* wrong = check_elf(image, m->length, image_lowest, startup_address))
-        return fail_with(wrong, Status::corrupt);
+    const Result<const Image*> image = node_.image(options_.module, why_);
+    if (!image) return image.status();
+    image_ = *image;
 
     const std::uint64_t bytes = domain_overhead + align_up(options_.slots * slot_bytes, page_size) +
                                 align_up(options_.mappings * mapping_bytes, page_size) +
                                 options_.table_bytes;
-    const Result<Extent> storage = node_.allocate(bytes);
+    const Result<Extent> storage = holdings_.allocate(bytes);
     if (!storage) return fail_with("no memory for its domain", storage.status());
-    domain_ = node_.new_slot();
+    domain_ = holdings_.new_slot();
     Status s =
         create(ObjectType::domain, domain_, storage->slot, options_.slots, options_.mappings);
     if (s != Status::ok) return fail_with("its domain cannot be created", s);
-    s = load_segments(image);
+    s = load_segments();
+    if (s != Status::ok) return s;
+    s = load_stack();
     if (s != Status::ok) return s;
 
-    const Result<Extent> stack = node_.allocate(options_.stack_bytes);
-    if (!stack) return fail_with("no memory for its stack", stack.status());
-    s = map(stack->slot, domain_, stack_top - stack->size, 0, stack->size,
-            map_right::read | map_right::write);
-    if (s != Status::ok) return fail_with("its stack cannot be mapped", s);
-
-    const Result<Extent> block = node_.allocate(page_size);
+    const Result<Extent> block = holdings_.allocate(page_size);
     if (!block) return fail_with("no memory for its start-up block", block.status());
-    const Result<std::uint64_t> at = node_.map_here(*block, map_right::read | map_right::write);
+    const Result<std::uint64_t> at = holdings_.map_here(*block, map_right::read | map_right::write);
     if (!at) return fail_with("its start-up block cannot be mapped", at.status());
     s = map(block->slot, domain_, startup_address, 0, page_size, map_right::read);
     if (s != Status::ok) return fail_with("its start-up block cannot be mapped", s);
@@ -95,7 +112,7 @@ Status Program::load() {
     std::memcpy(name, options_.name.data(), length);
     std::memcpy(startup_->program, name, sizeof(startup_->program));
     s = domain_ctl(domain_, DomainOp::set_name, name[0], name[1]);
-    if (s == Status::ok) s = domain_ctl(domain_, DomainOp::set_symbols, symbols_);
+    if (s == Status::ok) s = domain_ctl(domain_, DomainOp::set_symbols, image_->symbols_address);
     return s;
 }
 
@@ -139,11 +156,12 @@ void Program::give_value(std::string_view name, std::uint64_t value) {
 }
 
 Status Program::make_thread(Slot death_event, std::uint64_t death_bits) {
-    const Result<Extent> storage = node_.allocate(storage_thread);
+    const Result<Extent> storage = holdings_.allocate(storage_thread);
     if (!storage) return storage.status();
-    thread_ = node_.new_slot();
-    Status s = create_thread(thread_, storage->slot, domain_, init_slot::first_core + options_.core,
-                             options_.priority, entry_, stack_top - 16, startup_address);
+    thread_ = holdings_.new_slot();
+    Status s =
+        create_thread(thread_, storage->slot, domain_, init_slot::first_core + options_.core,
+                      options_.priority, image_->header().entry, stack_top - 16, startup_address);
     if (s == Status::ok && death_event != no_slot)
         s = thread_ctl(thread_, ThreadOp::set_death_event, death_event, death_bits);
     startup_->first_free = next_slot_;

@@ -1,7 +1,7 @@
 // A server: its Domain, image, stack, start-up block and main thread.
 #pragma once
 #include "proto/startup.hpp"
-#include "servers/init/node.hpp"
+#include "servers/init/holdings.hpp"
 
 namespace margay::init {
 
@@ -18,7 +18,9 @@ struct ProgramOptions {
 
 class Program {
   public:
-    Program(Node& node, const ProgramOptions& options) : node_{node}, options_{options} {}
+    Program(Node& node, const ProgramOptions& options) : node_{node}, options_{options} {
+        holdings_.use(node);
+    }
 
     // Domain, image and stack. On failure why() tells what was wrong.
     Status load();
@@ -39,27 +41,35 @@ class Program {
     // Creates the main thread. It does not run yet: portals can be bound to it.
     Status make_thread(Slot death_event, std::uint64_t death_bits);
     Status start();
+    // Ends it: its memory and everything in it goes back.
+    void release() { holdings_.release(); }
 
     Slot domain() const { return domain_; }
     Slot thread() const { return thread_; }
     const ProgramOptions& options() const { return options_; }
+    // Of a program that ended: a word of its stack, false if the address is elsewhere.
+    bool read_stack(std::uint64_t address, std::uint64_t& word) const;
+    const Image* image() const { return image_; }
 
   private:
     Status fail_with(const char* why, Status s) {
         why_ = why;
         return s;
     }
-    Status load_segments(const std::uint8_t* image);
+    Status load_segments();
+    Status load_segment(const ElfSegment& segment);
+    Status load_stack();
     StartupItem* new_item(std::string_view name);
 
     Node& node_;
+    Holdings holdings_;
     ProgramOptions options_;
     Startup* startup_ = nullptr;
     Slot domain_ = no_slot;
     Slot thread_ = no_slot;
     Slot next_slot_ = 1;
-    std::uint64_t entry_ = 0;
-    std::uint64_t symbols_ = 0;
+    const Image* image_ = nullptr;
+    const std::uint8_t* stack_ = nullptr;  // its lowest byte, mapped here
     const char* why_ = "";
 };
 

@@ -74,7 +74,7 @@ void Services::start_memory(Node& node) {
         must(pmem.give_capability("ram", &e == largest ? rest : e.slot), "RAM for pmem");
     }
     node_event_ = must(node.create_event(), "an event");
-    must(pmem.make_thread(node_event_, 1), "pmem's thread");
+    must(pmem.make_thread(node_event_, 1ull << 34), "pmem's thread");
     const Extent storage = must(node.allocate(storage_small), "pmem's portal");
     const Slot portal = node.new_slot();
     must(create_portal(portal, storage.slot, pmem.thread(), init_slot::first_core),

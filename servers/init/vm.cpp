@@ -2,174 +2,442 @@
 
 #include <cstring>
 
-#include "libipc/mapping.hpp"
-#include "proto/vmm.hpp"
+#include "libipc/log.hpp"
 #include "servers/init/clock.hpp"
-#include "support/address.hpp"
+#include "servers/init/text.hpp"
+#include "servers/init/vmm_report.hpp"
 
 namespace margay::init {
 
 namespace {
 
-// The vCPU and its VMM give way to pmem, init and the console.
-constexpr unsigned vm_priority = 16;
-constexpr std::uint64_t space_mappings = 64;
-constexpr std::uint64_t space_table_bytes = 1 << 20;
-
-// What the handler of a class needs beside the message. Port, CPUID, MSR and hypercall exits carry
-// everything in registers.
-std::uint64_t wanted_state(ExitClass c) {
-    using namespace state;
-    switch (c) {
-    case ExitClass::startup: return all;
-    case ExitClass::cpuid:
-    case ExitClass::msr: return gpr_low;
-    case ExitClass::mmio: return gpr_low | gpr_mid | gpr_high | rip | rflags | segments | control;
-    case ExitClass::control_register:
-    case ExitClass::exception:
-    case ExitClass::shutdown:
-    case ExitClass::invalid_state:
-    case ExitClass::other: return all & ~(event | intercepts);
-    default: return 0;
-    }
-}
-
-// Unix time of the node, from its CMOS clock.
-std::uint64_t node_epoch() { return read_clock(init_slot::ports); }
+// A successor answers its first exits before init takes the core for anything else.
+constexpr std::uint64_t head_start_us = 500;
+constexpr std::uint64_t poll_us = 20;
+constexpr std::uint64_t us_per_ms = 1000;
 
 }  // namespace
 
-Status Vm::map_guest_ram() {
-    const std::uint64_t low = ram_.size < guest_low_ram_limit ? ram_.size : guest_low_ram_limit;
-    constexpr std::uint64_t rights = map_right::read | map_right::write | map_right::execute;
-    Status s = map_all(ram_, space_, 0, 0, low, rights);
-    if (s == Status::ok && ram_.size > low)
-        s = map_all(ram_, space_, guest_high_ram, low, ram_.size - low, rights);
-    return s;
-}
-
-Status Vm::create_guest(Node& node, Slot node_event, std::uint64_t bit, Slot guest_event) {
-    const std::uint64_t bytes = config_->memory_mib << 20;
-    const std::uint64_t gib = 1ull << 30;
-    Result<Extent> ram = node.allocate(bytes, bytes >= gib ? gib : 2 << 20);
-    // A whole page of 1 GiB is a wish, not a need.
-    if (!ram && bytes >= gib) ram = node.allocate(bytes, 2 << 20);
-    if (!ram) return fail_with("there is not that much memory (memory_mib)", ram.status());
-    ram_ = *ram;
-
-    const Result<Extent> storage = node.allocate(
-        space_overhead + align_up(space_mappings * mapping_bytes, page_size) + space_table_bytes);
-    if (!storage) return fail_with("no memory for its address space", storage.status());
-    space_ = node.new_slot();
-    Status s = margay::create(ObjectType::space, space_, storage->slot, space_mappings);
-    if (s != Status::ok) return fail_with("its address space cannot be created", s);
-    s = map_guest_ram();
-    if (s != Status::ok) return fail_with("its memory cannot be mapped", s);
-
-    const Result<Extent> page = node.allocate(page_size);
-    const Result<Extent> vcpu_storage = node.allocate(storage_vcpu);
-    if (!page || !vcpu_storage) return fail_with("no memory for its vCPU", Status::no_memory);
-    state_page_ = *page;
-    vcpu_ = node.new_slot();
-    const Slot core = init_slot::first_core + static_cast<Slot>(config_->core);
-    s = create_vcpu(vcpu_, vcpu_storage->slot, space_, core, vm_priority, state_page_.slot);
-    if (s == Status::ok) s = vcpu_ctl(vcpu_, VcpuOp::set_death_event, node_event, bit);
-    if (s == Status::ok) s = vcpu_ctl(vcpu_, VcpuOp::bind_event, guest_event);
-    return s == Status::ok ? s : fail_with("its vCPU cannot be created", s);
-}
-
-Status Vm::give_module(Node& node, Program& vmm, std::string_view item, const char* module,
-                       std::uint64_t address) {
-    const BootExtent* m = node.module(module);
-    if (m == nullptr)
-        return fail_with(item == "kernel" ? "its boot module `kernel` is missing"
-                                          : "its boot module `initrd` is missing",
-                         Status::not_found);
-    // At an address that agrees with the physical one, for large pages.
-    const Status s =
-        vmm.give_mapping(item, {m->slot, m->base, m->size}, address + m->base % large_page,
-                         map_right::read, 0, m->length);
-    return s == Status::ok ? s : fail_with("a boot module of it cannot be mapped", s);
-}
-
-Status Vm::give(Node& node, Program& vmm, const Channel& terminal, const Channel& log,
-                Slot console_event) {
-    constexpr std::uint64_t rw = map_right::read | map_right::write;
-    const Result<Extent> devices = node.allocate(device_state_bytes);
-    const Result<Extent> control = node.allocate(page_size);
-    const Result<Extent> append = node.allocate(page_size);
-    if (!devices || !control || !append)
-        return fail_with("no memory for its state", Status::no_memory);
-    devices_ = *devices, control_page_ = *control, append_ = *append;
-    const Result<std::uint64_t> here = node.map_here(control_page_, rw);
-    const Result<std::uint64_t> text = node.map_here(append_, rw);
-    const Result<std::uint64_t> state = node.map_here(devices_, rw);
-    if (!here || !text || !state) return fail_with("its state cannot be mapped", here.status());
-    control_ = reinterpret_cast<VmControl*>(*here);
-    std::memset(reinterpret_cast<void*>(*here), 0, page_size);
-    std::memset(reinterpret_cast<void*>(*text), 0, page_size);
-    std::memset(reinterpret_cast<void*>(*state), 0, device_state_bytes);
-    std::memcpy(reinterpret_cast<void*>(*text), config_->append, sizeof(config_->append));
-
-    Status s = give_module(node, vmm, "kernel", config_->kernel, vmm_kernel_address);
-    if (s == Status::ok && config_->initrd[0] != 0)
-        s = give_module(node, vmm, "initrd", config_->initrd, vmm_initrd_address);
-    if (s != Status::ok) return s;
-    s = vmm.give_mapping("ram", ram_, vmm_ram_address, rw);
-    if (s == Status::ok) s = vmm.give_mapping("state", state_page_, vmm_state_address, rw);
-    if (s == Status::ok) s = vmm.give_mapping("control", control_page_, vmm_control_address, rw);
-    if (s == Status::ok)
-        s = vmm.give_mapping("append", append_, vmm_append_address, map_right::read);
-    if (s == Status::ok) s = vmm.give_mapping("devices", devices_, vmm_devices_address, rw);
-    if (s == Status::ok)
-        s = vmm.give_channel("console", terminal.memory, vmm_console_address, console_event,
-                             terminal.bit);
-    if (s == Status::ok)
-        s = vmm.give_channel("log", log.memory, vmm_log_address, console_event, log.bit);
-    if (s == Status::ok) s = vmm.give_capability("vcpu", vcpu_, right::control);
-    vmm.give_value("restart", 0);
-    vmm.give_value("epoch", node_epoch());
-    return s == Status::ok ? s : fail_with("its VMM cannot be given what it needs", s);
-}
-
-Status Vm::create(Node& node, const VmConfig& config, const Channel& terminal, const Channel& log,
-                  Slot console_event, Slot node_event, std::uint64_t bit, Slot guest_event) {
+void Vm::configure(Node& node, const VmConfig& config, const Connections& to, EventBits& bits,
+                   unsigned index) {
+    node_ = &node;
     config_ = &config;
-    if (config.core >= node.info().cores)
-        return fail_with("the node has no such core (core)", Status::bad_argument);
-    if (node.info().virtualization == 0)
-        return fail_with("this machine has no SVM, or its firmware disables it",
-                         Status::not_supported);
-    Status s = create_guest(node, node_event, bit, guest_event);
-    if (s != Status::ok) return s;
+    to_ = to;
+    bits_ = &bits;
+    shift_ = index * vm_bit::per_vm;
+    kill_random_ = config.test_kill_seed;
+}
 
-    ProgramOptions options;
-    options.module = config.vmm;
-    options.name = config.name;
-    options.core = static_cast<unsigned>(config.core);
-    options.priority = vm_priority;
-    Program vmm{node, options};
-    s = vmm.load();
-    if (s != Status::ok) return fail_with(vmm.why(), s);
-    s = give(node, vmm, terminal, log, console_event);
-    if (s != Status::ok) return s;
-    s = vmm.make_thread(node_event, bit);
-    if (s != Status::ok) return fail_with("its VMM's thread cannot be created", s);
+const char* Vm::say(const char* text) {
+    copy_text(reason_, text);
+    return reason_;
+}
 
-    const Result<Extent> storage = node.allocate(storage_small);
-    if (!storage) return fail_with("no memory for its portal", storage.status());
-    portal_ = node.new_slot();
-    const Slot core = init_slot::first_core + static_cast<Slot>(config.core);
-    s = create_portal(portal_, storage->slot, vmm.thread(), core);
-    for (unsigned c = 0; s == Status::ok && c < exit_classes; ++c) {
-        const auto exit_class = static_cast<ExitClass>(c);
-        s = bind_row(vcpu_, exit_class, portal_, wanted_state(exit_class));
+const char* Vm::fail_with(const char* what, const char* why) {
+    if (*what != 0)
+        write(reason_, "{}: {}", what, why);
+    else
+        say(why);
+    log("margay: guest {} failed: {}\n", config_->name, reason_);
+    state_ = VmState::failed;
+    release();
+    return reason_;
+}
+
+std::uint64_t Vm::exits() const {
+    if (guest_.control == nullptr) return exits_;
+    const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
+    return v ? v->sequence : 0;
+}
+
+std::uint64_t Vm::rolled_back() const {
+    return guest_.control == nullptr ? rolled_back_ : guest_.control->rolled_back;
+}
+
+void Vm::release() {
+    if (guest_.control != nullptr) {
+        exits_ = exits();
+        rolled_back_ = rolled_back();
     }
-    if (s == Status::ok) s = vmm.start();
-    if (s == Status::ok) s = vcpu_ctl(vcpu_, VcpuOp::start);
-    if (s != Status::ok) return fail_with("its vCPU cannot be started", s);
-    running_ = true;
-    return s;
+    bury_at_ = no_deadline;
+    for (VmmProcess& v : vmm_) v.release();
+    guest_.release();
+    restarting_ = suspended_ = false;
+    next_watch_ = next_kill_ = no_deadline;
+    // What its end still signals is of no interest any more.
+    bits_->forget(event_mask());
+}
+
+Status Vm::load(unsigned place, const char* module, std::uint64_t restored) {
+    vmm_[place].release();
+    return vmm_[place].load(*node_, *config_, module, guest_, to_, ended_bit(place),
+                            vm_bit::vmm_news << shift_, epoch_, restarts_, restored);
+}
+
+const char* Vm::start() { return start_from(nullptr); }
+
+const char* Vm::start_from(const Checkpoint* saved) {
+    if (state_ == VmState::running || state_ == VmState::frozen) return "it is active already";
+    state_ = VmState::shut_off;
+    reason_[0] = 0;
+    if (config_->core >= node_->info().cores)
+        return fail_with("", "the node has no such core (core): bad argument");
+    if (node_->info().virtualization == 0)
+        return fail_with("", "this machine has no SVM, or its firmware disables it: not supported");
+    Status s = guest_.create(*node_, *config_, bits_->event(), vm_bit::guest_ended << shift_,
+                             to_.requests);
+    if (s != Status::ok) return fail_with(guest_.why, to_text(s));
+    if (saved != nullptr) {
+        s = saved->restore(guest_);
+        if (s != Status::ok) return fail_with("its state cannot be restored", to_text(s));
+    } else {
+        epoch_ = read_clock(init_slot::ports);
+    }
+    restored_ = saved != nullptr ? saved->taken_at() : 0;
+    restarts_ = blackout_ns_ = 0;
+    policy_ = RestartPolicy{
+        {config_->restart_limit, config_->restart_window_ms, config_->vmm_fallback[0] != 0}};
+    active_ = 0;
+    s = load(active_, config_->vmm, restored_);
+    if (s != Status::ok) return fail_with(active().why(), to_text(s));
+    begin_service(config_->vmm, rdtsc());
+    s = guest_.start(saved != nullptr ? saved->sequence() : 0);
+    if (s != Status::ok) return fail_with(guest_.why, to_text(s));
+    state_ = VmState::running;
+    schedule_kill(rdtsc());
+    return nullptr;
+}
+
+// The exits that wait, and all that follow, go to the active VMM.
+void Vm::begin_service(const char* module, std::uint64_t since) {
+    copy_text(module_, module);
+    no_vmm_since_ = since;
+    restarting_ = true;
+    killed_for_ = nullptr;
+    guest_.control->outcome.store(VmOutcome::running);
+    const Status s = active().serve(guest_);
+    if (s != Status::ok)
+        log("margay: VMM of {}: {}: {}\n", config_->name, active().why(), to_text(s));
+    watched_exit_ = 0;
+    watched_since_ = rdtsc();
+    next_watch_ = watched_since_ + node_->ticks(config_->hang_ms * us_per_ms / 4);
+}
+
+const char* Vm::destroy() {
+    if (state_ != VmState::running && state_ != VmState::frozen) return "it is not active";
+    release();
+    state_ = VmState::shut_off;
+    say("destroyed");
+    return nullptr;
+}
+
+const char* Vm::reset() {
+    if (const char* why = destroy()) return why;
+    return start();
+}
+
+const char* Vm::suspend() {
+    if (state_ != VmState::running) return "it is not running";
+    if (suspended_) return "it is suspended already";
+    if (vcpu_ctl(guest_.vcpu, VcpuOp::suspend) != Status::ok) return "its vCPU cannot be suspended";
+    suspended_ = true;
+    return nullptr;
+}
+
+const char* Vm::resume() {
+    if (state_ != VmState::running) return "it is not running";
+    if (!suspended_) return "it is not suspended";
+    if (vcpu_ctl(guest_.vcpu, VcpuOp::resume) != Status::ok) return "its vCPU cannot be resumed";
+    suspended_ = false;
+    watched_exit_ = 0;
+    watched_since_ = rdtsc();
+    return nullptr;
+}
+
+// Suspended, and no exit waits for its answer.
+const char* Vm::come_to_rest() {
+    const std::uint64_t limit = rdtsc() + node_->ticks(config_->hang_ms * us_per_ms);
+    for (;;) {
+        const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
+        if (!v || v->dead) return "the guest has ended";
+        if (v->stopped && !v->pending) return nullptr;
+        if (rdtsc() >= limit) return "its VMM does not answer";
+        bits_->pause(rdtsc() + node_->ticks(poll_us));
+    }
+}
+
+const char* Vm::save() {
+    if (state_ != VmState::running || restarting_) return "it is not running";
+    const bool was_suspended = suspended_;
+    if (!was_suspended)
+        if (const char* why = suspend()) return why;
+    const char* why = come_to_rest();
+    if (why == nullptr) {
+        const Status s = checkpoint_.save(*node_, guest_);
+        if (s != Status::ok) {
+            write(reason_, "it cannot be saved: {}", to_text(s));
+            why = reason_;
+        }
+    }
+    if (!was_suspended) (void)resume();
+    return why;
+}
+
+const char* Vm::restore() {
+    if (!checkpoint_.is_taken()) return "it was not saved";
+    if (state_ == VmState::running || state_ == VmState::frozen) (void)destroy();
+    return start_from(&checkpoint_);
+}
+
+void Vm::take(std::uint64_t bits) {
+    bits >>= shift_;
+    if (state_ != VmState::running) return;
+    if ((bits & vm_bit::guest_ended) != 0) {
+        guest_ended();
+        return;
+    }
+    if ((bits & vm_bit::vmm_news) != 0) vmm_news();
+    if (state_ == VmState::running && (bits & vm_bit::vmm_ended << active_) != 0) vmm_ended();
+}
+
+void Vm::guest_ended() {
+    const VmControl& c = *guest_.control;
+    const char* name = config_->name;
+    bury();
+    switch (c.outcome.load()) {
+    case VmOutcome::powered_off:
+        log("margay: guest {} powered off after {} exits\n", name, exits());
+        say("powered off");
+        state_ = VmState::shut_off;
+        release();
+        return;
+    case VmOutcome::reset: fail_with("", "it reset itself"); return;
+    case VmOutcome::failed: {
+        char why[sizeof(c.reason)];
+        std::memcpy(why, c.reason, sizeof(why));
+        why[sizeof(why) - 1] = 0;
+        fail_with("", why);
+        return;
+    }
+    case VmOutcome::running: break;
+    }
+    fail_with("", "an exit had no handler");
+}
+
+void Vm::vmm_news() {
+    const VmmPhase phase = guest_.control->phase.load();
+    if (phase == VmmPhase::refused) {
+        killed_for_ = "it refused the VM's state";
+        (void)active().kill();
+        return;
+    }
+    if (phase != VmmPhase::serving || !restarting_) return;
+    restarting_ = false;
+    const std::uint64_t now = rdtsc();
+    if (other().is_loaded()) {
+        blackout_ns_ = node_->nanoseconds(now - no_vmm_since_);
+        bury_at_ = now + node_->ticks(head_start_us);
+    }
+}
+
+void Vm::vmm_ended() {
+    const std::uint64_t now = rdtsc();
+    const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
+    // If the guest ended as well, that is signalled on its own.
+    if (!v || v->dead) return;
+    const VmmPhase phase = guest_.control->phase.load();
+    if (phase == VmmPhase::starting && guest_.control->outcome.load() == VmOutcome::failed) {
+        guest_ended();  // it says that the guest cannot be loaded
+        return;
+    }
+    bury();
+    const bool refused = phase == VmmPhase::refused;
+    if (refused)
+        copy_text(cause_, guest_.control->reason);
+    else if (killed_for_ != nullptr)
+        copy_text(cause_, killed_for_);
+    else
+        copy_text(cause_, phase == VmmPhase::starting ? "it died before it served" : "it died");
+    ++restarts_;
+    no_vmm_since_ = now;
+    switch (policy_.vmm_died({v->sequence, refused, now_ms()})) {
+    case RestartDecision::same: restart(module_); break;
+    case RestartDecision::fallback: restart(config_->vmm_fallback); break;
+    case RestartDecision::freeze: freeze(policy_.reason()); break;
+    }
+}
+
+void Vm::restart(const char* module) {
+    const unsigned next = active_ ^ 1;
+    const Status s = load(next, module, restored_);
+    if (s != Status::ok) {
+        write(reason_, "VMM {}: {}: {}", module, vmm_[next].why(), to_text(s));
+        vmm_[next].release();
+        freeze(reason_);
+        return;
+    }
+    active_ = next;
+    begin_service(module, no_vmm_since_);
+}
+
+void Vm::bury() {
+    if (bury_at_ == no_deadline && !other().is_loaded()) return;
+    bury_at_ = no_deadline;
+    if (!other().is_loaded()) return;
+    if (cause_[0] != 0) report_dead_vmm(config_->name, other().program(), guest_, cause_);
+    cause_[0] = 0;
+    other().release();
+}
+
+void Vm::freeze(const char* reason) {
+    if (reason != reason_) say(reason);
+    restarting_ = false;
+    state_ = VmState::frozen;
+    next_watch_ = next_kill_ = no_deadline;
+    report_dead_vmm(config_->name, active().program(), guest_, cause_);
+    cause_[0] = 0;
+    other().release();
+    active().release();
+    const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
+    report_frozen(config_->name, guest_, v ? v->sequence : 0, reason_);
+}
+
+// The VMM answers the exit that it has, and gets no other one.
+void Vm::let_finish() {
+    const std::uint64_t limit = rdtsc() + node_->ticks(config_->hang_ms * us_per_ms);
+    for (;;) {
+        const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
+        if (!v || !v->in_service) return;
+        if (rdtsc() >= limit) {
+            write(cause_, "it did not finish exit {}", v->sequence);
+            (void)active().kill();
+            return;
+        }
+        bits_->pause(rdtsc() + node_->ticks(poll_us));
+    }
+}
+
+const char* Vm::replace_vmm(const char* wanted) {
+    if (state_ != VmState::running && state_ != VmState::frozen) return "it is not running";
+    if (restarting_) return "its VMM is being restarted";
+    char module[max_name], old_module[max_name];
+    copy_text(module, wanted != nullptr ? wanted : module_);
+    copy_text(old_module, module_);
+    bury();
+    // All that takes time happens while the old one still serves.
+    const unsigned next = active_ ^ 1;
+    const Status s = load(next, module, restored_);
+    if (s != Status::ok) {
+        write(reason_, "VMM {}: {}: {}", static_cast<const char*>(module), vmm_[next].why(),
+              to_text(s));
+        vmm_[next].release();
+        return reason_;
+    }
+    const bool old_serves = state_ == VmState::running;
+    if (old_serves) {
+        (void)portal_ctl(guest_.portal, PortalOp::unbind);
+        no_vmm_since_ = rdtsc();
+        let_finish();
+    } else {
+        no_vmm_since_ = rdtsc();
+    }
+    state_ = VmState::running;
+    active_ = next;
+    begin_service(module, no_vmm_since_);
+    return hand_over(module, old_module, old_serves);
+}
+
+// The successor was started: waits for its readiness, and goes back if it does not serve.
+const char* Vm::hand_over(const char* module, const char* old_module, bool old_serves) {
+    const std::uint64_t limit = rdtsc() + node_->ticks(config_->hang_ms * us_per_ms);
+    const std::uint64_t news = vm_bit::vmm_news << shift_;
+    (void)bits_->wait(news | ended_bit(active_), limit);
+    const VmmPhase phase = guest_.control->phase.load();
+    if (phase == VmmPhase::serving) {
+        restarting_ = false;
+        blackout_ns_ = node_->nanoseconds(rdtsc() - no_vmm_since_);
+        bits_->pause(rdtsc() + node_->ticks(head_start_us));
+        bury();
+        policy_.begin_anew();
+        reason_[0] = 0;
+        return nullptr;
+    }
+    const bool refused = phase == VmmPhase::refused;
+    (void)active().kill();
+    bits_->forget(news | ended_bit(active_));
+    if (refused)
+        write(reason_, "VMM {} refuses: {}", module,
+              static_cast<const char*>(guest_.control->reason));
+    else
+        write(reason_, "VMM {} {}", module,
+              phase == VmmPhase::starting ? "did not begin to serve" : "died");
+    if (refused && old_serves) {
+        // Nothing was touched: the old one goes on as if it had not been asked.
+        active().release();
+        active_ ^= 1;
+        copy_text(module_, old_module);
+        restarting_ = false;
+        guest_.control->phase.store(VmmPhase::serving);
+        (void)portal_ctl(guest_.portal, PortalOp::bind, active().program().thread());
+        return reason_;
+    }
+    copy_text(cause_, reason_);
+    if (!old_serves) {
+        freeze(reason_);
+        return reason_;
+    }
+    // It may have begun to handle an exit: a fresh process of the old build rolls that back.
+    other().release();
+    restart(old_module);
+    return reason_;
+}
+
+void Vm::watch(std::uint64_t now) {
+    next_watch_ = now + node_->ticks(config_->hang_ms * us_per_ms / 4);
+    if (suspended_) return;
+    const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
+    if (!v) return;
+    const bool starts = guest_.control->phase.load() == VmmPhase::starting;
+    const std::uint64_t exit = starts ? ~0ull : v->pending ? v->sequence : 0;
+    if (exit != watched_exit_) {
+        watched_exit_ = exit;
+        watched_since_ = now;
+        return;
+    }
+    if (exit == 0 || now - watched_since_ < node_->ticks(config_->hang_ms * us_per_ms)) return;
+    killed_for_ =
+        starts ? "it did not begin to serve in time" : "it did not answer an exit in time";
+    (void)active().kill();
+}
+
+void Vm::schedule_kill(std::uint64_t now) {
+    if (config_->test_kill_us == 0) return;
+    // xorshift64
+    kill_random_ |= kill_random_ == 0;
+    kill_random_ ^= kill_random_ << 13;
+    kill_random_ ^= kill_random_ >> 7;
+    kill_random_ ^= kill_random_ << 17;
+    const std::uint64_t mean = node_->ticks(config_->test_kill_us);
+    next_kill_ = now + mean / 2 + kill_random_ % (mean + 1);
+}
+
+void Vm::look(std::uint64_t now) {
+    if (state_ != VmState::running) return;
+    if (now >= bury_at_) bury();
+    if (now >= next_watch_) watch(now);
+    if (now >= next_kill_) {
+        if (!restarting_) {
+            killed_for_ = "killed for a test";
+            (void)active().kill();
+        }
+        schedule_kill(rdtsc());
+    }
+}
+
+std::uint64_t Vm::next_look() const {
+    if (state_ != VmState::running) return no_deadline;
+    std::uint64_t next = bury_at_ < next_watch_ ? bury_at_ : next_watch_;
+    return next < next_kill_ ? next : next_kill_;
 }
 
 }  // namespace margay::init

@@ -1,51 +1,112 @@
-// A virtual machine as its supervisor sees it: everything that must outlive its VMM is here.
+// A virtual machine as its supervisor sees it: a guest, the VMM that serves it, and the next one.
 #pragma once
-#include "proto/console.hpp"
-#include "proto/vm_control.hpp"
-#include "servers/init/manifest.hpp"
-#include "servers/init/node.hpp"
-#include "servers/init/program.hpp"
+#include "servers/init/checkpoint.hpp"
+#include "servers/init/event_bits.hpp"
+#include "servers/init/restart_policy.hpp"
+#include "servers/init/vmm_process.hpp"
 
 namespace margay::init {
 
-// A console channel: memory, and the bit that rings for it.
-struct Channel {
-    Extent memory;
-    ConsoleChannel* here = nullptr;
-    std::uint64_t bit = 0;
-};
+enum class VmState { shut_off, running, frozen, failed };
+
+// Bits of the node's Event, four for each VM.
+namespace vm_bit {
+constexpr unsigned per_vm = 4;
+constexpr std::uint64_t guest_ended = 1;
+constexpr std::uint64_t vmm_ended = 2;  // of the VMM in place 0; place 1: the next bit
+constexpr std::uint64_t vmm_news = 8;   // VmControl::phase has changed
+}  // namespace vm_bit
 
 class Vm {
   public:
-    // Creates memory, Space, Vcpu, Portal and VMM, and starts them. On failure why() tells.
-    // node_event with the bits: signalled when the vCPU stops or the VMM dies.
-    Status create(Node& node, const VmConfig& config, const Channel& terminal, const Channel& log,
-                  Slot console_event, Slot node_event, std::uint64_t bit, Slot guest_event);
+    void configure(Node& node, const VmConfig& config, const Connections& to, EventBits& bits,
+                   unsigned index);
+
+    // Each operation returns null, or why it was not done.
+    const char* start();
+    const char* destroy();
+    const char* reset();
+    const char* suspend();
+    const char* resume();
+    // Planned: the VMM that serves finishes its exit, another process of the boot module goes on.
+    // Null: of the same module. A frozen VM goes on with it.
+    const char* replace_vmm(const char* module);
+    const char* save();
+    const char* restore();
+
+    // Bits of the Event that are this VM's.
+    std::uint64_t event_mask() const { return 15ull << shift_; }
+    void take(std::uint64_t bits);
+    // What is to be done from time to time. next_look(): when (TSC).
+    void look(std::uint64_t now);
+    std::uint64_t next_look() const;
 
     const VmConfig& config() const { return *config_; }
-    const char* why() const { return why_; }
-    const VmControl& control() const { return *control_; }
-    bool is_running() const { return running_; }
-    void set_stopped() { running_ = false; }
+    VmState state() const { return state_; }
+    bool is_suspended() const { return suspended_; }
+    bool is_restarting() const { return state_ == VmState::running && restarting_; }
+    // It was off, failed, or runs as it should: nothing went wrong.
+    bool ended_well() const { return state_ != VmState::failed; }
+    const char* vmm_module() const { return module_; }
+    const char* reason() const { return reason_; }
+    std::uint64_t exits() const;
+    std::uint64_t restarts() const { return restarts_; }
+    std::uint64_t rolled_back() const;
+    // From noticing that there is no VMM to the next one's readiness, the last time.
+    std::uint64_t blackout_ns() const { return blackout_ns_; }
+    const Checkpoint& checkpoint() const { return checkpoint_; }
 
   private:
-    Status fail_with(const char* why, Status s) {
-        why_ = why;
-        return s;
-    }
-    Status create_guest(Node& node, Slot node_event, std::uint64_t bit, Slot guest_event);
-    Status map_guest_ram();
-    Status give(Node& node, Program& vmm, const Channel& terminal, const Channel& log,
-                Slot console_event);
-    Status give_module(Node& node, Program& vmm, std::string_view item, const char* module,
-                       std::uint64_t address);
+    VmmProcess& active() { return vmm_[active_]; }
+    VmmProcess& other() { return vmm_[active_ ^ 1]; }
+    std::uint64_t now_ms() const { return node_->nanoseconds(rdtsc()) / 1'000'000; }
+    std::uint64_t ended_bit(unsigned place) const { return vm_bit::vmm_ended << place << shift_; }
+    const char* start_from(const Checkpoint* saved);
+    Status load(unsigned place, const char* module, std::uint64_t restored);
+    const char* fail_with(const char* what, const char* why);
+    const char* say(const char* text);
+    void release();
+    void guest_ended();
+    void vmm_ended();
+    void restart(const char* module);
+    void freeze(const char* reason);
+    void vmm_news();
+    void begin_service(const char* module, std::uint64_t since);
+    // The report on the VMM that ended, and its memory: after its successor serves, so that the guest
+    // does not wait for them.
+    void bury();
+    void bury_later(const char* cause);
+    void let_finish();
+    const char* hand_over(const char* module, const char* old_module, bool old_serves);
+    void watch(std::uint64_t now);
+    void schedule_kill(std::uint64_t now);
+    const char* come_to_rest();
 
+    Node* node_ = nullptr;
     const VmConfig* config_ = nullptr;
-    const char* why_ = "";
-    bool running_ = false;
-    Extent ram_, state_page_, devices_, control_page_, append_;
-    VmControl* control_ = nullptr;
-    Slot space_ = no_slot, vcpu_ = no_slot, portal_ = no_slot;
+    Connections to_;
+    EventBits* bits_ = nullptr;
+    unsigned shift_ = 0;
+
+    Guest guest_;
+    VmmProcess vmm_[2];
+    unsigned active_ = 0;
+    char module_[max_name] = {};
+    VmState state_ = VmState::shut_off;
+    bool suspended_ = false, restarting_ = false;
+    RestartPolicy policy_;
+    Checkpoint checkpoint_;
+
+    std::uint64_t epoch_ = 0, restored_ = 0, restarts_ = 0, blackout_ns_ = 0;
+    std::uint64_t exits_ = 0, rolled_back_ = 0;  // of a VM that is off
+    std::uint64_t no_vmm_since_ = 0;             // TSC
+    std::uint64_t bury_at_ = no_deadline;        // TSC; the dead one is in the other place
+    char cause_[96] = {};                        // of the last death
+    const char* killed_for_ = nullptr;           // why init killed it, if it did
+    // The exit that was pending when the VM was looked at last, and since when.
+    std::uint64_t watched_exit_ = 0, watched_since_ = 0, next_watch_ = no_deadline;
+    std::uint64_t next_kill_ = no_deadline, kill_random_ = 0;
+    char reason_[128] = {};
 };
 
 }  // namespace margay::init

@@ -104,7 +104,8 @@ void grant_memory(const BootData& boot, const RangeList& free_ram, ExtentWriter&
         const BootModule& m = boot.modules[i];
         if (m.begin.value() % page_size != 0) refuse("a boot module is not page-aligned");
         out.add({m.begin, HostPhys{align_up(m.end.value(), page_size)}}, ExtentUse::module,
-                MemoryType::ram, right::read | right::derive, m.name, m.end - m.begin);
+                MemoryType::ram, right::read | right::execute | right::derive, m.name,
+                m.end - m.begin);
     }
     for (const Range& r : free_ram) out.add(r, ExtentUse::free_ram, MemoryType::ram, right::all);
     // Everything that is no RAM is device memory, except the interrupt controllers.

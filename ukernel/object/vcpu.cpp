@@ -109,7 +109,7 @@ Status Vcpu::reply(std::uint64_t action, std::uint64_t number, std::uint64_t dir
     const bool skip = act == Action::advance || act == Action::park_advance;
     if (skip && pending.next_rip == 0) return Status::bad_argument;
     if ((dirty & state::irq_word) != 0 && vector > no_vector) return Status::bad_argument;
-    if ((dirty & state::all) != 0) {
+    if ((dirty & state::valid_groups) != 0) {
         const Status s = virtualization::load_state(*this, dirty);
         if (s != Status::ok) return s;
     }

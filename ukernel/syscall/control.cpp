@@ -41,6 +41,17 @@ Status suspend_thread(Thread& x) {
     return s;
 }
 
+Status kill_thread(Thread& x) {
+    Status s = Status::ok;
+    run_on(*x.core, [&] {
+        if (x.state == ContextState::dead)
+            s = Status::dead_partner;
+        else
+            x.die();
+    });
+    return s;
+}
+
 Status read_register(Thread& t, const Thread& x) {
     if (x.state != ContextState::dead && x.state != ContextState::stopped) return Status::in_use;
     const std::uint64_t index = t.gpr[gpr_rdx];
@@ -116,6 +127,7 @@ Status thread_control(Thread& t) {
     case ThreadOp::suspend: return suspend_thread(x);
     case ThreadOp::set_death_event: return set_death_event(t, x);
     case ThreadOp::read_registers: return read_register(t, x);
+    case ThreadOp::kill: return kill_thread(x);
     default: return Status::bad_syscall;
     }
 }

@@ -15,7 +15,7 @@ namespace {
 Status bind_row(Thread& t, Vcpu& v) {
     const std::uint64_t number = t.gpr[gpr_rdx];
     const std::uint64_t wanted = t.gpr[gpr_r9];
-    if (number >= exit_classes || (wanted & ~state::all) != 0) return Status::bad_argument;
+    if (number >= exit_classes || (wanted & ~state::valid_groups) != 0) return Status::bad_argument;
     Portal* portal = nullptr;
     std::uint64_t badge = 0;
     if (t.gpr[gpr_r8] != no_slot) {
@@ -69,6 +69,18 @@ Status bind_event(Thread& t, Vcpu& v) {
     return s;
 }
 
+// Without disturbing the vCPU's core: a supervisor asks now and then, and a guest on a core of its own
+// must not notice. Each word is read whole.
+void query(Thread& t, const Vcpu& v) {
+    const std::uint32_t delivery = __atomic_load_n(&v.delivery, __ATOMIC_ACQUIRE);
+    const ContextState state = __atomic_load_n(&v.state, __ATOMIC_ACQUIRE);
+    t.gpr[gpr_rdi] = __atomic_load_n(&v.sequence, __ATOMIC_ACQUIRE);
+    t.gpr[gpr_rsi] = ((delivery & delivery::pending) != 0 ? vcpu_flag::pending : 0) |
+                     (state == ContextState::calling ? vcpu_flag::in_service : 0) |
+                     (state == ContextState::dead ? vcpu_flag::dead : 0) |
+                     (state == ContextState::stopped ? vcpu_flag::stopped : 0);
+}
+
 }  // namespace
 
 Status vcpu_control(Thread& t) {
@@ -84,8 +96,11 @@ Status vcpu_control(Thread& t) {
         run_on(*v.core, [&] {
             if (v.state != ContextState::stopped || v.sequence != 0)
                 s = Status::in_use;
-            else
+            else {
+                // A restored VM goes on counting: a number names one exit for ever.
+                v.sequence = t.gpr[gpr_rdx];
                 v.deliver(ExitClass::startup, 0, 0, 0);
+            }
         });
         return s;
     case VcpuOp::recall:
@@ -97,10 +112,12 @@ Status vcpu_control(Thread& t) {
         });
         return s;
     case VcpuOp::read_state:
-        if ((t.gpr[gpr_rdx] & ~state::all) != 0) return Status::bad_argument;
+        if ((t.gpr[gpr_rdx] & ~state::valid_groups) != 0) return Status::bad_argument;
         run_on(*v.core, [&] {
             // A vCPU that failed can be looked at as well.
-            if ((!v.has_pending() && v.state != ContextState::dead) || v.page == nullptr)
+            const bool still = v.has_pending() || v.state == ContextState::dead ||
+                               v.state == ContextState::stopped;
+            if (!still || v.page == nullptr)
                 s = Status::in_use;
             else
                 virtualization::store_state(v, t.gpr[gpr_rdx]);
@@ -120,6 +137,7 @@ Status vcpu_control(Thread& t) {
         });
         return s;
     case VcpuOp::set_death_event: return set_death_event(t, v);
+    case VcpuOp::query: query(t, v); return s;
     }
     return Status::bad_syscall;
 }

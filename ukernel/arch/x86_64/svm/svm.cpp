@@ -161,6 +161,25 @@ template <typename Wants>
     }
 }
 
+void store_fpu(Vcpu& v) {
+    if (v.core->fpu_owner == &v) {
+        const std::uint64_t cr0 = cpu::read_cr0();
+        cpu::write_cr0(cr0 & ~0xcull);  // EM, TS
+        asm volatile("fxsave64 (%0)" : : "r"(v.fpu) : "memory");
+        cpu::write_cr0(cr0);
+    }
+    for (unsigned i = 0; i < sizeof(v.fpu); ++i) v.page->fpu[i] = v.fpu[i];
+}
+
+// Every processor with SVM has the lower 16 bits of MXCSR; others make FXRSTOR fault (AMD APM vol. 2
+// §11.4.4).
+void load_fpu(Vcpu& v) {
+    constexpr unsigned mxcsr_reserved = 26;
+    forget(v);
+    for (unsigned i = 0; i < sizeof(v.fpu); ++i) v.fpu[i] = v.page->fpu[i];
+    v.fpu[mxcsr_reserved] = v.fpu[mxcsr_reserved + 1] = 0;
+}
+
 }  // namespace
 
 void store_state(Vcpu& v, std::uint64_t groups) {
@@ -176,6 +195,8 @@ void store_state(Vcpu& v, std::uint64_t groups) {
     else
         store_common(v, p, [groups](std::uint64_t g) { return (groups & g) != 0; });
     if ((groups & ~emulation) != 0) store_rare(v, p, groups);
+    if ((groups & fpu) != 0) [[unlikely]]
+        store_fpu(v);
 }
 
 Status load_state(Vcpu& v, std::uint64_t groups) {
@@ -196,7 +217,7 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
         // External interrupts go through the virtual interrupt only: EVENTINJ of one can be
         // delivered twice on some implementations.
         if ((event & vmcb::event_valid) && type != event_injection::type_exception &&
-            type != event_injection::type_nmi)
+            type != event_injection::type_nmi && type != event_injection::type_software)
             return Status::bad_argument;
     }
     if (groups & state::gpr_low) {
@@ -246,6 +267,7 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
     }
     if (groups & state::tsc_offset) c.tsc_offset = p.tsc_offset;
     if (groups & state::shadow) c.interrupt_shadow = p.shadow & 1;
+    if (groups & state::fpu) load_fpu(v);
     return Status::ok;
 }
 

@@ -1,0 +1,35 @@
+#include "servers/init/holdings.hpp"
+
+#include "libipc/log.hpp"
+
+namespace margay::init {
+
+Result<Extent> Holdings::allocate(std::uint64_t bytes, std::uint64_t alignment) {
+    if (extent_count_ == room) return Status::no_memory;
+    const Result<Extent> e = node_->allocate(bytes, alignment);
+    if (e) extents_[extent_count_++] = *e;
+    return e;
+}
+
+Result<std::uint64_t> Holdings::map_here(const Extent& e, std::uint64_t rights) {
+    if (window_count_ == room) return Status::no_memory;
+    const Result<std::uint64_t> at = node_->map_here(e, rights);
+    if (at) windows_[window_count_++] = {e, *at};
+    return at;
+}
+
+Slot Holdings::new_slot() {
+    if (slot_count_ == room) fail("init holds too much for one purpose", Status::no_memory);
+    return slots_[slot_count_++] = node_->new_slot();
+}
+
+void Holdings::release() {
+    while (extent_count_ != 0) node_->release(extents_[--extent_count_]);
+    while (window_count_ != 0) {
+        --window_count_;
+        node_->give_back_window(windows_[window_count_].extent, windows_[window_count_].at);
+    }
+    while (slot_count_ != 0) node_->give_back_slot(slots_[--slot_count_]);
+}
+
+}  // namespace margay::init

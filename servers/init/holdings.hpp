@@ -1,0 +1,34 @@
+// What was acquired for one purpose, a VM or one of its VMMs, and is given back together.
+#pragma once
+#include "servers/init/node.hpp"
+
+namespace margay::init {
+
+class Holdings {
+  public:
+    void use(Node& node) { node_ = &node; }
+    Node& node() const { return *node_; }
+
+    // As Node's, and remembered. `no_memory` also if there is no room to remember it.
+    Result<Extent> allocate(std::uint64_t bytes, std::uint64_t alignment = page_size);
+    Result<std::uint64_t> map_here(const Extent& e, std::uint64_t rights);
+    // For an object whose storage is held here, so that releasing the memory empties the slot.
+    Slot new_slot();
+
+    // Everything goes back: objects in the memory are destroyed, mappings of it are removed.
+    void release();
+
+  private:
+    static constexpr unsigned room = 16;
+    struct Window {
+        Extent extent;
+        std::uint64_t at;
+    };
+    Node* node_ = nullptr;
+    Extent extents_[room];
+    Window windows_[room];
+    Slot slots_[room];
+    unsigned extent_count_ = 0, window_count_ = 0, slot_count_ = 0;
+};
+
+}  // namespace margay::init

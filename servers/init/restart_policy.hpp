@@ -1,0 +1,50 @@
+// Whether a VMM that died is started again, and which build. Pure logic.
+#pragma once
+#include <cstdint>
+
+namespace margay::init {
+
+struct RestartLimits {
+    std::uint64_t count = 16;  // deaths within the window that are still answered by a restart
+    std::uint64_t window_ms = 10000;  // from the first of them
+    bool has_fallback = false;        // there is another build
+};
+
+enum class RestartDecision { same, fallback, freeze };
+
+class RestartPolicy {
+  public:
+    // `attached`: it had begun to serve. A VMM that refused the VM's state is not tried again.
+    struct Death {
+        std::uint64_t
+            sequence;  // of the vCPU's last exit: equal to the one before if nothing went on
+        bool refused;
+        std::uint64_t now_ms;
+    };
+
+    explicit RestartPolicy(const RestartLimits& limits = {}) : limits_{limits} {}
+
+    // The first death at an exit is answered by the same build, the second by the fallback; when that
+    // dies there as well, or there is none, the VM is frozen. A build stays in use once it was chosen.
+    RestartDecision vmm_died(const Death& death);
+    // After `freeze`: why.
+    const char* reason() const { return reason_; }
+    // Somebody chose a build by hand: what was before does not count.
+    void begin_anew();
+
+  private:
+    RestartDecision freeze(const char* reason) {
+        reason_ = reason;
+        return RestartDecision::freeze;
+    }
+    RestartDecision next_build(const char* reason_if_none);
+
+    RestartLimits limits_;
+    const char* reason_ = "";
+    std::uint64_t sequence_ = ~0ull;  // at the last death
+    unsigned deaths_here_ = 0;
+    std::uint64_t window_begin_ms_ = 0, deaths_in_window_ = 0;
+    bool on_fallback_ = false;
+};
+
+}  // namespace margay::init
