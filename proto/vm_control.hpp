@@ -12,11 +12,19 @@ enum class VmOutcome : std::uint32_t {
     failed = 3,       // see reason
 };
 
+// How far the VMM has come in taking over its VM.
+enum class VmmPhase : std::uint32_t {
+    starting = 0,
+    serving = 1,  // it waits for exits
+    refused = 2,  // it cannot take over this VM's state: see reason
+};
+
 struct VmControl {
     std::atomic<VmOutcome> outcome;
-    std::uint32_t reserved;
+    std::atomic<VmmPhase> phase;
     std::uint64_t exits;        // handled so far
     std::uint64_t first_entry;  // TSC when the guest was entered for the first time
+    std::uint64_t rolled_back;  // half handled exits that successors have undone
     char reason[104];           // text, zero-terminated
 };
 

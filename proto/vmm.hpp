@@ -6,7 +6,9 @@
 //   state    the vCPU's state page (VcpuState)          vcpu     the Vcpu, right::control
 //   devices  the device-state region: outlives the VMM  control  VmControl, shared with the supervisor
 //   console  the VM's serial line (ConsoleChannel)      log      lines of the VMM itself
-//   restart  value 0: a new VM
+//   supervisor  an Event and the bits to signal when VmControl.phase changes; may be missing
+//
+// Whether the VM is new is said by the device-state region: all zero if it is.
 #pragma once
 #include <cstdint>
 
