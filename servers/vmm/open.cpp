@@ -93,17 +93,17 @@ bool take_over(Region& region, Defaults& defaults, GuestRam& ram, VmControl& con
     return a.finding != Finding::blank && vm_state(region.active()).vcpu.live.started != 0;
 }
 
-Machine make_machine(Region& region, const StartupItem& ram, const ChannelClient& console,
-                     VmControl& control) {
+void make_machine(Region& region, const StartupItem& ram, const ChannelClient& console,
+                  VmControl& control) {
     VmState& devices = vm_state(region.active());
-    return Machine{{mapped<std::byte>(ram), ram.size, mapped<VcpuState>(need("state")),
-                    need("vcpu").slot, &region, &devices, &control, console,
-                    !reports_next_instruction()}};
+    new (machine_memory) Machine{{mapped<std::byte>(ram), ram.size,
+                                  mapped<VcpuState>(need("state")), need("vcpu").slot, &region,
+                                  &devices, &control, console, !reports_next_instruction()}};
 }
 
 }  // namespace
 
-Machine& open_machine() {
+void open_machine() {
     open_startup_log();
     auto& region = *mapped<Region>(need("devices"));
     auto& control = *mapped<VmControl>(need("control"));
@@ -119,14 +119,13 @@ Machine& open_machine() {
         ring_doorbells(console);
     else
         create(region, vm_layout(), defaults);
-    static Machine machine = make_machine(region, ram_item, console, control);
+    make_machine(region, ram_item, console, control);
     if (!taken_over) {
         const std::string_view append{mapped<const char>(need("append"))};
-        if (!machine.load_guest(module("kernel"), module("initrd"), append))
+        if (!the_machine().load_guest(module("kernel"), module("initrd"), append))
             fail("the guest cannot be loaded");
     }
     announce(control, VmmPhase::serving);
-    return machine;
 }
 
 }  // namespace margay::vmm

@@ -16,7 +16,8 @@ struct NoHook {
 // before it can be cut off at any instruction and is then undone by a successor.
 template <typename Hook>
 [[noreturn]] void serve(Hook& hook) {
-    Machine& machine = open_machine();
+    open_machine();
+    Machine& machine = the_machine();
     Received r = reply_wait({});
     for (;;) {
         if (r.status != Status::ok) fail("a reply was refused", r.status);
