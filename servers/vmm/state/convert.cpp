@@ -8,6 +8,12 @@ namespace margay::vmm {
 
 namespace {
 
+/// `bytes`: a multiple of 8.
+void zero(void* at, std::uint64_t bytes) noexcept {
+    std::uint64_t words = bytes / 8;
+    asm volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(0) : "memory");
+}
+
 /// Adds what is kept for other builds behind this build's own sections. Without a target it only counts.
 class Keeper {
   public:
@@ -50,6 +56,7 @@ class Keeper {
         entry.fields = take(fields.size_bytes());
         entry.slot = take(slot_bytes(section.size));
         if (to_ != nullptr) {
+            zero(to_->at(entry.slot), slot_bytes(entry.size));
             std::memcpy(to_->at(entry.fields), fields.data(), fields.size_bytes());
             std::memcpy(live(*to_, entry), live(from_, section), section.size);
         }
@@ -81,6 +88,7 @@ class Keeper {
         if (to_ == nullptr) {
             return;
         }
+        zero(to_->at(entry.slot), slot_bytes(entry.size));
         auto* field_at = reinterpret_cast<StateField*>(to_->at(entry.fields));
         std::uint32_t offset = 0;
         for_unknown(section, kept, ours, [&](const StateField& field, const SectionEntry& in) {
@@ -134,7 +142,7 @@ class Keeper {
 };
 
 void describe_half(RegionHalf& half, const Layout& layout) noexcept {
-    std::memset(&half, 0, sizeof(half));
+    zero(&half, layout.used);
     half.sections = static_cast<std::uint32_t>(layout.sections.size());
     half.used = layout.used;
     std::memcpy(half.directory, layout.sections.data(), layout.sections.size_bytes());

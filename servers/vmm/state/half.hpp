@@ -2,8 +2,7 @@
 
 #include "servers/vmm/state/layout.hpp"
 
-#include <cstring>
-#include <string_view>
+#include <span>
 
 /// Walking over a half whose directory has been checked.
 namespace margay::vmm {
@@ -46,10 +45,10 @@ namespace margay::vmm {
 
 /// The section of that name, or null.
 [[nodiscard]] inline const SectionEntry* find_section(std::span<const SectionEntry> sections,
-                                                      const char* name,
+                                                      const char (&name)[16],
                                                       bool leftover = false) noexcept {
     for (const auto& section : sections) {
-        if (is_leftover(section) == leftover && std::string_view{section.name} == name) {
+        if (is_leftover(section) == leftover && is_same_name(section.name, name)) {
             return &section;
         }
     }
@@ -57,9 +56,9 @@ namespace margay::vmm {
 }
 
 [[nodiscard]] inline const StateField* find_field(std::span<const StateField> fields,
-                                                  const char* name) noexcept {
+                                                  const char (&name)[24]) noexcept {
     for (const auto& field : fields) {
-        if (std::string_view{field.name} == name) {
+        if (is_same_name(field.name, name)) {
             return &field;
         }
     }

@@ -60,8 +60,7 @@ bool is_sound(const RegionHalf& half, const SectionEntry& s) {
 }
 
 bool collide(const SectionEntry& a, const SectionEntry& b) {
-    return (is_leftover(a) == is_leftover(b) &&
-            std::string_view{a.name} == std::string_view{b.name}) ||
+    return (is_leftover(a) == is_leftover(b) && is_same_name(a.name, b.name)) ||
            slot_of(a).overlaps(slot_of(b)) || slot_of(a).overlaps(fields_extent(b)) ||
            fields_extent(a).overlaps(slot_of(b)) || fields_extent(a).overlaps(fields_extent(b));
 }
