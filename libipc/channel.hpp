@@ -24,6 +24,12 @@ class ChannelClient {
         (void)signal(event_, bit_);
     }
 
+    // Wakes the console whether it asked for that or not. For the successor of a client that may have been
+    // stopped in flush(), after it took note of the wish and before it rang.
+    void ring() { (void)signal(event_, bit_); }
+    // Null: there is none.
+    ConsoleChannel* channel() const { return channel_; }
+
   private:
     ConsoleChannel* channel_ = nullptr;
     Slot event_ = no_slot;

@@ -37,6 +37,33 @@ class ByteRing {
         return used > bytes ? 0 : bytes - used;
     }
 
+    // For partners that may be replaced by a successor, and that keep their own count of bytes, modulo
+    // 2^32, where a half done step can be taken back. A count starts from head() or tail().
+    std::uint32_t head() const { return head_.load(std::memory_order_relaxed); }
+    std::uint32_t tail() const { return tail_.load(std::memory_order_relaxed); }
+    // Puts the byte that belongs at `position` and moves that on. If the head is up to a ring's size
+    // ahead, the byte was put before and is not put again. Any other position means that the ring was
+    // made anew: it becomes the head's. False if the ring is full.
+    bool put_at(std::uint32_t& position, char c) {
+        const std::uint32_t head = head_.load(std::memory_order_relaxed);
+        if (const std::uint32_t ahead = head - position; ahead != 0 && ahead <= bytes) {
+            ++position;
+            return true;
+        }
+        if (!put(c)) return false;
+        position = head + 1;
+        return true;
+    }
+    // The byte at `position`, which stays in the ring. False if there is none yet.
+    bool peek(std::uint32_t position, char& c) const {
+        const std::uint32_t ahead = head_.load(std::memory_order_acquire) - position;
+        if (ahead == 0 || ahead > bytes) return false;
+        c = data_[position % bytes];
+        return true;
+    }
+    // All bytes before `position` are consumed.
+    void release(std::uint32_t position) { tail_.store(position, std::memory_order_release); }
+
   private:
     std::atomic<std::uint32_t> head_{0};
     std::atomic<std::uint32_t> tail_{0};

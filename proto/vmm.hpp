@@ -10,6 +10,8 @@
 //   epoch    value: Unix time in seconds when the VM was created
 //   restart  value: how many VMMs the VM has had before
 //   restored value: TSC when the VM was saved, if it goes on from there; else 0
+//
+// Whether the VM is new is said by the device-state region: all zero if it is.
 #pragma once
 #include <cstdint>
 

@@ -15,35 +15,40 @@ constexpr bool valid_width(unsigned width) { return width == 1 || width == 2 || 
 
 }  // namespace
 
-Board::Board(BoardState& state, Clock& clock, ConsoleSink& console, MachineControl& control,
-             GuestMemory& memory) noexcept
+Board::Board(BoardState& state, const Transaction& transaction, Clock& clock, ConsoleSink& console,
+             MachineControl& control, GuestMemory& memory, GuestWords& words) noexcept
     : state_{state},
-      local_apic_{state.local_apic, state.time, clock, *this, memory},
-      pic_{state.pic},
-      io_apic_{state.io_apic, *this},
-      uart_{state.uart, console, *this, com1_irq},
-      pit_{state.pit, clock, *this},
-      rtc_{state.rtc, clock, *this},
-      acpi_pm_{state.acpi_pm, clock, *this, control},
-      pci_host_{state.pci_host},
-      kvm_clock_{state.kvm_clock, state.config.epoch_s, clock, memory},
-      msrs_{state.msr, state.config.physical_bits, clock, local_apic_, kvm_clock_} {}
+      offer_{state.offer, transaction},
+      local_apic_{{state.local_apic, transaction}, state.time.live, clock, *this, words},
+      pic_{{state.pic, transaction}},
+      io_apic_{{state.io_apic, transaction}, *this},
+      uart_{{state.uart, transaction}, console, *this, com1_irq},
+      pit_{{state.pit, transaction}, clock, *this},
+      rtc_{{state.rtc, transaction}, clock, *this},
+      acpi_pm_{{state.acpi_pm, transaction}, clock, *this, control},
+      pci_host_{{state.pci_host, transaction}},
+      kvm_clock_{{state.kvm_clock, transaction}, state.config.live.epoch_s, clock, memory},
+      msrs_{{state.msr, transaction},
+            state.config.live.physical_bits,
+            clock,
+            local_apic_,
+            kvm_clock_} {}
 
 void Board::reset(BoardState& state, BoardConfig config, HostCpuid host) noexcept {
     state = {};
-    state.config = config;
-    state.time = TimeBase::make(config.tsc_khz);
-    LocalApic::reset(state.local_apic, config.apic_id, config.start_in_x2apic != 0);
-    Pic::reset(state.pic);
-    IoApic::reset(state.io_apic);
-    Uart::reset(state.uart);
-    Pit::reset(state.pit);
-    Rtc::reset(state.rtc, config.epoch_s);
-    AcpiPm::reset(state.acpi_pm);
-    PciHost::reset(state.pci_host);
-    KvmClock::reset(state.kvm_clock, config.tsc_khz);
-    Msrs::reset(state.msr);
-    build_cpuid(state.cpuid, {config.tsc_khz, config.apic_id, config.physical_bits}, host);
+    state.config.live = config;
+    state.time.live = TimeBase::make(config.tsc_khz);
+    LocalApic::reset(state.local_apic.live, config.apic_id, config.start_in_x2apic != 0);
+    Pic::reset(state.pic.live);
+    IoApic::reset(state.io_apic.live);
+    Uart::reset(state.uart.live);
+    Pit::reset(state.pit.live);
+    Rtc::reset(state.rtc.live, config.epoch_s);
+    AcpiPm::reset(state.acpi_pm.live);
+    PciHost::reset(state.pci_host.live);
+    KvmClock::reset(state.kvm_clock.live, config.tsc_khz);
+    Msrs::reset(state.msr.live);
+    build_cpuid(state.cpuid.live, {config.tsc_khz, config.apic_id, config.physical_bits}, host);
 }
 
 std::uint32_t Board::wide_read(std::uint16_t port, unsigned width) {
@@ -117,7 +122,7 @@ void Board::wide_write(std::uint16_t port, unsigned width, std::uint32_t value) 
         return uart_.read(port & 7);
     }
     if (owner == PortOwner::none) {
-        ++state_.unclaimed_ports;
+        ++unclaimed_ports_;
         return 0xff;
     }
     return device_read(owner, port);
@@ -143,7 +148,7 @@ void Board::wide_write(std::uint16_t port, unsigned width, std::uint32_t value) 
     case PortOwner::none:
     case PortOwner::pci_address: break;
     }
-    ++state_.unclaimed_ports;
+    ++unclaimed_ports_;
     return 0xff;
 }
 
@@ -152,7 +157,7 @@ void Board::wide_write(std::uint16_t port, unsigned width, std::uint32_t value) 
     if (owner == PortOwner::uart) {
         uart_.write(port & 7, value);
     } else if (owner == PortOwner::none) {
-        ++state_.unclaimed_ports;
+        ++unclaimed_ports_;
     } else if (owner != PortOwner::delay) {
         device_write(owner, port, value);
     }
@@ -176,21 +181,21 @@ void Board::wide_write(std::uint16_t port, unsigned width, std::uint32_t value) 
     case PortOwner::none:
     case PortOwner::pci_address: break;
     }
-    ++state_.unclaimed_ports;
+    ++unclaimed_ports_;
 }
 
 std::uint64_t Board::mmio_read(std::uint64_t address, unsigned width) {
     const auto page = address & ~0xfffULL;
     const auto offset = static_cast<std::uint32_t>(address & 0xfff);
     if (width != 0 && width <= 8 && offset + width <= 0x1000) {
-        if (page == local_apic_address && (state_.local_apic.base & 0xc00) == 0x800) {
+        if (page == local_apic_address && local_apic_.has_page()) {
             return local_apic_.mmio_read(offset, width);
         }
         if (page == io_apic_address) {
             return io_apic_.mmio_read(offset, width);
         }
     }
-    ++state_.unclaimed_mmio;
+    ++unclaimed_mmio_;
     return ones(width);
 }
 
@@ -198,7 +203,7 @@ void Board::mmio_write(std::uint64_t address, unsigned width, std::uint64_t valu
     const auto page = address & ~0xfffULL;
     const auto offset = static_cast<std::uint32_t>(address & 0xfff);
     if (width != 0 && width <= 8 && offset + width <= 0x1000) {
-        if (page == local_apic_address && (state_.local_apic.base & 0xc00) == 0x800) {
+        if (page == local_apic_address && local_apic_.has_page()) {
             local_apic_.mmio_write(offset, width, value);
             return;
         }
@@ -207,37 +212,43 @@ void Board::mmio_write(std::uint64_t address, unsigned width, std::uint64_t valu
             return;
         }
     }
-    ++state_.unclaimed_mmio;
+    ++unclaimed_mmio_;
+}
+
+void Board::set_offer(OfferState::Source source, std::uint8_t vector) noexcept {
+    if (offer_->source != source || offer_->vector != vector) {
+        auto& offer = offer_.edit();
+        offer.source = source;
+        offer.vector = vector;
+    }
 }
 
 std::optional<std::uint8_t> Board::choose_interrupt() {
-    auto& offer = state_.offer;
+    using Source = OfferState::Source;
     // The PIC's interrupt has no priority in the local APIC; it goes first, as on processors.
     if (pic_.output() && (local_apic_.passes_external() || io_apic_.passes_external())) {
-        if (offer.source == OfferState::Source::local_apic) {
+        if (offer_->source == Source::local_apic) {
             local_apic_.withdraw();
         }
-        offer.source = OfferState::Source::pic;
-        offer.vector = pic_.peek();
-        return offer.vector;
+        set_offer(Source::pic, pic_.peek());
+        return offer_->vector;
     }
     const auto vector = local_apic_.deliverable();
     if (vector >= 0) {
-        offer.source = OfferState::Source::local_apic;
-        offer.vector = static_cast<std::uint8_t>(vector);
-        local_apic_.offer(offer.vector);
-        return offer.vector;
+        set_offer(Source::local_apic, static_cast<std::uint8_t>(vector));
+        local_apic_.offer(offer_->vector);
+        return offer_->vector;
     }
-    if (offer.source == OfferState::Source::local_apic) {
+    if (offer_->source == Source::local_apic) {
         local_apic_.withdraw();
     }
-    offer.source = OfferState::Source::none;
+    set_offer(Source::none, offer_->vector);
     return std::nullopt;
 }
 
 void Board::interrupt_taken(std::uint8_t vector) {
-    const auto source = state_.offer.source;
-    state_.offer.source = OfferState::Source::none;
+    const auto source = offer_->source;
+    set_offer(OfferState::Source::none, offer_->vector);
     if (source == OfferState::Source::pic) {
         static_cast<void>(pic_.acknowledge());
     } else if (source == OfferState::Source::local_apic) {
@@ -267,7 +278,7 @@ void Board::deliver(const ApicMessage& message) {
 }
 
 void Board::broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) {
-    if (include_self || sender != state_.local_apic.id) {
+    if (include_self || sender != local_apic_.id()) {
         local_apic_.receive(message);
     }
 }

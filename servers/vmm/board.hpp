@@ -31,13 +31,15 @@ namespace margay::vmm {
 /// Hardware must not compare the vector with the task priority (V_IGN_TPR): the board has done it.
 class Board final : private IrqLines, private ApicBus {
   public:
-    /// Works on the state as it is: call reset() first when the VM is new.
-    Board(BoardState& state, Clock& clock, ConsoleSink& console, MachineControl& control,
-          GuestMemory& memory) noexcept;
+    /// Works on the state as it is: call reset() first when the VM is new. What it changes belongs to
+    /// `transaction`.
+    Board(BoardState& state, const Transaction& transaction, Clock& clock, ConsoleSink& console,
+          MachineControl& control, GuestMemory& memory, GuestWords& words) noexcept;
     Board(const Board&) = delete;
     Board& operator=(const Board&) = delete;
 
-    /// Power-on state. Computes CPUID from the host's. `config` may be the state's own (a reset of the machine). `config` may be the state's own: a reset of the machine.
+    /// Power-on state, outside of transactions. Computes CPUID from the host's. `config` may be the state's
+    /// own: a reset of the machine.
     static void reset(BoardState& state, BoardConfig config, HostCpuid host) noexcept;
 
     /// `width` 1, 2 or 4 bytes; the value is zero-extended. Where nothing is: ones. A wide access to a
@@ -64,17 +66,20 @@ class Board final : private IrqLines, private ApicBus {
         return msrs_.write(index, value);
     }
     /// MSR 0x277, to be copied to the vCPU after it was written.
-    [[nodiscard]] std::uint64_t pat() const noexcept { return state_.msr.pat; }
+    [[nodiscard]] std::uint64_t pat() const noexcept { return msrs_.pat(); }
 
     [[nodiscard]] CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf) const noexcept {
-        return lookup_cpuid(state_.cpuid, leaf, subleaf);
+        return lookup_cpuid(state_.cpuid.live, leaf, subleaf);
     }
+
+    [[nodiscard]] const BoardConfig& config() const noexcept { return state_.config.live; }
 
     /// The vector to offer to hardware now, from the local APIC or the PIC. Asking again replaces the offer;
     /// nothing is acknowledged before interrupt_taken().
     [[nodiscard]] std::optional<std::uint8_t> interrupt_to_inject() {
-        if (local_apic_.deliverable() < 0 && !pic_.output() &&
-            state_.offer.source == OfferState::Source::none) {
+        // Asked on every exit: by state_, which is one pointer for all devices.
+        if (state_.local_apic.live.deliverable < 0 && state_.pic.live.output == 0 &&
+            state_.offer.live.source == OfferState::Source::none) {
             return std::nullopt;
         }
         return choose_interrupt();
@@ -82,13 +87,13 @@ class Board final : private IrqLines, private ApicBus {
     /// The processor took the vector offered last.
     void interrupt_taken(std::uint8_t vector);
 
-    [[nodiscard]] bool has_nmi() const noexcept { return state_.local_apic.nmi_pending != 0; }
+    [[nodiscard]] bool has_nmi() const noexcept { return state_.local_apic.live.nmi_pending != 0; }
     /// An NMI waits; it is consumed by asking.
     [[nodiscard]] bool nmi_to_inject() noexcept {
-        if (state_.local_apic.nmi_pending == 0) {
+        if (!has_nmi()) {
             return false;
         }
-        state_.local_apic.nmi_pending = 0;
+        local_apic_.take_nmi();
         return true;
     }
 
@@ -100,8 +105,8 @@ class Board final : private IrqLines, private ApicBus {
 
     /// Earliest time at which expire() must be called, on Clock::now_ns()'s scale; no_deadline: never.
     [[nodiscard]] std::uint64_t next_deadline() const noexcept {
-        return std::min(std::min(state_.local_apic.deadline_ns, state_.pit.deadline_ns),
-                        std::min(state_.rtc.deadline_ns, state_.acpi_pm.deadline_ns));
+        return std::min(std::min(state_.local_apic.live.deadline_ns, state_.pit.live.deadline_ns),
+                        std::min(state_.rtc.live.deadline_ns, state_.acpi_pm.live.deadline_ns));
     }
     void expire(std::uint64_t now_ns);
 
@@ -112,11 +117,18 @@ class Board final : private IrqLines, private ApicBus {
     /// Drive an ISA interrupt line, 0..15, into PIC and I/O APIC (line 0 is pin 2).
     void set_irq_line(unsigned irq, bool asserted) override;
 
+    /// Accesses to ports and guest-physical addresses where nothing is, and to MSRs that do not exist, since
+    /// this VMM started.
+    [[nodiscard]] std::uint64_t unclaimed_ports() const noexcept { return unclaimed_ports_; }
+    [[nodiscard]] std::uint64_t unclaimed_mmio() const noexcept { return unclaimed_mmio_; }
+    [[nodiscard]] std::uint64_t unknown_msrs() const noexcept { return msrs_.unknown(); }
+
   private:
     void deliver(const ApicMessage& message) override;
     void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override;
     void end_of_interrupt(std::uint8_t vector) override;
     [[nodiscard]] std::optional<std::uint8_t> choose_interrupt();
+    void set_offer(OfferState::Source source, std::uint8_t vector) noexcept;
     [[nodiscard]] std::uint32_t wide_read(std::uint16_t port, unsigned width);
     void wide_write(std::uint16_t port, unsigned width, std::uint32_t value);
     [[nodiscard]] std::uint8_t byte_read(std::uint16_t port);
@@ -124,7 +136,8 @@ class Board final : private IrqLines, private ApicBus {
     [[nodiscard]] std::uint8_t device_read(PortOwner owner, std::uint16_t port);
     void device_write(PortOwner owner, std::uint16_t port, std::uint8_t value);
 
-    BoardState& state_;
+    const BoardState& state_;
+    Journaled<OfferState> offer_;
     LocalApic local_apic_;
     Pic pic_;
     IoApic io_apic_;
@@ -135,6 +148,8 @@ class Board final : private IrqLines, private ApicBus {
     PciHost pci_host_;
     KvmClock kvm_clock_;
     Msrs msrs_;
+    std::uint64_t unclaimed_ports_ = 0;
+    std::uint64_t unclaimed_mmio_ = 0;
 };
 
 }  // namespace margay::vmm

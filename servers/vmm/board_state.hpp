@@ -12,6 +12,7 @@
 #include "servers/vmm/devices/rtc_state.hpp"
 #include "servers/vmm/devices/time_base.hpp"
 #include "servers/vmm/devices/uart_state.hpp"
+#include "servers/vmm/state/slot.hpp"
 
 #include <cstdint>
 #include <type_traits>
@@ -28,6 +29,9 @@ struct BoardConfig {
     std::uint8_t reserved[2];
 };
 
+MARGAY_STATE(BoardConfig, "config", 1, 1, section_flag::critical, tsc_khz, epoch_s, apic_id,
+             physical_bits, start_in_x2apic, reserved);
+
 /// The interrupt last handed to hardware and not reported taken.
 struct OfferState {
     enum class Source : std::uint8_t { none, local_apic, pic };
@@ -36,24 +40,24 @@ struct OfferState {
     std::uint8_t reserved[6];
 };
 
-/// Everything the board knows: plain data, no pointers, so that it can live in memory that outlives the VMM.
+MARGAY_STATE(OfferState, "offer", 1, 1, section_flag::critical, source, vector, reserved);
+
+/// Everything the board knows: plain data, no pointers, in memory that outlives the VMM.
 struct BoardState {
-    BoardConfig config;
-    TimeBase time;
-    OfferState offer;
-    LocalApicState local_apic;
-    PicState pic;
-    IoApicState io_apic;
-    UartState uart;
-    PitState pit;
-    RtcState rtc;
-    AcpiPmState acpi_pm;
-    PciHostState pci_host;
-    MsrState msr;
-    KvmClockState kvm_clock;
-    CpuidState cpuid;
-    std::uint64_t unclaimed_ports;  ///< accesses to ports where nothing is
-    std::uint64_t unclaimed_mmio;   ///< accesses to guest-physical addresses where nothing is
+    StateSlot<BoardConfig> config;  // this and the next never change; nor does cpuid
+    StateSlot<TimeBase> time;
+    StateSlot<OfferState> offer;
+    StateSlot<LocalApicState> local_apic;
+    StateSlot<PicState> pic;
+    StateSlot<IoApicState> io_apic;
+    StateSlot<UartState> uart;
+    StateSlot<PitState> pit;
+    StateSlot<RtcState> rtc;
+    StateSlot<AcpiPmState> acpi_pm;
+    StateSlot<PciHostState> pci_host;
+    StateSlot<MsrState> msr;
+    StateSlot<KvmClockState> kvm_clock;
+    StateSlot<CpuidState> cpuid;
 };
 
 static_assert(std::is_trivially_copyable_v<BoardState> && std::is_standard_layout_v<BoardState>);

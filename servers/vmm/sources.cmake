@@ -17,4 +17,30 @@ set(MARGAY_VMM_BOARD_SOURCES
     servers/vmm/devices/uart.cpp
     servers/vmm/loader/linux_header.cpp
     servers/vmm/loader/linux_loader.cpp
-    servers/vmm/loader/load_error.cpp)
+    servers/vmm/loader/load_error.cpp
+    servers/vmm/state/attach.cpp
+    servers/vmm/state/convert.cpp
+    servers/vmm/state/inspect.cpp
+    servers/vmm/state/rollback.cpp
+    servers/vmm/vm_layout.cpp)
+
+# Everything but main.cpp, with absolute paths: another main.cpp makes a VMM for tests (see serve.hpp).
+include(${CMAKE_CURRENT_LIST_DIR}/emulator/sources.cmake)
+set(MARGAY_VMM_SOURCES
+    servers/vmm/exits/control_register.cpp
+    servers/vmm/exits/cpuid.cpp
+    servers/vmm/exits/halt.cpp
+    servers/vmm/exits/hypercall.cpp
+    servers/vmm/exits/mmio.cpp
+    servers/vmm/exits/msr.cpp
+    servers/vmm/exits/other.cpp
+    servers/vmm/exits/port.cpp
+    servers/vmm/exits/startup.cpp
+    servers/vmm/exits/wake.cpp
+    servers/vmm/open.cpp
+    servers/vmm/vcpu/machine.cpp
+    servers/vmm/vcpu/report.cpp
+    ${MARGAY_VMM_BOARD_SOURCES}
+    ${MARGAY_VMM_EMULATOR_SOURCES})
+list(TRANSFORM MARGAY_VMM_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
+set(MARGAY_VMM_LIBRARIES zydis aml_dsdt)

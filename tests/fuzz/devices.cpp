@@ -60,6 +60,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Sink sink;
     Control control;
     static BoardState state;
+    static GuestWordUndo undo[guest_word_undos];
+    Transaction transaction;
+    GuestWords words{ram, undo, transaction};
     BoardConfig config{};
     const unsigned choice = input.take<std::uint8_t>();
     config.tsc_khz = 2'000'000;
@@ -68,7 +71,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     config.physical_bits = 40;
     config.start_in_x2apic = (choice >> 2) & 1;
     Board::reset(state, config, host_cpuid);
-    Board board{state, time, sink, control, ram};
+    Board board{state, transaction, time, sink, control, ram, words};
 
     for (unsigned operations = 0; !input.empty() && operations < 1000; ++operations) {
         const unsigned kind = input.take<std::uint8_t>();
@@ -154,7 +157,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             require(board.next_deadline() > time.now, "after expire() deadlines lie ahead");
         }
         if (const auto vector = board.interrupt_to_inject()) {
-            require(*vector >= 16 || state.offer.source == OfferState::Source::pic,
+            require(*vector >= 16 || state.offer.live.source == OfferState::Source::pic,
                     "the local APIC offers no vector below 16");
         }
     }

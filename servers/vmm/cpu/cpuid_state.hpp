@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -34,6 +36,10 @@ struct CpuidState {
     CpuidRange extended[cpuid_extended_leaves];      ///< leaf 0x8000'0000 …
     std::uint8_t used;                               ///< entries in use
     std::uint8_t overflow;                           ///< a leaf did not fit (checked by a test)
+    std::uint8_t reserved[5];
 };
+
+MARGAY_STATE(CpuidState, "cpuid", 1, 1, section_flag::critical, entry, basic, hypervisor, extended,
+             used, overflow, reserved);
 
 }  // namespace margay::vmm

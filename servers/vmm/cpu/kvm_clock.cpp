@@ -56,44 +56,44 @@ void KvmClock::reset(KvmClockState& state, std::uint64_t tsc_khz) noexcept {
 }
 
 void KvmClock::write_system_time(std::uint64_t value) {
-    state_.system_time = value;
+    state_.edit().system_time = value;
     publish();
 }
 
 void KvmClock::publish() {
-    if ((state_.system_time & 1) == 0) {
+    if ((state_->system_time & 1) == 0) {
         return;
     }
-    const auto window = memory_.window(state_.system_time & ~1ULL, sizeof(VcpuTime));
+    const auto window = memory_.window(state_->system_time & ~1ULL, sizeof(VcpuTime));
     if (window.size() != sizeof(VcpuTime)) {
         return;
     }
     VcpuTime time{};
-    time.version = state_.version + 1;
+    time.version = state_->version + 1;
     put(window, 0, &time.version, sizeof(time.version));
     __atomic_thread_fence(__ATOMIC_RELEASE);
     time.tsc_timestamp = clock_.tsc();
     time.system_time = clock_.now_ns();
-    time.tsc_to_system_mul = state_.tsc_to_system_mul;
-    time.tsc_shift = state_.tsc_shift;
+    time.tsc_to_system_mul = state_->tsc_to_system_mul;
+    time.tsc_shift = state_->tsc_shift;
     time.flags = flag_tsc_stable;
     put(window, sizeof(time.version), &time.reserved, sizeof(time) - sizeof(time.version));
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    state_.version += 2;
-    put(window, 0, &state_.version, sizeof(state_.version));
+    state_.edit().version += 2;
+    put(window, 0, &state_->version, sizeof(state_->version));
 }
 
 void KvmClock::write_wall_clock(std::uint64_t value) {
-    state_.wall_clock = value;
+    state_.edit().wall_clock = value;
     const auto window = memory_.window(value, sizeof(WallClock));
     if (window.size() != sizeof(WallClock)) {
         return;
     }
-    WallClock clock{state_.wall_version + 1, static_cast<std::uint32_t>(epoch_s_), 0};
+    WallClock clock{state_->wall_version + 1, static_cast<std::uint32_t>(epoch_s_), 0};
     put(window, 0, &clock, sizeof(clock));
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    state_.wall_version += 2;
-    put(window, 0, &state_.wall_version, sizeof(state_.wall_version));
+    state_.edit().wall_version += 2;
+    put(window, 0, &state_->wall_version, sizeof(state_->wall_version));
 }
 
 }  // namespace margay::vmm

@@ -4,6 +4,7 @@
 #include "servers/vmm/cpu/msr_result.hpp"
 #include "servers/vmm/devices/clock.hpp"
 #include "servers/vmm/devices/guest_memory.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <cstdint>
 
@@ -14,7 +15,7 @@ namespace margay::vmm {
 /// needs no update unless the TSC jumps.
 class KvmClock {
   public:
-    KvmClock(KvmClockState& state, std::uint64_t epoch_s, Clock& clock,
+    KvmClock(Journaled<KvmClockState> state, std::uint64_t epoch_s, Clock& clock,
              GuestMemory& memory) noexcept
         : state_{state}, epoch_s_{epoch_s}, clock_{clock}, memory_{memory} {}
 
@@ -31,7 +32,7 @@ class KvmClock {
   private:
     void publish();
 
-    KvmClockState& state_;
+    Journaled<KvmClockState> state_;
     std::uint64_t epoch_s_;
     Clock& clock_;
     GuestMemory& memory_;

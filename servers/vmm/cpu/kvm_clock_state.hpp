@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -13,5 +15,8 @@ struct KvmClockState {
     std::int8_t tsc_shift;
     std::uint8_t reserved[3];
 };
+
+MARGAY_STATE(KvmClockState, "kvm_clock", 1, 1, section_flag::critical, system_time, wall_clock,
+             version, wall_version, tsc_to_system_mul, tsc_shift, reserved);
 
 }  // namespace margay::vmm

@@ -98,7 +98,7 @@ void Msrs::reset(MsrState& state) noexcept {
 
 void Msrs::move_tsc(std::uint64_t delta) {
     clock_.adjust_tsc(delta);
-    state_.tsc_adjust += delta;
+    state_.edit().tsc_adjust += delta;
     apic_.tsc_changed();
     kvm_clock_.tsc_changed();
 }
@@ -112,17 +112,17 @@ MsrResult Msrs::read(std::uint32_t index, std::uint64_t& value) {
     case msr_tsc: value = clock_.tsc(); break;
     case msr_tsc_deadline: value = apic_.tsc_deadline(); break;
     case msr_apic_base: value = apic_.base(); break;
-    case msr_tsc_adjust: value = state_.tsc_adjust; break;
+    case msr_tsc_adjust: value = state_->tsc_adjust; break;
     case msr_patch_level: value = patch_level; break;
-    case msr_pat: value = state_.pat; break;
-    case msr_misc_enable: value = state_.misc_enable; break;
-    case msr_mcg_status: value = state_.mcg_status; break;
-    case msr_syscfg: value = state_.syscfg; break;
-    case msr_hwcr: value = state_.hwcr; break;
-    case msr_top_mem: value = state_.top_mem; break;
-    case msr_top_mem2: value = state_.top_mem2; break;
-    case msr_de_cfg: value = state_.de_cfg; break;
-    case msr_tsc_aux: value = state_.tsc_aux; break;
+    case msr_pat: value = state_->pat; break;
+    case msr_misc_enable: value = state_->misc_enable; break;
+    case msr_mcg_status: value = state_->mcg_status; break;
+    case msr_syscfg: value = state_->syscfg; break;
+    case msr_hwcr: value = state_->hwcr; break;
+    case msr_top_mem: value = state_->top_mem; break;
+    case msr_top_mem2: value = state_->top_mem2; break;
+    case msr_de_cfg: value = state_->de_cfg; break;
+    case msr_tsc_aux: value = state_->tsc_aux; break;
     case msr_vm_cr: value = vm_cr_svm_disabled; break;
     case msr_p5_machine_check_address:
     case msr_p5_machine_check_type:
@@ -147,7 +147,7 @@ MsrResult Msrs::read(std::uint32_t index, std::uint64_t& value) {
     default: {
         const auto result = read_mtrr(index, value);
         if (result == MsrResult::unknown) {
-            ++state_.unknown;
+            ++unknown_;
         }
         return result;
     }
@@ -166,37 +166,37 @@ MsrResult Msrs::write(std::uint32_t index, std::uint64_t value) {
     switch (index) {
     case msr_apic_base: return apic_.write_base(value);
     case msr_tsc: move_tsc(value - clock_.tsc()); break;
-    case msr_tsc_adjust: move_tsc(value - state_.tsc_adjust); break;
+    case msr_tsc_adjust: move_tsc(value - state_->tsc_adjust); break;
     case msr_pat:
         if (!valid_memory_types(value, true)) {
             return MsrResult::fault;
         }
-        state_.pat = value;
+        state_.edit().pat = value;
         break;
-    case msr_misc_enable: state_.misc_enable = value; break;
+    case msr_misc_enable: state_.edit().misc_enable = value; break;
     case msr_mcg_status:
         if (value != 0) {
             return MsrResult::fault;
         }
-        state_.mcg_status = 0;
+        state_.edit().mcg_status = 0;
         break;
     case msr_syscfg:
-        state_.syscfg = value & 0x007c'0000;  // the MTRR and TOP_MEM bits
+        state_.edit().syscfg = value & 0x007c'0000;  // the MTRR and TOP_MEM bits
         break;
-    case msr_hwcr: state_.hwcr = value | hwcr_tsc_invariant; break;
-    case msr_top_mem: state_.top_mem = value; break;
-    case msr_top_mem2: state_.top_mem2 = value; break;
+    case msr_hwcr: state_.edit().hwcr = value | hwcr_tsc_invariant; break;
+    case msr_top_mem: state_.edit().top_mem = value; break;
+    case msr_top_mem2: state_.edit().top_mem2 = value; break;
     case msr_tsc_aux:
         if (value >> 32 != 0) {
             return MsrResult::fault;
         }
-        state_.tsc_aux = value;
+        state_.edit().tsc_aux = value;
         break;
     case msr_de_cfg:
         if ((value & ~de_cfg_lfence_serializes) != 0) {
             return MsrResult::fault;
         }
-        state_.de_cfg = value;
+        state_.edit().de_cfg = value;
         break;
     case msr_kvm_wall_clock_old:
     case msr_kvm_wall_clock: kvm_clock_.write_wall_clock(value); break;
@@ -223,7 +223,7 @@ MsrResult Msrs::write(std::uint32_t index, std::uint64_t value) {
     default: {
         const auto result = write_mtrr(index, value);
         if (result == MsrResult::unknown) {
-            ++state_.unknown;
+            ++unknown_;
         }
         return result;
     }
@@ -237,19 +237,19 @@ MsrResult Msrs::read_mtrr(std::uint32_t index, std::uint64_t& value) const noexc
         return MsrResult::done;
     }
     if (index == msr_mtrr_default) {
-        value = state_.mtrr_default;
+        value = state_->mtrr_default;
         return MsrResult::done;
     }
     if (index - 0x200U < 2 * variable_mtrrs) {
         const auto range = (index - 0x200) / 2;
-        value = (index & 1) == 0 ? state_.mtrr_base[range] : state_.mtrr_mask[range];
+        value = (index & 1) == 0 ? state_->mtrr_base[range] : state_->mtrr_mask[range];
         return MsrResult::done;
     }
     const auto fixed = fixed_mtrr(index);
     if (fixed < 0) {
         return MsrResult::unknown;
     }
-    value = state_.mtrr_fixed[fixed];
+    value = state_->mtrr_fixed[fixed];
     return MsrResult::done;
 }
 
@@ -258,7 +258,7 @@ MsrResult Msrs::write_mtrr(std::uint32_t index, std::uint64_t value) noexcept {
         if ((value & ~0xcffULL) != 0 || !valid_memory_type(value & 0xff, false)) {
             return MsrResult::fault;
         }
-        state_.mtrr_default = value;
+        state_.edit().mtrr_default = value;
         return MsrResult::done;
     }
     if (index - 0x200U < 2 * variable_mtrrs) {
@@ -268,12 +268,12 @@ MsrResult Msrs::write_mtrr(std::uint32_t index, std::uint64_t value) noexcept {
             if ((value & ~(address | 0xff)) != 0 || !valid_memory_type(value & 0xff, false)) {
                 return MsrResult::fault;
             }
-            state_.mtrr_base[range] = value;
+            state_.edit().mtrr_base[range] = value;
         } else {
             if ((value & ~(address | 0x800)) != 0) {
                 return MsrResult::fault;
             }
-            state_.mtrr_mask[range] = value;
+            state_.edit().mtrr_mask[range] = value;
         }
         return MsrResult::done;
     }
@@ -284,7 +284,7 @@ MsrResult Msrs::write_mtrr(std::uint32_t index, std::uint64_t value) noexcept {
     if (!valid_memory_types(value, false)) {
         return MsrResult::fault;
     }
-    state_.mtrr_fixed[fixed] = value;
+    state_.edit().mtrr_fixed[fixed] = value;
     return MsrResult::done;
 }
 

@@ -5,6 +5,7 @@
 #include "servers/vmm/cpu/msr_state.hpp"
 #include "servers/vmm/devices/clock.hpp"
 #include "servers/vmm/devices/local_apic.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <cstdint>
 
@@ -16,7 +17,7 @@ namespace margay::vmm {
 /// its accesses through instead.
 class Msrs {
   public:
-    Msrs(MsrState& state, std::uint8_t physical_bits, Clock& clock, LocalApic& apic,
+    Msrs(Journaled<MsrState> state, std::uint8_t physical_bits, Clock& clock, LocalApic& apic,
          KvmClock& kvm_clock) noexcept
         : state_{state},
           physical_bits_{physical_bits},
@@ -29,18 +30,22 @@ class Msrs {
     [[nodiscard]] MsrResult read(std::uint32_t index, std::uint64_t& value);
     [[nodiscard]] MsrResult write(std::uint32_t index, std::uint64_t value);
 
-    [[nodiscard]] std::uint64_t pat() const noexcept { return state_.pat; }
+    [[nodiscard]] std::uint64_t pat() const noexcept { return state_->pat; }
+
+    /// Accesses to registers that do not exist, since this VMM started.
+    [[nodiscard]] std::uint64_t unknown() const noexcept { return unknown_; }
 
   private:
     [[nodiscard]] MsrResult read_mtrr(std::uint32_t index, std::uint64_t& value) const noexcept;
     [[nodiscard]] MsrResult write_mtrr(std::uint32_t index, std::uint64_t value) noexcept;
     void move_tsc(std::uint64_t delta);
 
-    MsrState& state_;
+    Journaled<MsrState> state_;
     std::uint8_t physical_bits_;
     Clock& clock_;
     LocalApic& apic_;
     KvmClock& kvm_clock_;
+    std::uint64_t unknown_ = 0;
 };
 
 inline constexpr std::uint32_t msr_pat = 0x277;

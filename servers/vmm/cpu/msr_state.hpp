@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -22,7 +24,10 @@ struct MsrState {
     std::uint64_t top_mem2;
     std::uint64_t de_cfg;
     std::uint64_t tsc_aux;
-    std::uint64_t unknown;  ///< how many accesses were refused
 };
+
+MARGAY_STATE(MsrState, "msr", 1, 1, section_flag::critical, tsc_adjust, pat, mtrr_default,
+             mtrr_fixed, mtrr_base, mtrr_mask, misc_enable, mcg_status, syscfg, hwcr, top_mem,
+             top_mem2, de_cfg, tsc_aux);
 
 }  // namespace margay::vmm

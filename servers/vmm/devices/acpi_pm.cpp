@@ -32,31 +32,32 @@ void AcpiPm::reset(AcpiPmState& state) noexcept {
 
 void AcpiPm::catch_up(std::uint64_t now_ns) noexcept {
     const auto ticks = rate.count_at(now_ns);
-    if (ticks / half_range != state_.handled_ticks / half_range) {
-        state_.status |= status_timer;
+    auto& state = state_.edit();
+    if (ticks / half_range != state.handled_ticks / half_range) {
+        state.status |= status_timer;
     }
-    state_.handled_ticks = ticks;
+    state.handled_ticks = ticks;
 }
 
 void AcpiPm::arm(std::uint64_t now_ns) noexcept {
-    if ((state_.enable & status_timer) == 0 || (state_.status & status_timer) != 0) {
-        state_.deadline_ns = no_deadline;
+    if ((state_->enable & status_timer) == 0 || (state_->status & status_timer) != 0) {
+        state_.edit().deadline_ns = no_deadline;
         return;
     }
     const auto ticks = rate.count_at(now_ns);
-    state_.deadline_ns = rate.ns_at((ticks / half_range + 1) * half_range);
+    state_.edit().deadline_ns = rate.ns_at((ticks / half_range + 1) * half_range);
 }
 
 void AcpiPm::drive() {
-    const std::uint8_t line = (state_.status & state_.enable) != 0 ? 1 : 0;
-    if (line != state_.line) {
-        state_.line = line;
+    const std::uint8_t line = (state_->status & state_->enable) != 0 ? 1 : 0;
+    if (line != state_->line) {
+        state_.edit().line = line;
         lines_.set_irq_line(pm_sci, line != 0);
     }
 }
 
 void AcpiPm::expire(std::uint64_t now_ns) {
-    if (now_ns < state_.deadline_ns) {
+    if (now_ns < state_->deadline_ns) {
         return;
     }
     catch_up(now_ns);
@@ -65,7 +66,7 @@ void AcpiPm::expire(std::uint64_t now_ns) {
 }
 
 void AcpiPm::press_power_button() {
-    state_.status |= status_power_button;
+    state_.edit().status |= status_power_button;
     drive();
 }
 
@@ -89,11 +90,11 @@ std::uint8_t AcpiPm::read_byte(std::uint16_t port) {
     case 1:
         catch_up(clock_.now_ns());
         drive();
-        return static_cast<std::uint8_t>(state_.status >> high);
+        return static_cast<std::uint8_t>(state_->status >> high);
     case 2:
-    case 3: return static_cast<std::uint8_t>(state_.enable >> high);
+    case 3: return static_cast<std::uint8_t>(state_->enable >> high);
     case 4:
-    case 5: return static_cast<std::uint8_t>(state_.control >> high);
+    case 5: return static_cast<std::uint8_t>(state_->control >> high);
     case 8:
     case 9:
     case 10:
@@ -118,18 +119,18 @@ void AcpiPm::write_byte(std::uint16_t port, std::uint8_t value) {
     case 0:
     case 1:
         catch_up(clock_.now_ns());
-        state_.status &= static_cast<std::uint16_t>(~(bits & status_writable));
+        state_.edit().status &= static_cast<std::uint16_t>(~(bits & status_writable));
         break;
     case 2:
     case 3:
         catch_up(clock_.now_ns());
-        state_.enable =
-            static_cast<std::uint16_t>(((state_.enable & kept) | bits) & enable_writable);
+        state_.edit().enable =
+            static_cast<std::uint16_t>(((state_->enable & kept) | bits) & enable_writable);
         break;
     case 4:
     case 5:
-        state_.control = static_cast<std::uint16_t>(
-            (((state_.control & kept) | bits) & control_writable) | control_sci);
+        state_.edit().control = static_cast<std::uint16_t>(
+            (((state_->control & kept) | bits) & control_writable) | control_sci);
         if ((bits & control_sleep) != 0) {
             enter_sleep();
         }
@@ -141,22 +142,22 @@ void AcpiPm::write_byte(std::uint16_t port, std::uint8_t value) {
 }
 
 void AcpiPm::enter_sleep() {
-    if (((state_.control >> 10) & 7) == pm_sleep_type_s5) {
+    if (((state_->control >> 10) & 7) == pm_sleep_type_s5) {
         control_.power_off();
     }
 }
 
 void AcpiPm::write_reset_control(std::uint8_t value) {
     // Bit 2 going from 0 to 1 resets; bit 1 chooses hard or soft, which is the same here.
-    const auto rising = (~state_.reset_control & value & 0x04) != 0;
-    state_.reset_control = value & 0x0a;
+    const auto rising = (~state_->reset_control & value & 0x04) != 0;
+    state_.edit().reset_control = value & 0x0a;
     if (rising) {
         control_.reset();
     }
 }
 
 void AcpiPm::write_fast_a20(std::uint8_t value) {
-    state_.fast_a20 = value & 0x02;
+    state_.edit().fast_a20 = value & 0x02;
     if ((value & 0x01) != 0) {
         control_.reset();
     }

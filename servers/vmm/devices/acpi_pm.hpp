@@ -4,6 +4,7 @@
 #include "servers/vmm/devices/clock.hpp"
 #include "servers/vmm/devices/irq_lines.hpp"
 #include "servers/vmm/devices/machine_control.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <cstdint>
 
@@ -22,7 +23,8 @@ inline constexpr std::uint8_t reset_value = 0x06;
 /// port 0xcf9, port 0x92 bit 0, keyboard controller command 0xfe. ACPI mode is always on.
 class AcpiPm {
   public:
-    AcpiPm(AcpiPmState& state, Clock& clock, IrqLines& lines, MachineControl& control) noexcept
+    AcpiPm(Journaled<AcpiPmState> state, Clock& clock, IrqLines& lines,
+           MachineControl& control) noexcept
         : state_{state}, clock_{clock}, lines_{lines}, control_{control} {}
 
     static void reset(AcpiPmState& state) noexcept;
@@ -31,9 +33,9 @@ class AcpiPm {
     [[nodiscard]] std::uint32_t read(std::uint16_t port, unsigned width);
     void write(std::uint16_t port, unsigned width, std::uint32_t value);
 
-    [[nodiscard]] std::uint8_t read_reset_control() const noexcept { return state_.reset_control; }
+    [[nodiscard]] std::uint8_t read_reset_control() const noexcept { return state_->reset_control; }
     void write_reset_control(std::uint8_t value);
-    [[nodiscard]] std::uint8_t read_fast_a20() const noexcept { return state_.fast_a20; }
+    [[nodiscard]] std::uint8_t read_fast_a20() const noexcept { return state_->fast_a20; }
     void write_fast_a20(std::uint8_t value);
     /// Port 0x64.
     void write_keyboard_command(std::uint8_t value);
@@ -41,7 +43,7 @@ class AcpiPm {
     /// The power button was pressed.
     void press_power_button();
 
-    [[nodiscard]] std::uint64_t next_deadline() const noexcept { return state_.deadline_ns; }
+    [[nodiscard]] std::uint64_t next_deadline() const noexcept { return state_->deadline_ns; }
     void expire(std::uint64_t now_ns);
 
   private:
@@ -52,7 +54,7 @@ class AcpiPm {
     void arm(std::uint64_t now_ns) noexcept;
     void drive();
 
-    AcpiPmState& state_;
+    Journaled<AcpiPmState> state_;
     Clock& clock_;
     IrqLines& lines_;
     MachineControl& control_;

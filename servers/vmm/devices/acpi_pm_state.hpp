@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -15,5 +17,8 @@ struct AcpiPmState {
     std::uint8_t line;            ///< SCI as driven
     std::uint8_t reserved[7];
 };
+
+MARGAY_STATE(AcpiPmState, "acpi_pm", 1, 1, section_flag::critical, deadline_ns, handled_ticks,
+             status, enable, control, reset_control, fast_a20, line, reserved);
 
 }  // namespace margay::vmm

@@ -36,32 +36,33 @@ void IoApic::set_line(unsigned pin, bool asserted) {
         return;
     }
     const auto bit = 1U << pin;
-    const auto was = (state_.levels & bit) != 0;
+    const auto was = (state_->levels & bit) != 0;
     if (was == asserted) {
         return;
     }
-    const auto level = (state_.redirection[pin] & entry_level) != 0;
+    const auto level = (state_->redirection[pin] & entry_level) != 0;
+    auto& state = state_.edit();
     if (asserted) {
-        state_.levels |= bit;
-        state_.requests |= bit;
+        state.levels |= bit;
+        state.requests |= bit;
         service(pin);
     } else {
-        state_.levels &= ~bit;
+        state.levels &= ~bit;
         if (level) {
-            state_.requests &= ~bit;
+            state.requests &= ~bit;
         }
     }
 }
 
 bool IoApic::passes_external() const noexcept {
-    const auto entry = state_.redirection[0];
+    const auto entry = state_->redirection[0];
     return (entry & entry_masked) == 0 && mode_of(entry) == DeliveryMode::external;
 }
 
 void IoApic::service(unsigned pin) {
     const auto bit = 1U << pin;
-    auto& entry = state_.redirection[pin];
-    if ((state_.requests & bit) == 0 || (entry & entry_masked) != 0) {
+    const auto entry = state_->redirection[pin];
+    if ((state_->requests & bit) == 0 || (entry & entry_masked) != 0) {
         return;
     }
     const auto mode = mode_of(entry);
@@ -74,9 +75,9 @@ void IoApic::service(unsigned pin) {
         if ((entry & entry_remote_irr) != 0) {
             return;
         }
-        entry |= entry_remote_irr;
+        state_.edit().redirection[pin] |= entry_remote_irr;
     } else {
-        state_.requests &= ~bit;
+        state_.edit().requests &= ~bit;
     }
     bus_.deliver({static_cast<std::uint32_t>(entry >> 56), static_cast<std::uint8_t>(entry), mode,
                   (entry & entry_logical) != 0, level});
@@ -84,9 +85,9 @@ void IoApic::service(unsigned pin) {
 
 void IoApic::end_of_interrupt(std::uint8_t vector) {
     for (unsigned pin = 0; pin < io_apic_pins; ++pin) {
-        auto& entry = state_.redirection[pin];
+        const auto entry = state_->redirection[pin];
         if ((entry & entry_remote_irr) != 0 && (entry & 0xff) == vector) {
-            entry &= ~entry_remote_irr;
+            state_.edit().redirection[pin] &= ~entry_remote_irr;
             service(pin);
         }
     }
@@ -97,8 +98,8 @@ std::uint64_t IoApic::mmio_read(std::uint32_t offset, unsigned width) const noex
         return width == 8 ? ~0ULL : (1ULL << (8 * width)) - 1;
     }
     switch (offset & 0xff) {
-    case 0x00: return state_.index;
-    case 0x10: return read_register(state_.index);
+    case 0x00: return state_->index;
+    case 0x10: return read_register(state_->index);
     default: return 0;
     }
 }
@@ -108,8 +109,8 @@ void IoApic::mmio_write(std::uint32_t offset, unsigned width, std::uint64_t valu
         return;
     }
     switch (offset & 0xff) {
-    case 0x00: state_.index = static_cast<std::uint8_t>(value); break;
-    case 0x10: write_register(state_.index, static_cast<std::uint32_t>(value)); break;
+    case 0x00: state_.edit().index = static_cast<std::uint8_t>(value); break;
+    case 0x10: write_register(state_->index, static_cast<std::uint32_t>(value)); break;
     case 0x40: end_of_interrupt(static_cast<std::uint8_t>(value)); break;
     default: break;
     }
@@ -119,7 +120,7 @@ std::uint32_t IoApic::read_register(unsigned index) const noexcept {
     switch (index) {
     case 0:  // ID
     case 2:  // arbitration
-        return static_cast<std::uint32_t>(state_.id) << 24;
+        return static_cast<std::uint32_t>(state_->id) << 24;
     case 1: return version;
     default: break;
     }
@@ -127,19 +128,20 @@ std::uint32_t IoApic::read_register(unsigned index) const noexcept {
     if (index < 0x10 || pin >= io_apic_pins) {
         return 0;
     }
-    return static_cast<std::uint32_t>(state_.redirection[pin] >> ((index & 1) * 32));
+    return static_cast<std::uint32_t>(state_->redirection[pin] >> ((index & 1) * 32));
 }
 
 void IoApic::write_register(unsigned index, std::uint32_t value) {
     if (index == 0) {
-        state_.id = (value >> 24) & 0x0f;
+        state_.edit().id = (value >> 24) & 0x0f;
         return;
     }
     const auto pin = (index - 0x10) / 2;
     if (index < 0x10 || pin >= io_apic_pins) {
         return;
     }
-    auto& entry = state_.redirection[pin];
+    auto& state = state_.edit();
+    auto& entry = state.redirection[pin];
     const auto before = entry;
     const auto shift = (index & 1) * 32;
     const auto half = 0xffff'ffffULL << shift;
@@ -152,9 +154,9 @@ void IoApic::write_register(unsigned index, std::uint32_t value) {
     entry = next;
     const auto bit = 1U << pin;
     if ((next & entry_level) != 0) {
-        state_.requests = (state_.requests & ~bit) | (state_.levels & bit);
+        state.requests = (state.requests & ~bit) | (state.levels & bit);
     } else if ((before & entry_level) != 0) {
-        state_.requests &= ~bit;  // a level request does not become an edge
+        state.requests &= ~bit;  // a level request does not become an edge
     }
     service(pin);
 }

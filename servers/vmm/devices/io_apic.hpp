@@ -2,6 +2,7 @@
 
 #include "servers/vmm/devices/apic_bus.hpp"
 #include "servers/vmm/devices/io_apic_state.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <cstdint>
 
@@ -12,7 +13,7 @@ inline constexpr std::uint64_t io_apic_address = 0xfec0'0000;
 /// I/O APIC with 24 pins and an EOI register (Intel 82093AA data sheet; version 0x20).
 class IoApic {
   public:
-    IoApic(IoApicState& state, ApicBus& bus) noexcept : state_{state}, bus_{bus} {}
+    IoApic(Journaled<IoApicState> state, ApicBus& bus) noexcept : state_{state}, bus_{bus} {}
 
     static void reset(IoApicState& state) noexcept;
 
@@ -31,7 +32,7 @@ class IoApic {
     void write_register(unsigned index, std::uint32_t value);
     void service(unsigned pin);
 
-    IoApicState& state_;
+    Journaled<IoApicState> state_;
     ApicBus& bus_;
 };
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -14,5 +16,8 @@ struct IoApicState {
     std::uint8_t id;         ///< 0..15
     std::uint8_t reserved[6];
 };
+
+MARGAY_STATE(IoApicState, "io_apic", 1, 1, section_flag::critical, redirection, levels, requests,
+             index, id, reserved);
 
 }  // namespace margay::vmm

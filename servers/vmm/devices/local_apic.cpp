@@ -54,33 +54,34 @@ void LocalApic::reset(LocalApicState& state, std::uint32_t id, bool x2apic) noex
 }
 
 std::uint32_t LocalApic::processor_priority() const noexcept {
-    const auto serving = highest(state_.in_service);
+    const auto serving = highest(state_->in_service);
     const auto service_class = serving < 0 ? 0U : static_cast<std::uint32_t>(serving) & 0xf0U;
-    return (state_.task_priority & 0xf0) >= service_class ? state_.task_priority : service_class;
+    return (state_->task_priority & 0xf0) >= service_class ? state_->task_priority : service_class;
 }
 
 void LocalApic::update() noexcept {
-    const auto candidate = highest(state_.requests);
-    if (candidate < 0) {
-        state_.deliverable = -1;
-        return;
+    const auto candidate = highest(state_->requests);
+    const auto above =
+        candidate >= 0 && static_cast<std::uint32_t>(candidate) >> 4 > processor_priority() >> 4;
+    const auto deliverable = above && (state_->base & apic::base_enable) != 0 ? candidate : -1;
+    if (deliverable != state_->deliverable) {
+        state_.edit().deliverable = deliverable;
     }
-    const auto above = static_cast<std::uint32_t>(candidate) >> 4 > processor_priority() >> 4;
-    state_.deliverable = above && (state_.base & apic::base_enable) != 0 ? candidate : -1;
 }
 
 void LocalApic::set_task_priority(std::uint8_t value) noexcept {
-    state_.task_priority = value;
+    state_.edit().task_priority = value;
     update();
 }
 
 void LocalApic::request(std::uint8_t vector, bool level) noexcept {
     sync_eoi_assist();  // from now on the guest's EOI must be seen
-    set(state_.requests, vector);
+    auto& state = state_.edit();
+    set(state.requests, vector);
     if (level) {
-        set(state_.level, vector);
+        set(state.level, vector);
     } else {
-        clear(state_.level, vector);
+        clear(state.level, vector);
     }
     update();
 }
@@ -91,16 +92,16 @@ bool LocalApic::accepts(std::uint32_t destination, bool logical) const noexcept 
             return true;  // the I/O APIC has only eight bits for "all"
         }
         if (!logical) {
-            return destination == state_.id;
+            return destination == state_->id;
         }
-        return destination >> 16 == state_.id >> 4 && (destination >> (state_.id & 15) & 1) != 0;
+        return destination >> 16 == state_->id >> 4 && (destination >> (state_->id & 15) & 1) != 0;
     }
     destination &= 0xff;
     if (!logical) {
-        return destination == 0xff || destination == state_.id;
+        return destination == 0xff || destination == state_->id;
     }
-    const auto own = state_.logical_destination >> 24;
-    if (state_.destination_format >> 28 == 0xf) {  // flat
+    const auto own = state_->logical_destination >> 24;
+    if (state_->destination_format >> 28 == 0xf) {  // flat
         return (own & destination) != 0;
     }
     return (own >> 4 == destination >> 4 || destination >> 4 == 0xf) &&
@@ -108,7 +109,7 @@ bool LocalApic::accepts(std::uint32_t destination, bool logical) const noexcept 
 }
 
 void LocalApic::receive(const ApicMessage& message) noexcept {
-    if ((state_.base & apic::base_enable) == 0) {
+    if ((state_->base & apic::base_enable) == 0) {
         return;
     }
     switch (message.mode) {
@@ -123,11 +124,11 @@ void LocalApic::receive(const ApicMessage& message) noexcept {
         }
         request(message.vector, message.level);
         break;
-    case DeliveryMode::nmi: state_.nmi_pending = 1; break;
-    case DeliveryMode::init: state_.init_pending = 1; break;
+    case DeliveryMode::nmi: state_.edit().nmi_pending = 1; break;
+    case DeliveryMode::init: state_.edit().init_pending = 1; break;
     case DeliveryMode::startup:
-        state_.startup_pending = 1;
-        state_.startup_vector = message.vector;
+        state_.edit().startup_pending = 1;
+        state_.edit().startup_vector = message.vector;
         break;
     default:  // SMI: there is no system management mode
         break;
@@ -135,26 +136,26 @@ void LocalApic::receive(const ApicMessage& message) noexcept {
 }
 
 bool LocalApic::passes_external() const noexcept {
-    if ((state_.base & apic::base_enable) == 0) {
+    if ((state_->base & apic::base_enable) == 0) {
         return true;  // then LINT0 is the processor's INTR pin
     }
-    const auto entry = state_.lvt[apic::lint0];
+    const auto entry = state_->lvt[apic::lint0];
     return (entry & apic::lvt_masked) == 0 && apic::lvt_mode(entry) == DeliveryMode::external;
 }
 
 void LocalApic::raise_nmi_line() noexcept {
-    const auto entry = state_.lvt[apic::lint1];
+    const auto entry = state_->lvt[apic::lint1];
     if ((entry & apic::lvt_masked) == 0 && apic::lvt_mode(entry) == DeliveryMode::nmi) {
-        state_.nmi_pending = 1;
+        state_.edit().nmi_pending = 1;
     }
 }
 
 void LocalApic::offer(std::uint8_t vector) noexcept {
-    if ((state_.eoi_assist & 1) == 0) {
+    if ((state_->eoi_assist & 1) == 0) {
         return;
     }
-    if (state_.eoi_assist_armed != 0) {
-        if (state_.eoi_assist_vector == vector && !test(state_.in_service, vector)) {
+    if (state_->eoi_assist_armed != 0) {
+        if (state_->eoi_assist_vector == vector && !test(state_->in_service, vector)) {
             return;
         }
         sync_eoi_assist();
@@ -162,70 +163,72 @@ void LocalApic::offer(std::uint8_t vector) noexcept {
     // Safe only if the next EOI the guest makes can be none but this vector's, and if nothing waits for it.
     std::uint64_t others = 0;
     for (unsigned word = 0; word < 4; ++word) {
-        others |= state_.requests[word] & ~(word == vector >> 6U ? 1ULL << (vector & 63) : 0);
+        others |= state_->requests[word] & ~(word == vector >> 6U ? 1ULL << (vector & 63) : 0);
     }
-    if (others != 0 || !empty(state_.in_service) || test(state_.level, vector)) {
+    if (others != 0 || !empty(state_->in_service) || test(state_->level, vector)) {
         return;
     }
-    const auto word = memory_.window(state_.eoi_assist & ~3ULL, 4);
-    if (word.size() == 4) {
-        word[0] |= std::byte{eoi_bit};
-        state_.eoi_assist_armed = 1;
-        state_.eoi_assist_vector = vector;
+    auto* const word = words_.edit(state_->eoi_assist & ~3ULL);
+    if (word != nullptr) {
+        *word |= std::byte{eoi_bit};
+        auto& state = state_.edit();
+        state.eoi_assist_armed = 1;
+        state.eoi_assist_vector = vector;
     }
 }
 
 void LocalApic::withdraw() noexcept { sync_eoi_assist(); }
 
 void LocalApic::taken(std::uint8_t vector) noexcept {
-    clear(state_.requests, vector);
-    set(state_.in_service, vector);
+    auto& state = state_.edit();
+    clear(state.requests, vector);
+    set(state.in_service, vector);
     update();
 }
 
 /// Find out whether the guest completed the assisted vector in memory, and make its next EOI a real one.
 [[gnu::noinline]] void LocalApic::check_eoi_assist() {
-    state_.eoi_assist_armed = 0;
-    const auto vector = state_.eoi_assist_vector;
-    const auto word = memory_.window(state_.eoi_assist & ~3ULL, 4);
-    if (word.size() != 4) {
+    state_.edit().eoi_assist_armed = 0;
+    const auto vector = state_->eoi_assist_vector;
+    auto* const word = words_.edit(state_->eoi_assist & ~3ULL);
+    if (word == nullptr) {
         return;
     }
-    const auto untouched = (word[0] & std::byte{eoi_bit}) != std::byte{0};
-    word[0] &= ~std::byte{eoi_bit};
-    if (!untouched && test(state_.in_service, vector)) {
+    const auto untouched = (*word & std::byte{eoi_bit}) != std::byte{0};
+    *word &= ~std::byte{eoi_bit};
+    if (!untouched && test(state_->in_service, vector)) {
         complete(vector);
     }
 }
 
 MsrResult LocalApic::write_eoi_assist(std::uint64_t value) {
-    if ((value & 2) != 0 || ((value & 1) != 0 && memory_.window(value & ~3ULL, 4).size() != 4)) {
+    if ((value & 2) != 0 || ((value & 1) != 0 && !words_.is_ram(value & ~3ULL))) {
         return MsrResult::fault;
     }
     sync_eoi_assist();
-    state_.eoi_assist = value;
+    state_.edit().eoi_assist = value;
     return MsrResult::done;
 }
 
 void LocalApic::end_of_interrupt() {
     sync_eoi_assist();
-    const auto vector = highest(state_.in_service);
+    const auto vector = highest(state_->in_service);
     if (vector >= 0) {
         complete(static_cast<std::uint8_t>(vector));
     }
 }
 
 void LocalApic::complete(std::uint8_t vector) {
-    clear(state_.in_service, vector);
-    if (test(state_.level, vector)) {
+    clear(state_.edit().in_service, vector);
+    if (test(state_->level, vector)) {
         bus_.end_of_interrupt(vector);
     }
     update();
 }
 
 [[gnu::noinline, gnu::cold]] void LocalApic::error(std::uint32_t bit) {
-    state_.error_pending |= bit;
-    const auto entry = state_.lvt[apic::lvt_error];
+    state_.edit().error_pending |= bit;
+    const auto entry = state_->lvt[apic::lvt_error];
     const auto vector = static_cast<std::uint8_t>(entry);
     if ((entry & apic::lvt_masked) == 0 && vector >= 16) {
         request(vector, false);

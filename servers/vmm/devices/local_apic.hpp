@@ -3,9 +3,10 @@
 #include "servers/vmm/cpu/msr_result.hpp"
 #include "servers/vmm/devices/apic_bus.hpp"
 #include "servers/vmm/devices/clock.hpp"
-#include "servers/vmm/devices/guest_memory.hpp"
 #include "servers/vmm/devices/local_apic_state.hpp"
 #include "servers/vmm/devices/time_base.hpp"
+#include "servers/vmm/state/guest_words.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <cstdint>
 
@@ -17,9 +18,9 @@ inline constexpr std::uint64_t local_apic_address = 0xfee0'0000;
 /// is 1 GHz. The register page does not move.
 class LocalApic {
   public:
-    LocalApic(LocalApicState& state, const TimeBase& time, Clock& clock, ApicBus& bus,
-              GuestMemory& memory) noexcept
-        : state_{state}, time_{time}, clock_{clock}, bus_{bus}, memory_{memory} {}
+    LocalApic(Journaled<LocalApicState> state, const TimeBase& time, Clock& clock, ApicBus& bus,
+              GuestWords& words) noexcept
+        : state_{state}, time_{time}, clock_{clock}, bus_{bus}, words_{words} {}
 
     /// As firmware leaves the boot processor's: enabled, LINT0 = ExtINT, LINT1 = NMI.
     static void reset(LocalApicState& state, std::uint32_t id, bool x2apic) noexcept;
@@ -35,11 +36,14 @@ class LocalApic {
 
     /// MSR 0x1b.
     [[nodiscard]] MsrResult write_base(std::uint64_t value);
-    [[nodiscard]] std::uint64_t base() const noexcept { return state_.base; }
-    [[nodiscard]] bool x2apic() const noexcept { return (state_.base & 0xc00) == 0xc00; }
+    [[nodiscard]] std::uint32_t id() const noexcept { return state_->id; }
+    [[nodiscard]] std::uint64_t base() const noexcept { return state_->base; }
+    /// The register page answers.
+    [[nodiscard]] bool has_page() const noexcept { return (state_->base & 0xc00) == 0x800; }
+    [[nodiscard]] bool x2apic() const noexcept { return (state_->base & 0xc00) == 0xc00; }
 
     /// MSR 0x6e0. Ignored, and read as 0, unless the timer is in TSC-deadline mode.
-    [[nodiscard]] std::uint64_t tsc_deadline() const noexcept { return state_.tsc_deadline; }
+    [[nodiscard]] std::uint64_t tsc_deadline() const noexcept { return state_->tsc_deadline; }
     void write_tsc_deadline(std::uint64_t value);
     /// The guest's TSC jumped.
     void tsc_changed();
@@ -48,7 +52,7 @@ class LocalApic {
     [[nodiscard]] MsrResult write_eoi_assist(std::uint64_t value);
 
     [[nodiscard]] std::uint8_t task_priority() const noexcept {
-        return static_cast<std::uint8_t>(state_.task_priority);
+        return static_cast<std::uint8_t>(state_->task_priority);
     }
     void set_task_priority(std::uint8_t value) noexcept;
 
@@ -59,9 +63,10 @@ class LocalApic {
     [[nodiscard]] bool passes_external() const noexcept;
     /// LINT1, or an NMI message.
     void raise_nmi_line() noexcept;
+    void take_nmi() noexcept { state_.edit().nmi_pending = 0; }
 
     /// Highest vector that may interrupt the processor now, or -1.
-    [[nodiscard]] std::int32_t deliverable() const noexcept { return state_.deliverable; }
+    [[nodiscard]] std::int32_t deliverable() const noexcept { return state_->deliverable; }
     /// The vector goes to hardware now: allow the guest to complete it without an exit if that is safe.
     void offer(std::uint8_t vector) noexcept;
     /// The offer was withdrawn or replaced.
@@ -69,7 +74,7 @@ class LocalApic {
     /// The processor took it.
     void taken(std::uint8_t vector) noexcept;
 
-    [[nodiscard]] std::uint64_t next_deadline() const noexcept { return state_.deadline_ns; }
+    [[nodiscard]] std::uint64_t next_deadline() const noexcept { return state_->deadline_ns; }
     void expire(std::uint64_t now_ns);
 
   private:
@@ -85,7 +90,7 @@ class LocalApic {
     void error(std::uint32_t bit);
     void update() noexcept;
     void sync_eoi_assist() {
-        if (state_.eoi_assist_armed != 0) {
+        if (state_->eoi_assist_armed != 0) {
             check_eoi_assist();
         }
     }
@@ -99,13 +104,13 @@ class LocalApic {
     [[nodiscard]] std::uint32_t timer_current();
     [[nodiscard]] std::uint32_t processor_priority() const noexcept;
     [[nodiscard]] unsigned divide_shift() const noexcept;
-    [[nodiscard]] bool software_enabled() const noexcept { return (state_.spurious & 0x100) != 0; }
+    [[nodiscard]] bool software_enabled() const noexcept { return (state_->spurious & 0x100) != 0; }
 
-    LocalApicState& state_;
+    Journaled<LocalApicState> state_;
     const TimeBase& time_;
     Clock& clock_;
     ApicBus& bus_;
-    GuestMemory& memory_;
+    GuestWords& words_;
 };
 
 }  // namespace margay::vmm

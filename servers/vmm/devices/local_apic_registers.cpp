@@ -48,40 +48,40 @@ std::uint32_t bitmap_word(const std::uint64_t (&bitmap)[4], unsigned index) noex
 
 bool LocalApic::read_register(unsigned index, std::uint32_t& value) {
     switch (index) {
-    case reg_id: value = x2apic() ? state_.id : state_.id << 24; return true;
+    case reg_id: value = x2apic() ? state_->id : state_->id << 24; return true;
     case reg_version: value = version; return true;
-    case reg_task_priority: value = state_.task_priority; return true;
+    case reg_task_priority: value = state_->task_priority; return true;
     case reg_processor_priority:
         sync_eoi_assist();
         value = processor_priority();
         return true;
     case reg_logical_destination:
-        value =
-            x2apic() ? (state_.id >> 4) << 16 | 1U << (state_.id & 15) : state_.logical_destination;
+        value = x2apic() ? (state_->id >> 4) << 16 | 1U << (state_->id & 15)
+                         : state_->logical_destination;
         return true;
-    case reg_spurious: value = state_.spurious; return true;
-    case reg_error_status: value = state_.error_status; return true;
-    case reg_icr_low: value = static_cast<std::uint32_t>(state_.icr); return true;
-    case reg_timer_initial: value = state_.timer_initial; return true;
+    case reg_spurious: value = state_->spurious; return true;
+    case reg_error_status: value = state_->error_status; return true;
+    case reg_icr_low: value = static_cast<std::uint32_t>(state_->icr); return true;
+    case reg_timer_initial: value = state_->timer_initial; return true;
     case reg_timer_current: value = timer_current(); return true;
-    case reg_timer_divide: value = state_.timer_divide; return true;
+    case reg_timer_divide: value = state_->timer_divide; return true;
     default: break;
     }
     if (index >= reg_lvt_timer && index <= reg_lvt_error) {
-        value = state_.lvt[index - reg_lvt_timer];
+        value = state_->lvt[index - reg_lvt_timer];
         return true;
     }
     if (index >= reg_in_service && index < reg_level) {
         sync_eoi_assist();
-        value = bitmap_word(state_.in_service, index - reg_in_service);
+        value = bitmap_word(state_->in_service, index - reg_in_service);
         return true;
     }
     if (index >= reg_level && index < reg_requests) {
-        value = bitmap_word(state_.level, index - reg_level);
+        value = bitmap_word(state_->level, index - reg_level);
         return true;
     }
     if (index >= reg_requests && index < reg_error_status) {
-        value = bitmap_word(state_.requests, index - reg_requests);
+        value = bitmap_word(state_->requests, index - reg_requests);
         return true;
     }
     return false;
@@ -93,14 +93,16 @@ bool LocalApic::write_register(unsigned index, std::uint32_t value) {
     case reg_task_priority: set_task_priority(static_cast<std::uint8_t>(value)); return true;
     case reg_timer_initial: start_timer(value); return true;
     case reg_spurious: write_spurious(value); return true;
-    case reg_error_status:
-        state_.error_status = state_.error_pending;
-        state_.error_pending = 0;
+    case reg_error_status: {
+        auto& state = state_.edit();
+        state.error_status = state.error_pending;
+        state.error_pending = 0;
         return true;
+    }
     case reg_timer_divide: {
         // Counting goes on from the present count at the new rate.
         const auto left = timer_current();
-        state_.timer_divide = value & 0x0b;
+        state_.edit().timer_divide = value & 0x0b;
         rescale_timer(left);
         return true;
     }
@@ -120,17 +122,17 @@ void LocalApic::write_lvt(unsigned entry, std::uint32_t value) {
     if (!software_enabled()) {
         next |= apic::lvt_masked;
     }
-    const auto before = state_.lvt[entry];
-    state_.lvt[entry] = next;
+    const auto before = state_->lvt[entry];
+    state_.edit().lvt[entry] = next;
     if (entry == apic::lvt_timer && ((before ^ next) & apic::timer_mode) != 0) {
         timer_mode_changed(before);
     }
 }
 
 void LocalApic::write_spurious(std::uint32_t value) {
-    state_.spurious = value & 0x3ff;
+    state_.edit().spurious = value & 0x3ff;
     if (!software_enabled()) {
-        for (auto& entry : state_.lvt) {
+        for (auto& entry : state_.edit().lvt) {
             entry |= apic::lvt_masked;
         }
     }
@@ -138,7 +140,7 @@ void LocalApic::write_spurious(std::uint32_t value) {
 
 MsrResult LocalApic::write_base(std::uint64_t value) {
     constexpr auto writable = apic::base_enable | apic::base_x2apic;
-    const auto before = state_.base;
+    const auto before = state_->base;
     // The page does not move, and of the modes x2APIC cannot be left but by disabling (APM §16.9).
     if (((value ^ before) & ~writable) != 0) {
         return MsrResult::fault;
@@ -149,17 +151,18 @@ MsrResult LocalApic::write_base(std::uint64_t value) {
         (was == 0 && mode == writable)) {
         return MsrResult::fault;
     }
-    state_.base = value;
+    state_.edit().base = value;
     if (mode == 0 && was != 0) {
-        const auto id = state_.id;
-        const auto assist = state_.eoi_assist;
-        reset(state_, id, false);
-        state_.base = value;
-        state_.spurious = 0xff;
-        for (auto& entry : state_.lvt) {
+        const auto id = state_->id;
+        const auto assist = state_->eoi_assist;
+        auto& state = state_.edit();
+        reset(state, id, false);
+        state.base = value;
+        state.spurious = 0xff;
+        for (auto& entry : state.lvt) {
             entry = apic::lvt_masked;
         }
-        state_.eoi_assist = assist;
+        state.eoi_assist = assist;
     }
     update();
     return MsrResult::done;
@@ -178,10 +181,10 @@ std::uint64_t LocalApic::mmio_read(std::uint32_t offset, unsigned width) {
 std::uint32_t LocalApic::mmio_register(unsigned index) {
     std::uint32_t value = 0;
     if (index == reg_icr_high) {
-        return static_cast<std::uint32_t>(state_.icr >> 32);
+        return static_cast<std::uint32_t>(state_->icr >> 32);
     }
     if (index == reg_destination_format) {
-        return state_.destination_format;
+        return state_->destination_format;
     }
     if (!read_register(index, value) && index != reg_arbitration && index != reg_remote_read) {
         error(apic::error_register);
@@ -198,13 +201,13 @@ void LocalApic::mmio_write(std::uint32_t offset, unsigned width, std::uint64_t w
     switch (index) {
     case reg_id:  // fixed: the tables name it
     case reg_version: return;
-    case reg_logical_destination: state_.logical_destination = value & 0xff00'0000; return;
-    case reg_destination_format: state_.destination_format = value | 0x0fff'ffff; return;
+    case reg_logical_destination: state_.edit().logical_destination = value & 0xff00'0000; return;
+    case reg_destination_format: state_.edit().destination_format = value | 0x0fff'ffff; return;
     case reg_icr_high:
-        state_.icr = (state_.icr & 0xffff'ffff) | static_cast<std::uint64_t>(value & 0xff00'0000)
-                                                      << 32;
+        state_.edit().icr =
+            (state_->icr & 0xffff'ffff) | static_cast<std::uint64_t>(value & 0xff00'0000) << 32;
         return;
-    case reg_icr_low: send((state_.icr & ~0xffff'ffffULL) | value); return;
+    case reg_icr_low: send((state_->icr & ~0xffff'ffffULL) | value); return;
     default:
         if (!write_register(index, value)) {
             error(apic::error_register);
@@ -219,7 +222,7 @@ MsrResult LocalApic::x2apic_read(std::uint32_t msr, std::uint64_t& value) {
     }
     const auto index = msr & 0xff;
     if (index == reg_icr_low) {
-        value = state_.icr;
+        value = state_->icr;
         return MsrResult::done;
     }
     std::uint32_t low = 0;
@@ -282,12 +285,12 @@ void LocalApic::self_ipi(std::uint8_t vector) {
         error(apic::error_send_vector);
         return;
     }
-    receive({state_.id, vector, DeliveryMode::fixed, false, false});
+    receive({state_->id, vector, DeliveryMode::fixed, false, false});
 }
 
 void LocalApic::send(std::uint64_t icr) {
     // In x2APIC mode the upper half is the whole destination, otherwise its top byte.
-    state_.icr = (icr & ~0xffff'ffffULL) | (icr & icr_low_writable);
+    state_.edit().icr = (icr & ~0xffff'ffffULL) | (icr & icr_low_writable);
     const auto vector = static_cast<std::uint8_t>(icr);
     const auto mode = static_cast<DeliveryMode>((icr >> 8) & 7);
     const auto fixed = mode == DeliveryMode::fixed || mode == DeliveryMode::lowest_priority;
@@ -310,8 +313,8 @@ void LocalApic::send(std::uint64_t icr) {
             receive(message);
         }
         break;
-    case 2: bus_.broadcast(message, state_.id, true); break;
-    default: bus_.broadcast(message, state_.id, false); break;
+    case 2: bus_.broadcast(message, state_->id, true); break;
+    default: bus_.broadcast(message, state_->id, false); break;
     }
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -34,5 +36,11 @@ struct LocalApicState {
     std::uint8_t reserved[2];
     std::uint64_t eoi_assist;  ///< KVM MSR 0x4b564d04: address of the EOI word, bit 0 enable
 };
+
+MARGAY_STATE(LocalApicState, "local_apic", 1, 1, section_flag::critical, base, requests, in_service,
+             level, icr, tsc_deadline, timer_start_ns, deadline_ns, id, task_priority,
+             logical_destination, destination_format, spurious, error_status, error_pending, lvt,
+             timer_initial, timer_divide, deliverable, nmi_pending, init_pending, startup_pending,
+             startup_vector, eoi_assist_armed, eoi_assist_vector, reserved, eoi_assist);
 
 }  // namespace margay::vmm

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "servers/vmm/devices/pci_host_state.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <cstdint>
 
@@ -10,12 +11,12 @@ namespace margay::vmm {
 /// Its identity is that of a generic bridge, for which no operating system has a quirk.
 class PciHost {
   public:
-    explicit PciHost(PciHostState& state) noexcept : state_{state} {}
+    explicit PciHost(Journaled<PciHostState> state) noexcept : state_{state} {}
 
     static void reset(PciHostState& state) noexcept;
 
     /// Port 0xcf8, 4 bytes.
-    [[nodiscard]] std::uint32_t read_address() const noexcept { return state_.address; }
+    [[nodiscard]] std::uint32_t read_address() const noexcept { return state_->address; }
     void write_address(std::uint32_t value) noexcept;
 
     /// Ports 0xcfc..0xcff; width 1, 2 or 4, not crossing the four bytes.
@@ -25,7 +26,7 @@ class PciHost {
   private:
     [[nodiscard]] std::uint8_t config_byte(unsigned reg) const noexcept;
 
-    PciHostState& state_;
+    Journaled<PciHostState> state_;
 };
 
 }  // namespace margay::vmm

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -10,5 +12,8 @@ struct PciHostState {
     std::uint8_t interrupt_line;
     std::uint8_t reserved;
 };
+
+MARGAY_STATE(PciHostState, "pci_host", 1, 1, section_flag::critical, address, command,
+             interrupt_line, reserved);
 
 }  // namespace margay::vmm

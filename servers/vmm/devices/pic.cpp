@@ -29,7 +29,7 @@ void Pic::set_line(unsigned irq, bool asserted) noexcept {
     if (irq > 15 || irq == cascade_input) {
         return;
     }
-    set_input(state_.chip[irq >> 3], irq & 7, asserted);
+    set_input(state_.edit().chip[irq >> 3], irq & 7, asserted);
     update();
 }
 
@@ -76,15 +76,16 @@ int Pic::pending(const PicChipState& chip, bool is_master) noexcept {
 
 void Pic::update() noexcept {
     // The slave's output is an edge-triggered input of the master; it falls between two requests.
-    const auto slave = pending(state_.chip[1], false) >= 0;
-    auto& master = state_.chip[0];
+    auto& state = state_.edit();
+    const auto slave = pending(state.chip[1], false) >= 0;
+    auto& master = state.chip[0];
     master.requests = static_cast<std::uint8_t>(slave ? master.requests | bit(cascade_input)
                                                       : master.requests & ~bit(cascade_input));
-    state_.output = pending(master, true) >= 0 ? 1 : 0;
+    state.output = pending(master, true) >= 0 ? 1 : 0;
 }
 
 std::uint8_t Pic::peek() const noexcept {
-    const auto& master = state_.chip[0];
+    const auto& master = state_->chip[0];
     const auto input = pending(master, true);
     if (input < 0) {
         return static_cast<std::uint8_t>(master.vector_base | 7);
@@ -92,22 +93,22 @@ std::uint8_t Pic::peek() const noexcept {
     if (input != static_cast<int>(cascade_input)) {
         return static_cast<std::uint8_t>(master.vector_base | input);
     }
-    const auto& slave = state_.chip[1];
+    const auto& slave = state_->chip[1];
     const auto cascaded = pending(slave, false);
     return static_cast<std::uint8_t>(slave.vector_base | (cascaded < 0 ? 7 : cascaded));
 }
 
 std::uint8_t Pic::acknowledge() noexcept {
     const auto vector = peek();
-    const auto input = pending(state_.chip[0], true);
+    const auto input = pending(state_->chip[0], true);
     if (input >= 0) {
         if (input == static_cast<int>(cascade_input)) {
-            const auto cascaded = pending(state_.chip[1], false);
+            const auto cascaded = pending(state_->chip[1], false);
             if (cascaded >= 0) {
-                acknowledge(state_.chip[1], static_cast<unsigned>(cascaded));
+                acknowledge(state_.edit().chip[1], static_cast<unsigned>(cascaded));
             }
         }
-        acknowledge(state_.chip[0], static_cast<unsigned>(input));
+        acknowledge(state_.edit().chip[0], static_cast<unsigned>(input));
         update();
     }
     return vector;
@@ -127,11 +128,11 @@ void Pic::acknowledge(PicChipState& chip, unsigned input) noexcept {
 
 std::uint8_t Pic::read(std::uint16_t port) noexcept {
     if ((port & 0xfffe) == 0x4d0) {
-        return state_.chip[port & 1].level_trigger;
+        return state_->chip[port & 1].level_trigger;
     }
     const auto index = (port & 0x80) != 0 ? 1U : 0U;
-    auto& chip = state_.chip[index];
-    if (chip.poll != 0) {
+    if (state_->chip[index].poll != 0) {
+        auto& chip = state_.edit().chip[index];
         chip.poll = 0;
         const auto input = pending(chip, index == 0);
         if (input < 0) {
@@ -141,6 +142,7 @@ std::uint8_t Pic::read(std::uint16_t port) noexcept {
         update();
         return static_cast<std::uint8_t>(0x80 | input);
     }
+    const auto& chip = state_->chip[index];
     if ((port & 1) != 0) {
         return chip.mask;
     }
@@ -151,7 +153,7 @@ void Pic::write(std::uint16_t port, std::uint8_t value) noexcept {
     if ((port & 0xfffe) == 0x4d0) {
         const auto index = port & 1U;
         const auto fixed = index == 0 ? master_fixed_edge : slave_fixed_edge;
-        auto& chip = state_.chip[index];
+        auto& chip = state_.edit().chip[index];
         chip.level_trigger = static_cast<std::uint8_t>(value & ~fixed);
         chip.requests = static_cast<std::uint8_t>((chip.requests & ~chip.level_trigger) |
                                                   (chip.levels & chip.level_trigger));
@@ -168,7 +170,7 @@ void Pic::write(std::uint16_t port, std::uint8_t value) noexcept {
 }
 
 void Pic::write_command(unsigned index, std::uint8_t value) noexcept {
-    auto& chip = state_.chip[index];
+    auto& chip = state_.edit().chip[index];
     if ((value & 0x10) != 0) {  // ICW1
         const auto levels = chip.levels;
         const auto triggers = chip.level_trigger;
@@ -221,7 +223,7 @@ void Pic::end_of_interrupt(PicChipState& chip, std::uint8_t command) noexcept {
 }
 
 void Pic::write_data(unsigned index, std::uint8_t value) noexcept {
-    auto& chip = state_.chip[index];
+    auto& chip = state_.edit().chip[index];
     switch (chip.init_step) {
     case 2:
         chip.vector_base = value & 0xf8;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "servers/vmm/devices/pic_state.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <cstdint>
 
@@ -11,7 +12,7 @@ namespace margay::vmm {
 /// spurious IRQ 7).
 class Pic {
   public:
-    explicit Pic(PicState& state) noexcept : state_{state} {}
+    explicit Pic(Journaled<PicState> state) noexcept : state_{state} {}
 
     static void reset(PicState& state) noexcept;
 
@@ -19,7 +20,7 @@ class Pic {
     void set_line(unsigned irq, bool asserted) noexcept;
 
     /// INTR is asserted.
-    [[nodiscard]] bool output() const noexcept { return state_.output != 0; }
+    [[nodiscard]] bool output() const noexcept { return state_->output != 0; }
 
     /// The vector that an acknowledge cycle would return now; changes nothing.
     [[nodiscard]] std::uint8_t peek() const noexcept;
@@ -40,7 +41,7 @@ class Pic {
     void end_of_interrupt(PicChipState& chip, std::uint8_t command) noexcept;
     void update() noexcept;
 
-    PicState& state_;
+    Journaled<PicState> state_;
 };
 
 }  // namespace margay::vmm

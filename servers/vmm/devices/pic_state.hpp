@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -29,5 +31,7 @@ struct PicState {
     std::uint8_t output;   ///< INTR of the master
     std::uint8_t reserved[7];
 };
+
+MARGAY_STATE(PicState, "pic", 1, 1, section_flag::critical, chip, output, reserved);
 
 }  // namespace margay::vmm

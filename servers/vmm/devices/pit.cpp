@@ -82,24 +82,25 @@ bool Pit::output(const PitChannelState& channel, std::uint64_t tick) noexcept {
 }
 
 void Pit::arm(std::uint64_t tick) noexcept {
-    const auto& channel = state_.channel[0];
-    state_.deadline_ns = no_deadline;
+    auto& state = state_.edit();
+    const auto& channel = state.channel[0];
+    state.deadline_ns = no_deadline;
     if (channel.reload == 0) {
         return;
     }
     if (periodic(channel.mode)) {
         const auto periods = (tick - channel.start_tick) / channel.reload + 1;
-        state_.deadline_ns = rate.ns_at(channel.start_tick + periods * channel.reload);
+        state.deadline_ns = rate.ns_at(channel.start_tick + periods * channel.reload);
     } else if (channel.fired == 0 && (channel.mode == 0 || channel.mode == 4)) {
-        state_.deadline_ns = rate.ns_at(channel.start_tick + channel.reload);
+        state.deadline_ns = rate.ns_at(channel.start_tick + channel.reload);
     }
 }
 
 void Pit::expire(std::uint64_t now_ns) {
-    if (now_ns < state_.deadline_ns) {
+    if (now_ns < state_->deadline_ns) {
         return;
     }
-    state_.channel[0].fired = 1;
+    state_.edit().channel[0].fired = 1;
     arm(rate.count_at(now_ns));
     lines_.pulse(0);
 }
@@ -132,15 +133,15 @@ void Pit::control(std::uint8_t value) {
                 continue;
             }
             if ((value & 0x20) == 0) {
-                latch_count(state_.channel[i]);
+                latch_count(state_.edit().channel[i]);
             }
             if ((value & 0x10) == 0) {
-                latch_status(state_.channel[i]);
+                latch_status(state_.edit().channel[i]);
             }
         }
         return;
     }
-    auto& channel = state_.channel[index];
+    auto& channel = state_.edit().channel[index];
     const auto access = static_cast<std::uint8_t>((value >> 4) & 3);
     if (access == 0) {
         latch_count(channel);
@@ -163,7 +164,7 @@ void Pit::control(std::uint8_t value) {
 }
 
 void Pit::load(unsigned index, std::uint16_t value) {
-    auto& channel = state_.channel[index];
+    auto& channel = state_.edit().channel[index];
     const auto limit = channel.bcd != 0 ? 10'000U : 65'536U;
     auto reload = channel.bcd != 0 ? from_bcd(value) : value;
     if (reload == 0) {
@@ -184,15 +185,16 @@ std::uint8_t Pit::read(std::uint16_t port) {
     if (index == 3) {
         return 0xff;  // the control register cannot be read
     }
-    auto& channel = state_.channel[index];
+    const auto& channel = state_->channel[index];
     if (channel.status_latched != 0) {
-        channel.status_latched = 0;
+        state_.edit().channel[index].status_latched = 0;
         return channel.status;
     }
     if (channel.latch_bytes != 0) {
         const auto byte = channel.latch_high != 0 ? channel.latched >> 8 : channel.latched;
-        channel.latch_high ^= 1;
-        --channel.latch_bytes;
+        auto& changed = state_.edit().channel[index];
+        changed.latch_high ^= 1;
+        --changed.latch_bytes;
         return static_cast<std::uint8_t>(byte);
     }
     auto value = count(channel, tick());
@@ -202,7 +204,7 @@ std::uint8_t Pit::read(std::uint16_t port) {
     auto high = channel.access == 2;
     if (channel.access == 3) {
         high = channel.read_high != 0;
-        channel.read_high ^= 1;
+        state_.edit().channel[index].read_high ^= 1;
     }
     return static_cast<std::uint8_t>(high ? value >> 8 : value);
 }
@@ -213,7 +215,7 @@ void Pit::write(std::uint16_t port, std::uint8_t value) {
         control(value);
         return;
     }
-    auto& channel = state_.channel[index];
+    auto& channel = state_.edit().channel[index];
     switch (channel.access) {
     case 1: load(index, value); break;
     case 2: load(index, static_cast<std::uint16_t>(value << 8)); break;
@@ -232,12 +234,13 @@ void Pit::write(std::uint16_t port, std::uint8_t value) {
 std::uint8_t Pit::read_speaker() {
     const auto now_ns = clock_.now_ns();
     const auto refresh = (now_ns / refresh_toggle_ns) & 1;
-    const auto out = output(state_.channel[2], rate.count_at(now_ns));
-    return static_cast<std::uint8_t>(state_.speaker | (refresh << 4) | (out ? 0x20 : 0));
+    const auto out = output(state_->channel[2], rate.count_at(now_ns));
+    return static_cast<std::uint8_t>(state_->speaker | (refresh << 4) | (out ? 0x20 : 0));
 }
 
 void Pit::write_speaker(std::uint8_t value) {
-    auto& channel = state_.channel[2];
+    auto& state = state_.edit();
+    auto& channel = state.channel[2];
     const std::uint8_t gate = value & 1;
     if (gate != channel.gate && channel.reload != 0) {
         const auto now = tick();
@@ -253,7 +256,7 @@ void Pit::write_speaker(std::uint8_t value) {
         }
     }
     channel.gate = gate;
-    state_.speaker = value & 3;
+    state.speaker = value & 3;
 }
 
 }  // namespace margay::vmm

@@ -3,6 +3,7 @@
 #include "servers/vmm/devices/clock.hpp"
 #include "servers/vmm/devices/irq_lines.hpp"
 #include "servers/vmm/devices/pit_state.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <cstdint>
 
@@ -15,7 +16,7 @@ inline constexpr std::uint64_t pit_hertz = 1'193'182;
 /// 2 is gated by port 0x61 bit 0 and its output is bit 5 there.
 class Pit {
   public:
-    Pit(PitState& state, Clock& clock, IrqLines& lines) noexcept
+    Pit(Journaled<PitState> state, Clock& clock, IrqLines& lines) noexcept
         : state_{state}, clock_{clock}, lines_{lines} {}
 
     static void reset(PitState& state) noexcept;
@@ -28,7 +29,7 @@ class Pit {
     [[nodiscard]] std::uint8_t read_speaker();
     void write_speaker(std::uint8_t value);
 
-    [[nodiscard]] std::uint64_t next_deadline() const noexcept { return state_.deadline_ns; }
+    [[nodiscard]] std::uint64_t next_deadline() const noexcept { return state_->deadline_ns; }
     void expire(std::uint64_t now_ns);
 
   private:
@@ -44,7 +45,7 @@ class Pit {
     void load(unsigned index, std::uint16_t value);
     void arm(std::uint64_t tick) noexcept;
 
-    PitState& state_;
+    Journaled<PitState> state_;
     Clock& clock_;
     IrqLines& lines_;
 };

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -31,5 +33,8 @@ struct PitState {
     std::uint8_t speaker;       ///< bits 0..1 of port 0x61
     std::uint8_t reserved[7];
 };
+
+MARGAY_STATE(PitState, "pit", 1, 1, section_flag::critical, channel, deadline_ns, speaker,
+             reserved);
 
 }  // namespace margay::vmm

@@ -50,15 +50,15 @@ void Rtc::reset(RtcState& state, std::uint64_t epoch_s) noexcept {
 
 std::uint8_t Rtc::encode(unsigned value) const noexcept {
     return static_cast<std::uint8_t>(
-        (state_.cmos[reg_b] & b_binary) != 0 ? value : (value / 10) << 4 | value % 10);
+        (state_->cmos[reg_b] & b_binary) != 0 ? value : (value / 10) << 4 | value % 10);
 }
 
 unsigned Rtc::decode(std::uint8_t value) const noexcept {
-    return (state_.cmos[reg_b] & b_binary) != 0 ? value : (value >> 4) * 10U + (value & 15);
+    return (state_->cmos[reg_b] & b_binary) != 0 ? value : (value >> 4) * 10U + (value & 15);
 }
 
 std::uint8_t Rtc::encode_hour(unsigned hour) const noexcept {
-    if ((state_.cmos[reg_b] & b_24_hours) != 0) {
+    if ((state_->cmos[reg_b] & b_24_hours) != 0) {
         return encode(hour);
     }
     const auto twelve = hour % 12 == 0 ? 12 : hour % 12;
@@ -66,14 +66,14 @@ std::uint8_t Rtc::encode_hour(unsigned hour) const noexcept {
 }
 
 unsigned Rtc::decode_hour(std::uint8_t value) const noexcept {
-    if ((state_.cmos[reg_b] & b_24_hours) != 0) {
+    if ((state_->cmos[reg_b] & b_24_hours) != 0) {
         return decode(value);
     }
     return decode(value & 0x7f) % 12 + ((value & 0x80) != 0 ? 12 : 0);
 }
 
 std::int64_t Rtc::unix_time(std::uint64_t now_ns) const noexcept {
-    return state_.offset_s + static_cast<std::int64_t>(now_ns / second_ns);
+    return state_->offset_s + static_cast<std::int64_t>(now_ns / second_ns);
 }
 
 void Rtc::read_clock(std::uint64_t now_ns, std::uint8_t (&registers)[10],
@@ -94,21 +94,21 @@ void Rtc::read_clock(std::uint64_t now_ns, std::uint8_t (&registers)[10],
 }
 
 void Rtc::set_clock(std::uint64_t now_ns, const std::uint8_t (&registers)[10]) noexcept {
-    const auto century = decode(state_.cmos[reg_century]);
+    const auto century = decode(state_->cmos[reg_century]);
     const CalendarDate date{static_cast<std::int64_t>(century) * 100 + decode(registers[9]),
                             decode(registers[8]), decode(registers[7])};
     const auto seconds = static_cast<std::int64_t>(decode(registers[0])) +
                          decode(registers[2]) * 60 + decode_hour(registers[4]) * 3600;
-    state_.offset_s =
+    state_.edit().offset_s =
         days_from_date(date) * day_s + seconds - static_cast<std::int64_t>(now_ns / second_ns);
 }
 
 /// Seconds, 1..86400, from Unix time `from` until the alarm next matches; 0: it never does. Alarm bytes
 /// 0xc0..0xff match anything.
 std::uint64_t Rtc::seconds_to_alarm(std::int64_t from) const noexcept {
-    const auto second = state_.cmos[1];
-    const auto minute = state_.cmos[3];
-    const auto hour = state_.cmos[5];
+    const auto second = state_->cmos[1];
+    const auto minute = state_->cmos[3];
+    const auto hour = state_->cmos[5];
     auto start = (from + 1) % day_s;
     start = start < 0 ? start + day_s : start;
     const auto any = [](std::uint8_t value) { return value >= 0xc0; };
@@ -136,7 +136,7 @@ std::uint64_t Rtc::seconds_to_alarm(std::int64_t from) const noexcept {
 
 /// Ticks of the 32.768 kHz oscillator per periodic event as time; 0: none.
 std::uint64_t Rtc::period_ns() const noexcept {
-    const auto a = state_.cmos[reg_a];
+    const auto a = state_->cmos[reg_a];
     unsigned select = a & 0x0f;
     if (select == 0 || (a & divider_mask) != divider_32khz) {
         return 0;
@@ -147,32 +147,33 @@ std::uint64_t Rtc::period_ns() const noexcept {
 
 /// Put into register C what happened since the last time.
 void Rtc::catch_up(std::uint64_t now_ns) {
-    const auto then = state_.handled_ns;
+    const auto then = state_->handled_ns;
     if (now_ns <= then) {
         return;
     }
-    auto& c = state_.cmos[reg_c];
+    auto& state = state_.edit();
+    auto& c = state.cmos[reg_c];
     const auto period = period_ns();
     if (period != 0 && now_ns / period != then / period) {
         c |= flag_periodic;
     }
     const auto now_s = now_ns / second_ns;
     const auto then_s = then / second_ns;
-    if (now_s != then_s && (state_.cmos[reg_b] & b_set) == 0) {
+    if (now_s != then_s && (state_->cmos[reg_b] & b_set) == 0) {
         c |= flag_update;
         const auto wait = seconds_to_alarm(unix_time(then));
         if (wait != 0 && wait <= now_s - then_s) {
             c |= flag_alarm;
         }
     }
-    state_.handled_ns = now_ns;
+    state.handled_ns = now_ns;
 }
 
 void Rtc::arm(std::uint64_t now_ns) {
-    const auto b = state_.cmos[reg_b];
+    const auto b = state_->cmos[reg_b];
     auto deadline = no_deadline;
     // Once an enabled event has happened, the line is up until register C is read: nothing more to do.
-    if ((b & flags) != 0 && state_.line == 0) {
+    if ((b & flags) != 0 && state_->line == 0) {
         const auto period = period_ns();
         if ((b & flag_periodic) != 0 && period != 0) {
             deadline = (now_ns / period + 1) * period;
@@ -190,22 +191,25 @@ void Rtc::arm(std::uint64_t now_ns) {
             }
         }
     }
-    state_.deadline_ns = deadline;
+    if (deadline != state_->deadline_ns) {
+        state_.edit().deadline_ns = deadline;
+    }
 }
 
 void Rtc::drive() {
-    auto& c = state_.cmos[reg_c];
-    const auto asserted = (c & state_.cmos[reg_b] & flags) != 0;
+    auto& state = state_.edit();
+    auto& c = state.cmos[reg_c];
+    const auto asserted = (c & state_->cmos[reg_b] & flags) != 0;
     c = static_cast<std::uint8_t>((c & flags) | (asserted ? c_interrupt : 0));
     const std::uint8_t line = asserted ? 1 : 0;
-    if (line != state_.line) {
-        state_.line = line;
+    if (line != state.line) {
+        state.line = line;
         lines_.set_irq_line(irq, asserted);
     }
 }
 
 void Rtc::expire(std::uint64_t now_ns) {
-    if (now_ns < state_.deadline_ns) {
+    if (now_ns < state_->deadline_ns) {
         return;
     }
     catch_up(now_ns);
@@ -217,11 +221,11 @@ std::uint8_t Rtc::read(std::uint16_t port) {
     if ((port & 1) == 0) {
         return 0xff;  // the index cannot be read
     }
-    const auto index = state_.index;
+    const auto index = state_->index;
     const auto now_ns = clock_.now_ns();
     if (is_time(index) || index == reg_century) {
-        if ((state_.cmos[reg_b] & b_set) != 0) {
-            return index == reg_century ? state_.cmos[index] : state_.held[index];
+        if ((state_->cmos[reg_b] & b_set) != 0) {
+            return index == reg_century ? state_->cmos[index] : state_->held[index];
         }
         std::uint8_t registers[10] = {};
         std::uint8_t century = 0;
@@ -230,57 +234,58 @@ std::uint8_t Rtc::read(std::uint16_t port) {
     }
     if (index == reg_a) {
         const auto updating =
-            (state_.cmos[reg_b] & b_set) == 0 && now_ns % second_ns >= second_ns - update_ns;
-        return static_cast<std::uint8_t>(state_.cmos[reg_a] | (updating ? 0x80 : 0));
+            (state_->cmos[reg_b] & b_set) == 0 && now_ns % second_ns >= second_ns - update_ns;
+        return static_cast<std::uint8_t>(state_->cmos[reg_a] | (updating ? 0x80 : 0));
     }
     if (index == reg_c) {
         catch_up(now_ns);
         drive();
-        const auto value = state_.cmos[reg_c];
-        state_.cmos[reg_c] = 0;
+        const auto value = state_->cmos[reg_c];
+        state_.edit().cmos[reg_c] = 0;
         drive();
         arm(now_ns);
         return value;
     }
-    return state_.cmos[index];
+    return state_->cmos[index];
 }
 
 void Rtc::write(std::uint16_t port, std::uint8_t value) {
     if ((port & 1) == 0) {
-        state_.index = value & 0x7f;  // bit 7 would mask NMI
+        state_.edit().index = value & 0x7f;  // bit 7 would mask NMI
         return;
     }
-    const auto index = state_.index;
+    const auto index = state_->index;
     const auto now_ns = clock_.now_ns();
     catch_up(now_ns);
-    auto& b = state_.cmos[reg_b];
+    auto& state = state_.edit();
+    auto& b = state.cmos[reg_b];
     if (is_time(index) || index == reg_century) {
         if ((b & b_set) == 0) {
-            read_clock(now_ns, state_.held, state_.cmos[reg_century]);
+            read_clock(now_ns, state.held, state.cmos[reg_century]);
         }
         if (index == reg_century) {
-            state_.cmos[index] = value;
+            state.cmos[index] = value;
         } else {
-            state_.held[index] = value;
+            state.held[index] = value;
         }
         if ((b & b_set) == 0) {
-            set_clock(now_ns, state_.held);
+            set_clock(now_ns, state_->held);
         }
     } else if (index == reg_a) {
-        state_.cmos[index] = value & 0x7f;
+        state.cmos[index] = value & 0x7f;
     } else if (index == reg_b) {
         const auto format = static_cast<std::uint8_t>(b_binary | b_24_hours);
         if ((value & b_set) != 0 && (b & b_set) == 0) {
             b = static_cast<std::uint8_t>((b & ~format) | (value & format));
-            read_clock(now_ns, state_.held, state_.cmos[reg_century]);
+            read_clock(now_ns, state.held, state.cmos[reg_century]);
             value &= static_cast<std::uint8_t>(~flag_update);
         } else if ((value & b_set) == 0 && (b & b_set) != 0) {
             b = static_cast<std::uint8_t>((b & ~format) | (value & format));
-            set_clock(now_ns, state_.held);
+            set_clock(now_ns, state_->held);
         }
         b = value;
     } else if (index != reg_c && index != reg_d) {
-        state_.cmos[index] = value;
+        state.cmos[index] = value;
     }
     drive();
     arm(now_ns);

@@ -3,6 +3,7 @@
 #include "servers/vmm/devices/clock.hpp"
 #include "servers/vmm/devices/irq_lines.hpp"
 #include "servers/vmm/devices/rtc_state.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <cstdint>
 
@@ -13,7 +14,7 @@ namespace margay::vmm {
 /// the last 244 µs before each second, as the data sheet wants.
 class Rtc {
   public:
-    Rtc(RtcState& state, Clock& clock, IrqLines& lines) noexcept
+    Rtc(Journaled<RtcState> state, Clock& clock, IrqLines& lines) noexcept
         : state_{state}, clock_{clock}, lines_{lines} {}
 
     /// `epoch_s`: Unix time at which the VM's clock was 0.
@@ -22,7 +23,7 @@ class Rtc {
     [[nodiscard]] std::uint8_t read(std::uint16_t port);
     void write(std::uint16_t port, std::uint8_t value);
 
-    [[nodiscard]] std::uint64_t next_deadline() const noexcept { return state_.deadline_ns; }
+    [[nodiscard]] std::uint64_t next_deadline() const noexcept { return state_->deadline_ns; }
     void expire(std::uint64_t now_ns);
 
   private:
@@ -40,7 +41,7 @@ class Rtc {
     void arm(std::uint64_t now_ns);
     void drive();
 
-    RtcState& state_;
+    Journaled<RtcState> state_;
     Clock& clock_;
     IrqLines& lines_;
 };

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -15,5 +17,8 @@ struct RtcState {
     std::uint8_t reserved[4];
     std::uint8_t cmos[128];  ///< registers A..D, alarms and RAM; 0, 2, 4, 6..9 unused
 };
+
+MARGAY_STATE(RtcState, "rtc", 1, 1, section_flag::critical, offset_s, deadline_ns, handled_ns,
+             index, line, held, reserved, cmos);
 
 }  // namespace margay::vmm

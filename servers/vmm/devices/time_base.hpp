@@ -1,5 +1,7 @@
 #pragma once
 
+#include "servers/vmm/state/field.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -60,6 +62,8 @@ struct TimeBase {
                 Ratio::make(tsc_khz, 1'000'000, Ratio::Rounding::up)};
     }
 };
+
+MARGAY_STATE(TimeBase, "time", 1, 1, section_flag::critical, tsc_khz, tsc_to_ns, ns_to_tsc);
 
 /// A counter of a fixed frequency read against nanoseconds: for every count c that is reached exactly at
 /// nanosecond ns_at(c) or just before it, count_at(ns_at(c)) == c.

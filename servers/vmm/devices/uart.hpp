@@ -3,6 +3,7 @@
 #include "servers/vmm/devices/console_sink.hpp"
 #include "servers/vmm/devices/irq_lines.hpp"
 #include "servers/vmm/devices/uart_state.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <cstdint>
 
@@ -13,7 +14,7 @@ namespace margay::vmm {
 /// instead of after four character times. The interrupt line is gated by OUT2 as on a PC.
 class Uart {
   public:
-    Uart(UartState& state, ConsoleSink& sink, IrqLines& lines, unsigned irq) noexcept
+    Uart(Journaled<UartState> state, ConsoleSink& sink, IrqLines& lines, unsigned irq) noexcept
         : state_{state}, sink_{sink}, lines_{lines}, irq_{irq} {}
 
     static void reset(UartState& state) noexcept;
@@ -39,7 +40,7 @@ class Uart {
     void write_modem_control(std::uint8_t value);
     void drive();
 
-    UartState& state_;
+    Journaled<UartState> state_;
     ConsoleSink& sink_;
     IrqLines& lines_;
     unsigned irq_;

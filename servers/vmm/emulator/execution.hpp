@@ -44,7 +44,8 @@ class Execution {
     void move(const Operation& operation) noexcept;
     void one(const Operation& operation) noexcept;
     void string(const Operation& operation, std::uint16_t port) noexcept;
-    bool string_step(const Operation& operation, std::uint16_t port, bool& last) noexcept;
+    bool string_step(const Operation& operation, std::uint16_t port, bool begun,
+                     bool& last) noexcept;
     bool push(const Operation& operation) noexcept;
     bool pop(const Operation& operation) noexcept;
 
@@ -157,6 +158,7 @@ class Execution {
     EmulationResult& result_;
     std::uint64_t exit_gpa_ = 0;
     bool address_seen_ = false;
+    unsigned device_sides_ = 0;  ///< of the string iterations so far: see string_step()
 };
 
 /// Put an exception with an error code (#SS, #GP, #PF) into the state for injection.

@@ -20,6 +20,11 @@ constexpr bool uses_target(OperationKind kind) {
            kind == K::ins;
 }
 
+constexpr bool touches_bus(const MemoryOperand& operand) {
+    return operand.first.ram == nullptr ||
+           (operand.second.bytes != 0 && operand.second.ram == nullptr);
+}
+
 }  // namespace
 
 void Execution::port_string(const Operation& operation, std::uint16_t port) noexcept {
@@ -37,7 +42,7 @@ void Execution::string(const Operation& operation, std::uint16_t port) noexcept 
         return;
     }
     for (bool begun = false;; begun = true) {
-        if (!string_step(operation, port, last)) {
+        if (!string_step(operation, port, begun, last)) {
             // What was done so far stays done; a fault belongs to this iteration. What cannot be emulated
             // comes again as an exit of its own.
             if (begun && result_.outcome == Emulation::unhandled) {
@@ -57,7 +62,13 @@ void Execution::string(const Operation& operation, std::uint16_t port) noexcept 
 }
 
 /// One iteration, registers included. `last` is set when none follows.
-bool Execution::string_step(const Operation& operation, std::uint16_t port, bool& last) noexcept {
+///
+/// An exit whose handler dies is handled again from its first iteration: devices are rolled back, RAM is
+/// not. So RAM that was written must not be read again. That holds as long as the device is on the same side
+/// all the time: then the exit either reads RAM or writes it. An iteration of another shape ends the exit;
+/// one with RAM on both sides is the processor's own business.
+bool Execution::string_step(const Operation& operation, std::uint16_t port, bool begun,
+                            bool& last) noexcept {
     using K = OperationKind;
     const K kind = operation.kind;
     const unsigned width = operation.width;
@@ -75,6 +86,14 @@ bool Execution::string_step(const Operation& operation, std::uint16_t port, bool
         return false;
     }
     address_seen_ = true;
+    const unsigned sides = (from && touches_bus(source) ? 1U : 0U) |
+                           (to && touches_bus(target) ? 2U : 0U) |
+                           (kind == K::ins || kind == K::outs ? 4U : 0U);
+    if (begun && (sides != device_sides_ || sides == 0)) [[unlikely]] {
+        result_.outcome = Emulation::partial;
+        return false;
+    }
+    device_sides_ = sides;
     bool compares = false;
     switch (kind) {
     case K::movs: store(target, load(source)); break;

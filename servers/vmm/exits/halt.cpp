@@ -3,6 +3,6 @@
 
 namespace margay::vmm {
 
-void Machine::on_halt(Reply&) { region_.vcpu.halted = 1; }
+void Machine::on_halt(Reply&) { glue_.edit().halted = 1; }
 
 }  // namespace margay::vmm

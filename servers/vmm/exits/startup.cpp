@@ -4,6 +4,7 @@
 namespace margay::vmm {
 
 void Machine::on_startup(Reply& r) {
+    glue_.edit().started = 1;
     VcpuState& s = state_;
     for (std::uint64_t& g : s.gpr) g = 0;
     s.gpr[gpr_rsp] = start_.rsp;

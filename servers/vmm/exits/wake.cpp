@@ -6,7 +6,7 @@ namespace margay::vmm {
 void Machine::on_wake(const Exit& e, Reply& r) {
     r.action = Action::resume;
     if (e.exit_class == ExitClass::deadline) {
-        region_.vcpu.armed_deadline_ns = vmm::no_deadline;
+        glue_.edit().armed_deadline_ns = vmm::no_deadline;
         board_.expire(clock_.now_ns());
     } else {
         read_console();

@@ -13,18 +13,20 @@ Machine::Machine(const Parts& p)
     : ram_{p.ram, p.ram_bytes},
       state_{*p.state},
       vcpu_{p.vcpu},
-      region_{*p.region},
       control_{*p.control},
-      console_{p.console},
-      clock_{p.region->vcpu, p.region->board.time},
-      board_{p.region->board, clock_, *this, *this, ram_},
+      words_{ram_, p.region->header.guest_word, transaction_},
+      glue_{p.devices->vcpu, transaction_},
+      channel_{p.console},
+      console_{{p.devices->console, transaction_}, transaction_, *channel_.channel()},
+      clock_{glue_, p.devices->board.time.live},
+      board_{p.devices->board, transaction_, clock_, *this, *this, ram_, words_},
       emulator_{ram_, *this},
       lengths_assumed_{p.lengths_assumed} {}
 
 bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
                          std::string_view append) {
     const std::span<std::byte> low = ram_.all().first(RamLayout::make(ram_.all().size()).low);
-    const AcpiConfig acpi{std::as_bytes(std::span{aml::dsdt}), region_.board.config.apic_id};
+    const AcpiConfig acpi{std::as_bytes(std::span{aml::dsdt}), board_.config().apic_id};
     const std::uint64_t rsdp = write_acpi_tables(low, acpi);
     const LoadResult result = load_linux(ram_.all(), {kernel, initrd, append, rsdp});
     if (result.error == LoadError::none && rsdp != 0) {
@@ -38,25 +40,24 @@ bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std:
 }
 
 void Machine::offer_interrupt(Reply& r, std::uint64_t vector) {
-    region_.vcpu.offered_vector = vector;
+    glue_.edit().offered_vector = vector;
     r.vector = vector;
     r.dirty |= state::irq_word;
 }
 
 void Machine::arm(Reply& r, std::uint64_t deadline_ns) {
-    region_.vcpu.armed_deadline_ns = deadline_ns;
+    glue_.edit().armed_deadline_ns = deadline_ns;
     r.deadline =
         deadline_ns == vmm::no_deadline ? margay::no_deadline : clock_.host_tsc(deadline_ns);
     r.dirty |= state::deadline_word;
 }
 
 void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
-    VcpuGlueState& glue = region_.vcpu;
-    if (glue.halted != 0) {
+    if (glue_->halted != 0) {
         // A halted processor wakes for an interrupt that it can take.
         constexpr std::uint64_t rflags_if = 1 << 9;
         if (offer != no_vector && (e.rflags & rflags_if) != 0)
-            glue.halted = 0;
+            glue_.edit().halted = 0;
         else
             r.action = r.action == Action::advance ? Action::park_advance : Action::park;
     }
@@ -68,11 +69,14 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
     if (board_.nmi_to_inject()) {
         state_.event = event_injection::valid | event_injection::type_nmi | 2;
         r.dirty |= state::event;
-        if (glue.halted != 0)
+        if (glue_->halted != 0) {
             r.action = r.action == Action::park_advance ? Action::advance : Action::resume;
-        glue.halted = 0;
+            glue_.edit().halted = 0;
+        }
     }
     if (outcome_ != VmOutcome::running) {
+        // Before the exit is committed: a VMM that ends here has said it too early. The supervisor forgets
+        // it when it starts a successor, which says it again.
         control_.exits = e.sequence;
         control_.outcome.store(outcome_);
         r.action = Action::stop;
@@ -80,7 +84,7 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
 }
 
 [[gnu::always_inline]] inline void Machine::finish(const Exit& e, Reply& r) {
-    const VcpuGlueState& glue = region_.vcpu;
+    const VcpuGlueState& glue = *glue_;
     const std::optional<std::uint8_t> vector = board_.interrupt_to_inject();
     const std::uint64_t offer = vector ? *vector : no_vector;
     if (offer != glue.offered_vector) [[unlikely]]
@@ -124,10 +128,11 @@ void Machine::skip_by_hand(const Exit& e, Reply& r, unsigned length) {
 }
 
 Reply Machine::handle(const Exit& e) {
-    VcpuGlueState& glue = region_.vcpu;
-    if (glue.offered_vector != no_vector && (e.flags & exit_flag::irq_pending) == 0) [[unlikely]] {
-        board_.interrupt_taken(static_cast<std::uint8_t>(glue.offered_vector));
-        glue.offered_vector = no_vector;
+    transaction_.begin(e.sequence);
+    if (glue_->offered_vector != no_vector && (e.flags & exit_flag::irq_pending) == 0)
+        [[unlikely]] {
+        board_.interrupt_taken(static_cast<std::uint8_t>(glue_->offered_vector));
+        glue_.edit().offered_vector = no_vector;
     }
     unsigned length = 0;
     const auto check_length = [&] {
@@ -170,17 +175,14 @@ Reply Machine::handle(const Exit& e) {
 }
 
 void Machine::put(std::uint8_t byte) {
-    console_.put(static_cast<char>(byte));
-    console_.flush();
+    console_.put(byte);
+    channel_.flush();
 }
 
 void Machine::read_console() {
-    VcpuGlueState& glue = region_.vcpu;
-    while (glue.input_held != 0 || console_.get(glue.input)) {
-        glue.input_held = 1;
-        if (!board_.console_input(static_cast<std::uint8_t>(glue.input))) return;
-        glue.input_held = 0;
-    }
+    console_.release_input();
+    for (char byte; console_.peek(byte); console_.take())
+        if (!board_.console_input(static_cast<std::uint8_t>(byte))) return;
 }
 
 void Machine::inject_exception(Reply& r, unsigned vector, bool has_error, std::uint32_t error) {

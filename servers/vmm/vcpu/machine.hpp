@@ -8,8 +8,9 @@
 #include "servers/vmm/loader/start_state.hpp"
 #include "servers/vmm/vcpu/exit.hpp"
 #include "servers/vmm/vcpu/guest_clock.hpp"
+#include "servers/vmm/vcpu/guest_console.hpp"
 #include "servers/vmm/vcpu/guest_ram.hpp"
-#include "servers/vmm/vcpu/region.hpp"
+#include "servers/vmm/vm_state.hpp"
 
 namespace margay::vmm {
 
@@ -20,7 +21,8 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
         std::uint64_t ram_bytes;
         VcpuState* state;
         Slot vcpu;
-        Region* region;
+        Region* region;    // as this build lays it out
+        VmState* devices;  // in its active half
         VmControl* control;
         ChannelClient console;
         bool lengths_assumed;  // the processor lacks the SVM feature NRIPS
@@ -31,7 +33,8 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     bool load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
                     std::string_view append);
 
-    // The answer to one exit.
+    // The answer to one exit, which is one transaction: see state/transaction.hpp. All that lives in this
+    // object itself is caches and what is made anew by handling the exit again.
     Reply handle(const Exit& e);
 
   private:
@@ -76,9 +79,12 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     GuestRam ram_;
     VcpuState& state_;
     Slot vcpu_;
-    Region& region_;
     VmControl& control_;
-    ChannelClient console_;
+    Transaction transaction_;
+    GuestWords words_;
+    Journaled<VcpuGlueState> glue_;
+    ChannelClient channel_;
+    GuestConsole console_;
     GuestClock clock_;
     Board board_;
     Emulator emulator_;

@@ -250,6 +250,36 @@ TEST_F(EmulatorTest, LongRepetitionComesInChunks) {
     EXPECT_EQ(log.size(), 5000U);
 }
 
+TEST_F(EmulatorTest, RepeatedMoveEndsWhereTheDeviceDoes) {
+    // Behind the device page lies RAM, and behind the target page a copy of it: what the processor can do
+    // itself, or would be read after it was written, is not part of this exit.
+    machine.map(device + 0x1000, data_gpa + 0x1000);
+    machine.map(data + 0x1000, data_gpa + 0x1000);
+    s.gpr[gpr_rsi] = device + 0xff8;
+    s.gpr[gpr_rdi] = data;
+    s.gpr[gpr_rcx] = 4;
+    instruction({0xf3, 0xa5});
+    const auto result = mmio(device_base + 0xff8);
+    EXPECT_EQ(result.outcome, Emulation::partial);
+    EXPECT_EQ(s.rip, code);
+    EXPECT_EQ(s.gpr[gpr_rcx], 2U);
+    EXPECT_EQ(s.gpr[gpr_rsi], device + 0x1000);
+    EXPECT_EQ(log.size(), 2U);
+}
+
+TEST_F(EmulatorTest, RepeatedMoveEndsWhereTheDeviceChangesSides) {
+    machine.map(device + 0x1000, data_gpa);
+    machine.map(data + 0x1000, device_base + 0x2000);
+    s.gpr[gpr_rsi] = device + 0xffc;
+    s.gpr[gpr_rdi] = data + 0xffc;
+    s.gpr[gpr_rcx] = 2;
+    instruction({0xf3, 0xa5});
+    EXPECT_EQ(mmio(device_base + 0xffc).outcome, Emulation::partial);
+    EXPECT_EQ(s.gpr[gpr_rcx], 1U);
+    EXPECT_EQ(mmio(device_base + 0x2000).outcome, Emulation::done);
+    EXPECT_EQ(log.back(), (Access{true, device_base + 0x2000, 4, log.back().value}));
+}
+
 TEST_F(EmulatorTest, PushIntoMissingStackReadsNoDevice) {
     s.gpr[gpr_rax] = device;
     s.gpr[gpr_rsp] = data;  // nothing below

@@ -5,6 +5,7 @@
 #include <deque>
 #include <memory>
 #include <random>
+#include <string>
 #include <thread>
 
 namespace margay {
@@ -72,6 +73,74 @@ TEST(Ring, BrokenPartnerStaysInsideTheRing) {
         static_cast<void>(ring->put('x'));
         static_cast<void>(ring->get(c));
         EXPECT_LE(ring->room(), 16u);
+    }
+}
+
+TEST(Ring, APositionBehindTheHeadIsNotPutAgain) {
+    ByteRing<16> ring;
+    std::uint32_t position = ring.head();
+    for (const char c : {'a', 'b', 'c'}) EXPECT_TRUE(ring.put_at(position, c));
+    EXPECT_EQ(position, 3u);
+    position = 1;  // a successor does the last two again, and one more
+    for (const char c : {'b', 'c', 'd'}) EXPECT_TRUE(ring.put_at(position, c));
+    EXPECT_EQ(position, 4u);
+    EXPECT_EQ(ring.head(), 4u);
+    std::string text;
+    for (char c; ring.get(c);) text += c;
+    EXPECT_EQ(text, "abcd");
+}
+
+TEST(Ring, AFullRingDoesNotMoveThePosition) {
+    ByteRing<16> ring;
+    std::uint32_t position = ring.head();
+    for (int i = 0; i < 16; ++i) ASSERT_TRUE(ring.put_at(position, 'x'));
+    EXPECT_FALSE(ring.put_at(position, 'y'));
+    EXPECT_EQ(position, 16u);
+    position = 0;  // all of it was there before
+    for (int i = 0; i < 16; ++i) ASSERT_TRUE(ring.put_at(position, 'x'));
+    EXPECT_FALSE(ring.put_at(position, 'y'));
+}
+
+TEST(Ring, PositionsWrapAroundTheirType) {
+    ByteRing<16> ring;
+    auto* words = reinterpret_cast<std::atomic<std::uint32_t>*>(&ring);
+    words[0] = words[1] = 0xffff'fffe;
+    std::uint32_t out = ring.head();
+    for (const char c : {'a', 'b', 'c'}) ASSERT_TRUE(ring.put_at(out, c));
+    out = 0xffff'ffff;
+    for (const char c : {'b', 'c'}) ASSERT_TRUE(ring.put_at(out, c));
+    EXPECT_EQ(ring.head(), 1u);
+    std::uint32_t in = ring.tail();
+    std::string text;
+    for (char c; ring.peek(in, c); ++in) text += c;
+    EXPECT_EQ(text, "abc");
+    EXPECT_EQ(ring.tail(), 0xffff'fffe);
+    ring.release(in);
+    EXPECT_TRUE(ring.is_empty());
+}
+
+TEST(Ring, APositionFromAnotherRingIsTheHeads) {
+    ByteRing<16> ring;
+    for (const std::uint32_t start : {1000u, 0x9000'0000u}) {
+        std::uint32_t position = start;
+        const std::uint32_t head = ring.head();
+        EXPECT_TRUE(ring.put_at(position, 'a'));
+        EXPECT_EQ(position, head + 1);
+        EXPECT_EQ(ring.head(), head + 1);
+    }
+}
+
+TEST(Ring, PositionsStayInsideWhateverThePartnerDoes) {
+    auto ring = std::make_unique<ByteRing<16>>();
+    auto* words = reinterpret_cast<std::atomic<std::uint32_t>*>(ring.get());
+    std::mt19937 random{12};
+    for (unsigned n = 0; n < 100000; ++n) {
+        words[random() % 2] = static_cast<std::uint32_t>(random());
+        std::uint32_t position = static_cast<std::uint32_t>(random());
+        char c;
+        static_cast<void>(ring->peek(position, c));
+        static_cast<void>(ring->put_at(position, 'x'));
+        ring->release(position);
     }
 }
 

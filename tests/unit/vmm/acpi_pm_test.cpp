@@ -10,11 +10,12 @@ class AcpiPmTest : public ::testing::Test {
   protected:
     AcpiPmTest() { AcpiPm::reset(state); }
 
-    AcpiPmState state;
+    test::OwnSlot<AcpiPmState> own;
+    AcpiPmState& state = own.slot.live;
     test::FakeClock clock;
     test::FakeLines lines;
     test::FakeControl control;
-    AcpiPm pm{state, clock, lines, control};
+    AcpiPm pm{own.journaled(), clock, lines, control};
 };
 
 TEST_F(AcpiPmTest, timer_runs_at_its_frequency) {

@@ -12,7 +12,7 @@ namespace {
 class BoardTest : public ::testing::Test {
   protected:
     BoardTest() {
-        Board::reset(*state, {2'000'000, 1'700'000'000, 0, 40, 1, {}}, test::generous_cpuid);
+        Board::reset(own->state, {2'000'000, 1'700'000'000, 0, 40, 1, {}}, test::generous_cpuid);
     }
 
     void out(std::uint16_t port, std::uint32_t value) { board.port_write(port, 1, value); }
@@ -39,12 +39,12 @@ class BoardTest : public ::testing::Test {
         EXPECT_EQ(board.msr_write(index, value), MsrResult::done) << std::hex << index;
     }
 
-    std::unique_ptr<BoardState> state = std::make_unique<BoardState>();
     test::FakeClock clock;
     test::FakeSink sink;
     test::FakeControl control;
     test::FakeMemory memory;
-    Board board{*state, clock, sink, control, memory};
+    std::unique_ptr<test::OwnBoardState> own = std::make_unique<test::OwnBoardState>(memory);
+    Board board{own->state, own->transaction, clock, sink, control, memory, own->words};
 };
 
 TEST_F(BoardTest, quiet_at_power_on) {
@@ -67,9 +67,9 @@ TEST_F(BoardTest, unclaimed_ports_read_ones_and_are_counted) {
     EXPECT_EQ(board.port_read(0xf4, 2), 0xffffU);
     EXPECT_EQ(board.port_read(0xf4, 4), 0xffff'ffffU);
     board.port_write(0xf4, 1, 1);
-    EXPECT_EQ(state->unclaimed_ports, 1U + 2 + 4 + 1);
+    EXPECT_EQ(board.unclaimed_ports(), 1U + 2 + 4 + 1);
     out(0x80, 0);
-    EXPECT_EQ(state->unclaimed_ports, 8U);
+    EXPECT_EQ(board.unclaimed_ports(), 8U);
 }
 
 TEST_F(BoardTest, wide_access_to_byte_ports_is_split) {
@@ -106,11 +106,11 @@ TEST_F(BoardTest, external_interrupt_is_acknowledged_only_when_taken) {
     board.set_irq_line(4, true);
     EXPECT_EQ(board.interrupt_to_inject(), 0x34);
     EXPECT_EQ(board.interrupt_to_inject(), 0x34);
-    EXPECT_EQ(state->pic.chip[0].in_service, 0);
+    EXPECT_EQ(own->state.pic.live.chip[0].in_service, 0);
     board.set_irq_line(1, true);  // a higher one replaces it
     EXPECT_EQ(board.interrupt_to_inject(), 0x31);
     board.interrupt_taken(0x31);
-    EXPECT_EQ(state->pic.chip[0].in_service, 0x02);
+    EXPECT_EQ(own->state.pic.live.chip[0].in_service, 0x02);
     EXPECT_EQ(board.interrupt_to_inject(), std::nullopt);
     out(0x20, 0x20);
     EXPECT_EQ(board.interrupt_to_inject(), 0x34);
@@ -122,7 +122,7 @@ TEST_F(BoardTest, masking_withdraws_the_offer) {
     EXPECT_EQ(board.interrupt_to_inject(), 0x34);
     out(0x21, 0xff);
     EXPECT_EQ(board.interrupt_to_inject(), std::nullopt);
-    EXPECT_EQ(state->offer.source, OfferState::Source::none);
+    EXPECT_EQ(own->state.offer.live.source, OfferState::Source::none);
     out(0x21, 0x00);
     EXPECT_EQ(board.interrupt_to_inject(), 0x34);
     write_msr(0x835, 0x1'0700);  // LINT0 masked
@@ -208,10 +208,11 @@ TEST_F(BoardTest, a_second_board_over_the_same_state_goes_on) {
     write_msr(0x6e0, 2000);
     board.set_irq_line(4, true);
     EXPECT_EQ(board.interrupt_to_inject(), 0x34);
-    auto copy = std::make_unique<BoardState>(*state);
-    Board successor{*copy, clock, sink, control, memory};
+    auto copy = std::make_unique<BoardState>(own->state);
+    own->transaction.begin(2);
+    Board successor{*copy, own->transaction, clock, sink, control, memory, own->words};
     successor.interrupt_taken(0x34);
-    EXPECT_EQ(copy->pic.chip[0].in_service, 0x10);
+    EXPECT_EQ(copy->pic.live.chip[0].in_service, 0x10);
     clock.ns = 1000;
     successor.expire(clock.ns);
     EXPECT_EQ(successor.interrupt_to_inject(), 0xec);
@@ -222,12 +223,12 @@ TEST_F(BoardTest, mmio_outside_devices) {
     EXPECT_EQ(board.mmio_read(0xfee0'0020, 4), 0xffff'ffffU);  // x2APIC mode: no page
     board.mmio_write(0xfed0'0000, 8, 0);
     EXPECT_EQ(board.mmio_read(0xfec0'0ffe, 4), 0xffff'ffffU);  // crosses the page
-    EXPECT_EQ(state->unclaimed_mmio, 4U);
+    EXPECT_EQ(board.unclaimed_mmio(), 4U);
 }
 
 TEST_F(BoardTest, local_apic_page_in_xapic_mode) {
-    state->config.start_in_x2apic = 0;
-    Board::reset(*state, state->config, test::generous_cpuid);
+    own->state.config.live.start_in_x2apic = 0;
+    Board::reset(own->state, own->state.config.live, test::generous_cpuid);
     EXPECT_EQ(board.mmio_read(0xfee0'0030, 4), 0x0005'0014U);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "servers/vmm/board_state.hpp"
 #include "servers/vmm/cpu/cpuid.hpp"
 #include "servers/vmm/devices/apic_bus.hpp"
 #include "servers/vmm/devices/clock.hpp"
@@ -7,6 +8,8 @@
 #include "servers/vmm/devices/guest_memory.hpp"
 #include "servers/vmm/devices/irq_lines.hpp"
 #include "servers/vmm/devices/machine_control.hpp"
+#include "servers/vmm/state/guest_words.hpp"
+#include "servers/vmm/state/journaled.hpp"
 
 #include <array>
 #include <cstring>
@@ -95,6 +98,28 @@ class FakeBus final : public ApicBus {
     std::vector<std::uint8_t> completed;
     std::uint32_t last_sender = 0;
     bool last_include_self = false;
+};
+
+/// A slot for one device, in a transaction of its own.
+template <typename T>
+struct OwnSlot {
+    OwnSlot() { transaction.begin(1); }
+    Journaled<T> journaled() { return {slot, transaction}; }
+
+    StateSlot<T> slot{};
+    Transaction transaction;
+};
+
+/// What a board needs beside its back ends.
+struct OwnBoardState {
+    explicit OwnBoardState(GuestMemory& memory) : words{memory, undo, transaction} {
+        transaction.begin(1);
+    }
+
+    BoardState state{};
+    GuestWordUndo undo[guest_word_undos] = {};
+    Transaction transaction;
+    GuestWords words;
 };
 
 /// An AMD processor with every feature there is.

@@ -23,9 +23,10 @@ class IoApicTest : public ::testing::Test {
         write(0x10 + 2 * pin, low);
     }
 
-    IoApicState state;
+    test::OwnSlot<IoApicState> own;
+    IoApicState& state = own.slot.live;
     test::FakeBus bus;
-    IoApic apic{state, bus};
+    IoApic apic{own.journaled(), bus};
 };
 
 constexpr std::uint32_t level = 1U << 15;

@@ -10,10 +10,11 @@ class KvmClockTest : public ::testing::Test {
   protected:
     KvmClockTest() { KvmClock::reset(state, 2'000'000); }
 
-    KvmClockState state;
+    test::OwnSlot<KvmClockState> own;
+    KvmClockState& state = own.slot.live;
     test::FakeClock clock;
     test::FakeMemory memory;
-    KvmClock kvm{state, 1'700'000'000, clock, memory};
+    KvmClock kvm{own.journaled(), 1'700'000'000, clock, memory};
 };
 
 TEST_F(KvmClockTest, scale_is_precise_for_many_frequencies) {

@@ -29,12 +29,15 @@ class LocalApicFixture : public ::testing::Test {
         apic.taken(vector);
     }
 
-    LocalApicState state;
+    OwnSlot<LocalApicState> own;
+    LocalApicState& state = own.slot.live;
     TimeBase time = TimeBase::make(2'000'000);
     FakeClock clock;
     FakeBus bus;
     FakeMemory memory;
-    LocalApic apic{state, time, clock, bus, memory};
+    GuestWordUndo undo[guest_word_undos] = {};
+    GuestWords words{memory, undo, own.transaction};
+    LocalApic apic{own.journaled(), time, clock, bus, words};
 };
 
 }  // namespace margay::vmm::test

@@ -9,9 +9,9 @@ namespace {
 class MsrTest : public ::testing::Test {
   protected:
     MsrTest() {
-        Msrs::reset(state);
-        LocalApic::reset(apic_state, 0, true);
-        KvmClock::reset(clock_state, 2'000'000);
+        Msrs::reset(own.slot.live);
+        LocalApic::reset(own_apic.slot.live, 0, true);
+        KvmClock::reset(own_clock.slot.live, 2'000'000);
     }
 
     std::uint64_t read(std::uint32_t index) {
@@ -27,16 +27,18 @@ class MsrTest : public ::testing::Test {
         EXPECT_EQ(msrs.write(index, value), MsrResult::fault) << std::hex << index << " " << value;
     }
 
-    MsrState state;
-    LocalApicState apic_state;
-    KvmClockState clock_state;
+    test::OwnSlot<MsrState> own;
+    test::OwnSlot<LocalApicState> own_apic;
+    test::OwnSlot<KvmClockState> own_clock;
+    GuestWordUndo undo[guest_word_undos] = {};
     TimeBase time = TimeBase::make(2'000'000);
     test::FakeClock clock;
     test::FakeBus bus;
     test::FakeMemory memory;
-    LocalApic apic{apic_state, time, clock, bus, memory};
-    KvmClock kvm_clock{clock_state, 0, clock, memory};
-    Msrs msrs{state, 40, clock, apic, kvm_clock};
+    GuestWords words{memory, undo, own_apic.transaction};
+    LocalApic apic{own_apic.journaled(), time, clock, bus, words};
+    KvmClock kvm_clock{own_clock.journaled(), 0, clock, memory};
+    Msrs msrs{own.journaled(), 40, clock, apic, kvm_clock};
 };
 
 TEST_F(MsrTest, pat) {

@@ -1,4 +1,5 @@
 #include "servers/vmm/devices/pci_host.hpp"
+#include "tests/unit/vmm/fakes.hpp"
 
 #include <gtest/gtest.h>
 
@@ -14,8 +15,9 @@ class PciHostTest : public ::testing::Test {
         return pci.read_data(offset, width);
     }
 
-    PciHostState state;
-    PciHost pci{state};
+    test::OwnSlot<PciHostState> own;
+    PciHostState& state = own.slot.live;
+    PciHost pci{own.journaled()};
 };
 
 TEST_F(PciHostTest, address_register_keeps_its_bits) {

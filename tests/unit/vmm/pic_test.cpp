@@ -1,4 +1,5 @@
 #include "servers/vmm/devices/pic.hpp"
+#include "tests/unit/vmm/fakes.hpp"
 
 #include <gtest/gtest.h>
 
@@ -36,8 +37,9 @@ class PicTest : public ::testing::Test {
         return pic.read(port);
     }
 
-    PicState state;
-    Pic pic{state};
+    test::OwnSlot<PicState> own;
+    PicState& state = own.slot.live;
+    Pic pic{own.journaled()};
 };
 
 TEST_F(PicTest, nothing_after_reset) {

@@ -28,10 +28,11 @@ class PitTest : public ::testing::Test {
         return low | static_cast<unsigned>(pit.read(port)) << 8;
     }
 
-    PitState state;
+    test::OwnSlot<PitState> own;
+    PitState& state = own.slot.live;
     test::FakeClock clock;
     test::FakeLines lines;
-    Pit pit{state, clock, lines};
+    Pit pit{own.journaled(), clock, lines};
 };
 
 TEST_F(PitTest, silent_until_programmed) {

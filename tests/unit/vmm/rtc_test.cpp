@@ -29,10 +29,11 @@ class RtcTest : public ::testing::Test {
         rtc.expire(ns);
     }
 
-    RtcState state;
+    test::OwnSlot<RtcState> own;
+    RtcState& state = own.slot.live;
     test::FakeClock clock;
     test::FakeLines lines;
-    Rtc rtc{state, clock, lines};
+    Rtc rtc{own.journaled(), clock, lines};
 };
 
 TEST(RtcCalendar, agrees_with_the_c_library) {

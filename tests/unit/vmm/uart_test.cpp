@@ -10,10 +10,11 @@ class UartTest : public ::testing::Test {
   protected:
     UartTest() { Uart::reset(state); }
 
-    UartState state;
+    test::OwnSlot<UartState> own;
+    UartState& state = own.slot.live;
     test::FakeSink sink;
     test::FakeLines lines;
-    Uart uart{state, sink, lines, 4};
+    Uart uart{own.journaled(), sink, lines, 4};
 };
 
 TEST_F(UartTest, output_goes_to_the_sink_and_the_transmitter_is_always_empty) {

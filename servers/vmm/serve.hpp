@@ -1,0 +1,32 @@
+// The VMM's loop: one exit, one answer.
+#pragma once
+#include "libipc/log.hpp"
+#include "servers/vmm/open.hpp"
+#include "servers/vmm/vcpu/machine.hpp"
+
+namespace margay::vmm {
+
+// What the production build does around an exit. Builds for tests pass something of their own to serve().
+struct NoHook {
+    void before(const Exit&) {}
+    void after(const Exit&, Reply&) {}
+};
+
+// Takes over or creates the VM, then handles its exits. A reply is where an exit is committed: everything
+// before it can be cut off at any instruction and is then undone by a successor.
+template <typename Hook>
+[[noreturn]] void serve(Hook& hook) {
+    open_machine();
+    Machine& machine = the_machine();
+    Received r = reply_wait({});
+    for (;;) {
+        if (r.status != Status::ok) fail("a reply was refused", r.status);
+        const Exit e{r.message};
+        hook.before(e);
+        Reply reply = machine.handle(e);
+        hook.after(e, reply);
+        r = reply_wait(reply.message(e.sequence));
+    }
+}
+
+}  // namespace margay::vmm

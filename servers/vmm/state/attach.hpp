@@ -1,0 +1,22 @@
+#pragma once
+
+#include "servers/vmm/state/convert.hpp"
+#include "servers/vmm/state/inspect.hpp"
+#include "servers/vmm/state/rollback.hpp"
+
+namespace margay::vmm {
+
+/// What became of attaching.
+struct Attachment {
+    Finding finding;   ///< of the region as it was found
+    bool rolled_back;  ///< an exit was half handled
+    Refusal why;       ///< if it was refused
+};
+
+/// Make the region that a VM left behind this build's to work on. `pending`: sequence number of the exit
+/// that waits for its handler, or 0. A blank region stays blank; one that is refused is not touched. May
+/// be cut off anywhere and done again.
+[[nodiscard]] Attachment attach(Region& region, const Layout& layout, StateDefaults& defaults,
+                                std::uint64_t pending, GuestMemory& memory);
+
+}  // namespace margay::vmm

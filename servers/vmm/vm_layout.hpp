@@ -1,0 +1,15 @@
+#pragma once
+
+#include "servers/vmm/state/layout.hpp"
+#include "servers/vmm/vm_state.hpp"
+
+namespace margay::vmm {
+
+/// How this build lays out the state of a VM. The board's configuration comes first: the defaults of the
+/// others depend on it.
+[[nodiscard]] Layout vm_layout() noexcept;
+
+/// The state in a half that has this build's layout.
+[[nodiscard]] VmState& vm_state(RegionHalf& half) noexcept;
+
+}  // namespace margay::vmm

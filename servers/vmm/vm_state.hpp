@@ -1,0 +1,23 @@
+#pragma once
+
+#include "servers/vmm/board_state.hpp"
+#include "servers/vmm/state/region.hpp"
+#include "servers/vmm/vcpu/console_state.hpp"
+#include "servers/vmm/vcpu/glue_state.hpp"
+#if MARGAY_NEXT_STATE
+#include "servers/vmm/statistics_state.hpp"
+#endif
+
+namespace margay::vmm {
+
+/// All state of a VM that outlives its VMM, as this build lays it out.
+struct VmState {
+    StateSlot<VcpuGlueState> vcpu;
+    StateSlot<ConsoleState> console;
+    BoardState board;
+#if MARGAY_NEXT_STATE
+    StateSlot<StatisticsState> statistics;
+#endif
+};
+
+}  // namespace margay::vmm
