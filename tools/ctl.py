@@ -127,18 +127,21 @@ class Client:
         line, self._rest = self._rest.split(b"\n", 1)
         return line
 
-    def ask(self, request):
-        """Sends the request, a dictionary, under an id of its own; the reply line and the reply."""
-        name = f"{self._name}-{next(self._numbers)}"
-        # The empty line ends what an earlier client left unfinished.
-        data = "\n" + json.dumps({"id": name, **request}) + "\n"
+    def send(self, data):
+        """Sends bytes as they are."""
         self._socket.settimeout(self._left())
         try:
-            self._socket.sendall(data.encode())
+            self._socket.sendall(data)
         except TimeoutError:
             self._left()
         except (BrokenPipeError, ConnectionResetError):
             raise Unreachable("the node ended before it answered") from None
+
+    def ask(self, request):
+        """Sends the request, a dictionary, under an id of its own; the reply line and the reply."""
+        name = f"{self._name}-{next(self._numbers)}"
+        # The empty line ends what an earlier client left unfinished.
+        self.send(("\n" + json.dumps({"id": name, **request}) + "\n").encode())
         while True:
             line = self._line()
             try:

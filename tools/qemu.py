@@ -234,10 +234,17 @@ class Captured:
 
         The node must be up: wait for what it prints first.
         """
+        return self._control_client().ask(request)[1]
+
+    def ctl_bytes(self, data):
+        """Sends bytes that need not be a request."""
+        self._control_client().send(data)
+
+    def _control_client(self):
         if not self._control:
             left = max(0.1, self.deadline - time.monotonic())
             self._control = ctl.Client(self._control_path, left)
-        return self._control.ask(request)[1]
+        return self._control
 
     def wait(self):
         """Waits for QEMU's end; its exit status."""

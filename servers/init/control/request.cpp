@@ -30,8 +30,9 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     bool RawNumber(const char* text, rapidjson::SizeType length, bool) {
         if (depth_ != 1 || key_ != Field::id) return wrong_value();
         const std::string_view number{text, length};
-        if (number.find_first_not_of("-0123456789") != number.npos)
-            return refuse("id must be text or a whole number");
+        for (char c : number)
+            if (c != '-' && (c < '0' || c > '9'))
+                return refuse("id must be text or a whole number");
         return set_id(IdKind::number, number);
     }
 
