@@ -9,7 +9,9 @@ namespace margay::init {
 template <std::size_t bytes>
 class JsonArena {
   public:
-    [[maybe_unused]] static constexpr bool kNeedFree = false;  // RapidJSON asks for it
+    // RapidJSON asks for it.
+    // NOLINTNEXTLINE(bugprone-dynamic-static-initializers): it is a constant
+    [[maybe_unused]] static constexpr bool kNeedFree = false;
     JsonArena() = default;
     JsonArena(const JsonArena&) = delete;
     JsonArena& operator=(const JsonArena&) = delete;

@@ -10,9 +10,11 @@ namespace {
 // What RapidJSON writes to. It knows whether everything fitted: half a reply is never sent.
 class Stream {
   public:
+    // The names are RapidJSON's. NOLINTBEGIN(readability-identifier-naming)
     using Ch = char;
     void Put(char c) { text_(c); }
     static void Flush() {}
+    // NOLINTEND(readability-identifier-naming)
     bool is_whole() const { return !text_.is_full(); }
     std::string_view view() const { return text_.view(); }
 
