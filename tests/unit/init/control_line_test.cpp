@@ -4,6 +4,7 @@
 #include <rapidjson/document.h>
 
 #include <memory>
+#include <ostream>
 #include <random>
 #include <string>
 
@@ -87,6 +88,9 @@ struct Case {
     const char* id;  // as it stands in the reply
     const char* error;
 };
+
+// The test's name, which must not be an address.
+void PrintTo(const Case& c, std::ostream* to) { *to << c.error; }  // NOLINT: gtest's name
 
 class ControlLineErrors : public ControlLineTest, public testing::WithParamInterface<Case> {};
 
