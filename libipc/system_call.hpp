@@ -147,17 +147,6 @@ struct VcpuStatus {
 [[nodiscard]] inline Status bind_row(Slot vcpu, ExitClass c, Slot portal, std::uint64_t wanted) {
     return vcpu_ctl(vcpu, VcpuOp::bind_row, static_cast<std::uint64_t>(c), portal, wanted);
 }
-// The exit that a vCPU waits with, or the next one.
-struct VcpuStatus {
-    std::uint64_t sequence = 0;
-    bool pending = false;
-};
-[[nodiscard]] inline Result<VcpuStatus> query_vcpu(Slot vcpu) {
-    raw::Registers r{vcpu, 8};
-    const Status s = raw::system_call(Syscall::vcpu_ctl, r);
-    if (s != Status::ok) return s;
-    return VcpuStatus{r.rdi, r.rsi != 0};
-}
 [[nodiscard]] inline Status thread_ctl(Slot thread, ThreadOp op, std::uint64_t a0 = 0,
                                        std::uint64_t a1 = 0) {
     return raw::simple(Syscall::thread_ctl, thread, static_cast<std::uint64_t>(op), a0, a1);

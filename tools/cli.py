@@ -2,6 +2,7 @@
 """The commands of ./margay; the packages they need are installed when this starts."""
 
 import argparse
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 
 import build
 import common
+import ctl
 import fetch
 import image
 import initramfs
@@ -114,13 +116,36 @@ def image_command(options):
     return 0
 
 
+@contextlib.contextmanager
+def _control_socket(options):
+    """The listening socket of the node's control line; None if it would be the default one and is in use."""
+    path = options.ctl or ctl.DEFAULT_SOCKET
+    if options.ctl is None:
+        path.parent.mkdir(exist_ok=True)
+    listener = ctl.listen(path)
+    if listener is None:
+        if options.ctl is not None:
+            raise common.Usage(f"--ctl {path}: another node uses it")
+        common.progress(f"another node uses {path}: this one cannot be reached by ctl; see --ctl")
+        yield None
+        return
+    try:
+        yield listener
+    finally:
+        path.unlink(missing_ok=True)
+        listener.close()
+
+
 def run(options):
     if options.log:
         try:
             open(options.log, "wb").close()
         except OSError as error:
             raise common.Usage(f"--log {options.log}: {error.strerror}") from None
-    with tempfile.TemporaryDirectory(prefix="margay-") as temporary:
+    with (
+        _control_socket(options) as listener,
+        tempfile.TemporaryDirectory(prefix="margay-") as temporary,
+    ):
         iso = pathlib.Path(temporary, "margay.iso")
         modules = _make_image(options, iso, options.preset)
         # GRUB holds the modules in memory once, init reads them there.
@@ -131,11 +156,33 @@ def run(options):
             common.progress(f"waiting for: gdb {elf} -ex 'target remote :1234'")
         if not options.headless:
             common.progress("starting the node; Ctrl-A X leaves")
-        end = qemu.run(line, options.log, options.timeout, options.headless)
+        end = qemu.run(line, options.log, options.timeout, options.headless, listener)
     if end.reason:
         sys.stdout.flush()
         print(end.reason, file=sys.stderr)
     return end.status
+
+
+def ctl_command(options):
+    if not options.words:
+        options.parser.print_help()
+        return ctl.EXIT_OK
+    request = ctl.request(options.words)
+    try:
+        with ctl.Client(options.socket, options.timeout) as client:
+            line, reply = client.ask(request)
+    except ctl.Unreachable:
+        if options.words[0] == "help":
+            options.parser.print_help()
+        raise
+    if options.json:
+        print(line)
+    if reply.get("ok") is True:
+        if not options.json:
+            print(ctl.readable(reply["result"]))
+        return ctl.EXIT_OK
+    print(f"error: {reply.get('error')}", file=sys.stderr)
+    return ctl.EXIT_REFUSED
 
 
 def test(options):
@@ -212,6 +259,18 @@ def _parser():
     command.add_argument("--timeout", metavar="SECONDS", type=_number(0.1, 1e6, float), help="then stop")
     command.add_argument("--headless", action="store_true", help="no terminal needed, no input")
     command.add_argument("--debug", action="store_true", help="wait for gdb on port 1234")
+    command.add_argument("--ctl", metavar="SOCKET", type=pathlib.Path, help="where `margay ctl` reaches the"
+        f" node (default: {ctl.DEFAULT_SOCKET.relative_to(common.ROOT)})")
+
+    command = add("ctl", ctl_command, "Give a running node a command, as on the node console; `ctl help` lists"
+        " them. Exit status: 0 done, 1 the node refused, 2 bad usage or no node.")
+    command.add_argument("--socket", metavar="SOCKET", type=pathlib.Path, default=ctl.DEFAULT_SOCKET,
+        help=f"of the node (default: {ctl.DEFAULT_SOCKET.relative_to(common.ROOT)})")
+    command.add_argument("--json", action="store_true", help="print the reply as it came")
+    command.add_argument("--timeout", metavar="SECONDS", type=_number(0.1, 1e6, float),
+        default=ctl.DEFAULT_TIMEOUT_SECONDS, help=f"default: {ctl.DEFAULT_TIMEOUT_SECONDS}")
+    command.add_argument("words", nargs="*", metavar="COMMAND [ARGUMENT …]", help="for the node")
+    command.set_defaults(parser=command)
 
     command = add("test", test, "Build everything and run the tests.")
     command.add_argument("pattern", nargs="?", metavar="PATTERN",

@@ -11,6 +11,7 @@ import termios
 import time
 
 import common
+import ctl
 
 OVMF = pathlib.Path("/usr/share/OVMF")
 EXIT_PORT = 0xF4
@@ -100,10 +101,17 @@ def terminal_kept():
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
 
 
-def run(line, log=None, timeout=None, headless=False):
+def _control_line(listener):
+    """QEMU's options for the second serial port: whoever connects to the listening socket has it."""
+    chardev = f"socket,id=ctl,fd={listener.fileno()},server=on,wait=off"
+    return ["-chardev", chardev, "-serial", "chardev:ctl"]
+
+
+def run(line, log=None, timeout=None, headless=False, listener=None):
     """Runs QEMU with the console in the user's terminal, or only as output when headless.
 
-    line: from command(). log: a file that gets the console output as well.
+    line: from command(). log: a file that gets the console output as well. listener: a listening UNIX
+    socket for the node's control line.
     """
     with tempfile.TemporaryDirectory(prefix="margay-") as temporary:
         console = pathlib.Path(log) if log else pathlib.Path(temporary, "console")
@@ -116,9 +124,16 @@ def run(line, log=None, timeout=None, headless=False):
         else:
             line += ["-chardev", f"stdio,id=console,mux=on,signal=off,logfile={logfile}"]
             line += ["-mon", "chardev=console"]
+        if listener:
+            line += _control_line(listener)
         errors_file = pathlib.Path(temporary, "errors")
         with open(errors_file, "wb") as errors, terminal_kept():
-            process = subprocess.Popen(line, stdin=subprocess.DEVNULL if headless else None, stderr=errors)
+            process = subprocess.Popen(
+                line,
+                stdin=subprocess.DEVNULL if headless else None,
+                stderr=errors,
+                pass_fds=[listener.fileno()] if listener else [],
+            )
             try:
                 status = process.wait(timeout)
             except subprocess.TimeoutExpired:
@@ -137,9 +152,10 @@ class Captured:
     """QEMU in the background, with console input and output and a monitor, for tests.
 
     Use as a context manager; leaving it ends QEMU. `timeout` bounds the whole run, in seconds.
+    Without control_line the machine has one serial port only, and ctl() cannot be used.
     """
 
-    def __init__(self, line, timeout, stop_at_end=False):
+    def __init__(self, line, timeout, stop_at_end=False, control_line=True):
         self.deadline = time.monotonic() + timeout
         self.output = b""
         self._searched = 0
@@ -150,10 +166,22 @@ class Captured:
         line += ["-qmp", f"unix:{self._monitor_path},server=on,wait=off", "-monitor", "none"]
         if stop_at_end:
             line += ["-no-shutdown"]
+        self._control_path = pathlib.Path(self._directory.name, "ctl")
+        listener = ctl.listen(self._control_path) if control_line else None
+        if listener:
+            line += _control_line(listener)
         self.process = subprocess.Popen(
-            line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
+            line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            bufsize=0,
+            pass_fds=[listener.fileno()] if listener else [],
         )
+        if listener:
+            listener.close()
         self._monitor = None
+        self._control = None
 
     def __enter__(self):
         return self
@@ -161,6 +189,8 @@ class Captured:
     def __exit__(self, *_):
         if self._monitor:
             self._monitor.close()
+        if self._control:
+            self._control.close()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -198,6 +228,23 @@ class Captured:
     def send(self, text):
         """Types on the console."""
         self.process.stdin.write(text.encode())
+
+    def ctl(self, **request):
+        """Sends a request to the node console, as ctl(command="suspend", vm="linux"); the reply.
+
+        The node must be up: wait for what it prints first.
+        """
+        return self._control_client().ask(request)[1]
+
+    def ctl_bytes(self, data):
+        """Sends bytes that need not be a request."""
+        self._control_client().send(data)
+
+    def _control_client(self):
+        if not self._control:
+            left = max(0.1, self.deadline - time.monotonic())
+            self._control = ctl.Client(self._control_path, left)
+        return self._control
 
     def wait(self):
         """Waits for QEMU's end; its exit status."""

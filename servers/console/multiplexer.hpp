@@ -33,6 +33,7 @@ class Multiplexer {
 
     // False if there are max_channels already. The first terminal that wants to be is attached.
     bool add(const ChannelInfo& info, bool may_attach = true);
+    // Ignored unless the channel is a terminal.
     void attach(unsigned index);
     unsigned attached() const { return attached_; }
 

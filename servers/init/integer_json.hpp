@@ -1,6 +1,7 @@
-// RapidJSON's reader in code that has no floating-point registers.
+// RapidJSON's reader and writer in code that has no floating-point registers.
 //
-// The reader is asked to hand on numbers as text, so it never computes one; but its code for that is
+// The reader is asked to hand on numbers as text and the writer is given whole ones, so neither ever
+// computes a real one; but their code for that is
 // compiled all the same, and a double cannot be returned without SSE. While its headers are read,
 // `double` is therefore a type that carries no value. Include this instead of RapidJSON's own headers.
 #pragma once
@@ -45,10 +46,11 @@ struct NoReal {
     do {                                                                                           \
         if (!(x)) __builtin_trap();                                                                \
     } while (false)
-// There is no heap: whoever uses the reader gives it an allocator.
+// There is no heap: whoever uses them gives them an allocator.
 #define RAPIDJSON_NEW(x)    (__builtin_trap(), nullptr)
 #define RAPIDJSON_DELETE(x) ((void)(x))
 #define double ::margay::NoReal
 #include <rapidjson/error/en.h>
 #include <rapidjson/reader.h>
+#include <rapidjson/writer.h>
 #undef double

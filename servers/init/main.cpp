@@ -1,26 +1,24 @@
 // init: the supervisor. Starts the servers from the boot modules and the node manifest, owns the VMs,
 // and ends the node when the last of them is off.
-#include <cstring>
-
+#include "libipc/channel.hpp"
 #include "libipc/log.hpp"
 #include "libipc/start.hpp"
+#include "servers/init/control/control_line.hpp"
+#include "servers/init/control/node_console.hpp"
 #include "servers/init/manifest.hpp"
 #include "servers/init/node.hpp"
 #include "servers/init/power.hpp"
 #include "servers/init/program.hpp"
 #include "servers/init/services.hpp"
-#include "servers/init/vm.hpp"
+#include "servers/init/supervisor.hpp"
 
 namespace margay::init {
 
 namespace {
 
 Manifest manifest;
-Vm vms[max_vms];
 
-EventBits events;
-
-// Bits of init's own Event; the lower ones are the VMs' (vm_bit).
+// A bit of init's own Event; the others are vm_bit's and node_bit's.
 constexpr std::uint64_t service_died = 1ull << 34;
 
 void print_banner(const Node& node, const Services& services) {
@@ -52,47 +50,27 @@ bool read_manifest(Node& node, ManifestError& error) {
     return error.what == nullptr;
 }
 
-void configure_vms(Node& node, const Services& services) {
-    for (unsigned i = 0; i < manifest.vm_count; ++i) {
-        const Connections to{services.terminal(i), services.vmm_log(i), services.console_event(),
-                             services.node_event(), services.guest_event(i)};
-        vms[i].configure(node, manifest.vms[i], to, events, i);
-    }
+ChannelClient client_of(const Channel& channel, const Services& services) {
+    return {channel.here, services.console_event(), channel.bit};
 }
 
-void start_vms() {
-    for (unsigned i = 0; i < manifest.vm_count; ++i) {
-        const VmConfig& c = manifest.vms[i];
-        log("margay: starting guest {}: {} MiB on core {}\n", c.name, c.memory_mib, c.core);
-        (void)vms[i].start();
+// Until the node is to end; false if that is because something of the node failed.
+bool supervise(Supervisor& supervisor, const Services& services) {
+    static NodeConsole console{supervisor};
+    static ControlLine line{supervisor};
+    ChannelClient terminal = client_of(services.node_terminal(), services);
+    ChannelClient control = client_of(services.control_line(), services);
+    console.begin();
+    for (;;) {
+        exchange(terminal, console);
+        exchange(control, line);
+        if (supervisor.is_ending()) return true;
+        if (!supervisor.any_active() && manifest.power_off_with_last_vm) return true;
+        if ((supervisor.serve() & service_died) != 0) {
+            log("margay: a service of the node died\n");
+            return false;
+        }
     }
-}
-
-// A frozen VM is not off: it is kept for study.
-bool any_active() {
-    for (unsigned i = 0; i < manifest.vm_count; ++i)
-        if (vms[i].state() == VmState::running || vms[i].state() == VmState::frozen) return true;
-    return false;
-}
-
-std::uint64_t next_look() {
-    std::uint64_t next = no_deadline;
-    for (unsigned i = 0; i < manifest.vm_count; ++i)
-        if (vms[i].next_look() < next) next = vms[i].next_look();
-    return next;
-}
-
-bool serve(std::uint64_t bits) {
-    if (bits & service_died) {
-        log("margay: a service of the node died\n");
-        return false;
-    }
-    const std::uint64_t now = rdtsc();
-    for (unsigned i = 0; i < manifest.vm_count; ++i) {
-        if (bits & vms[i].event_mask()) vms[i].take(bits);
-        vms[i].look(now);
-    }
-    return true;
 }
 
 }  // namespace
@@ -111,15 +89,9 @@ bool serve(std::uint64_t bits) {
         services.drain();
         power_off(node, manifest.test_exit_port, false);
     }
-    events.use(services.node_event());
-    configure_vms(node, services);
-    start_vms();
-    while (any_active() || !manifest.power_off_with_last_vm)
-        if (!serve(events.wait(~0ull, next_look()))) {
-            good = false;
-            break;
-        }
-    for (unsigned i = 0; i < manifest.vm_count; ++i) good &= vms[i].ended_well();
+    static Supervisor supervisor{node, services, manifest};
+    supervisor.start_all();
+    good = supervise(supervisor, services) && supervisor.all_well();
     services.drain();
     power_off(node, manifest.test_exit_port, good);
 }

@@ -15,9 +15,10 @@ constexpr unsigned pmem_priority = 48;
 constexpr unsigned console_priority = 40;
 constexpr std::uint64_t bootstrap_bytes = 4 << 20;
 constexpr std::uint64_t channel_area = 0x3000'0000;
-constexpr std::uint16_t com1 = 0x3f8;
-constexpr std::uint64_t com1_ports = 8;
-constexpr unsigned com1_gsi = 4;
+constexpr std::uint64_t console_control_address = 0x2f00'0000;
+constexpr std::uint16_t com1 = 0x3f8, com2 = 0x2f8;
+constexpr std::uint64_t uart_ports = 8;
+constexpr unsigned com1_gsi = 4, com2_gsi = 3;
 
 // Before there is a console: straight to the serial line, which init has by its authority over ports.
 [[noreturn]] void early_failure(const char* what, Status s) {
@@ -38,6 +39,18 @@ template <typename T>
 T must(const Result<T>& r, const char* what) {
     must(r.status(), what);
     return r.value();
+}
+
+// A UART's ports and its interrupt. Whether there is one is for the console to find out.
+void give_uart(Node& node, Program& console, const char* ports_item, std::uint16_t base,
+               const char* irq_item, unsigned gsi) {
+    const Slot ports = node.new_slot();
+    must(carve(ports, init_slot::ports, base, uart_ports), ports_item);
+    must(console.give_capability(ports_item, ports, right::all, 0, base), ports_item);
+    const Extent storage = must(node.allocate(storage_small), irq_item);
+    const Slot irq = node.new_slot();
+    must(create(ObjectType::irq, irq, storage.slot, init_slot::irq_control, gsi), irq_item);
+    must(console.give_capability(irq_item, irq), irq_item);
 }
 
 }  // namespace
@@ -96,6 +109,13 @@ Channel Services::make_channel(Node& node) {
     return c;
 }
 
+void Services::attach(const Channel& terminal) {
+    unsigned index = 0;
+    while (console_bit::channel(index) != terminal.bit) ++index;
+    console_control_->attach.store(attach_request(index));
+    (void)signal(console_event_, console_bit::control);
+}
+
 void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t death_bit) {
     console_event_ = must(node.create_event(), "an event");
     ProgramOptions options;
@@ -105,12 +125,13 @@ void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t
     if (const Status s = console.load(); s != Status::ok) early_failure(console.why(), s);
 
     std::uint64_t address = channel_area;
-    const auto give = [&](const Channel& c, const char* prefix, const char* name, Slot event) {
+    const auto give = [&](const Channel& c, const char* prefix, const char* name, Slot event,
+                          std::uint64_t bits = 1) {
         char item[sizeof(StartupItem::name)] = {};
         std::size_t n = 0;
         for (const char* p = prefix; *p != 0 && n + 1 < sizeof(item); ++p) item[n++] = *p;
         for (const char* p = name; *p != 0 && n + 1 < sizeof(item); ++p) item[n++] = *p;
-        must(console.give_channel(item, c.memory, address, event, event == no_slot ? 0 : 1),
+        must(console.give_channel(item, c.memory, address, event, event == no_slot ? 0 : bits),
              "a channel");
         address += align_up(channel_bytes, page_size);
     };
@@ -126,14 +147,21 @@ void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t
         give(vmm_logs_[i], "log:", manifest.vms[i].name, no_slot);
     }
 
-    const Slot ports = node.new_slot();
-    must(carve(ports, init_slot::ports, com1, com1_ports), "COM1");
-    must(console.give_capability("serial", ports, right::all, 0, com1), "COM1");
-    const Extent storage = must(node.allocate(storage_small), "COM1's interrupt");
-    const Slot irq = node.new_slot();
-    must(create(ObjectType::irq, irq, storage.slot, init_slot::irq_control, com1_gsi),
-         "COM1's interrupt");
-    must(console.give_capability("irq", irq), "COM1's interrupt");
+    // Behind the VMs: it is attached from the start only if no VM is.
+    node_terminal_ = make_channel(node);
+    give(node_terminal_, "node:", "", node_event_, node_bit::terminal);
+    control_line_ = make_channel(node);
+    give(control_line_, "ctl:", "", node_event_, node_bit::control_line);
+
+    constexpr std::uint64_t rw = map_right::read | map_right::write;
+    const Extent page = must(node.allocate(page_size), "the console's control page");
+    console_control_ =
+        new (reinterpret_cast<void*>(must(node.map_here(page, rw), "the console's control page")))
+            ConsoleControl;
+    must(console.give_mapping("control", page, console_control_address, rw),
+         "the console's control page");
+    give_uart(node, console, "serial", com1, "irq", com1_gsi);
+    give_uart(node, console, "serial2", com2, "irq2", com2_gsi);
     must(console.give_capability("event", console_event_), "the console's event");
     must(console.make_thread(node_event_, death_bit), "the console's thread");
     must(console.start(), "the console's start");
@@ -149,7 +177,8 @@ void Services::drain() {
         (void)wait(node_event_, now + tsc_khz_);
     }
     // The last bytes are on their way from the console's hands to the UART.
-    (void)wait(node_event_, rdtsc() + tsc_khz_ * 2);
+    const std::uint64_t sent = rdtsc() + tsc_khz_ * 2;
+    while (rdtsc() < sent) (void)wait(node_event_, sent);
 }
 
 }  // namespace margay::init

@@ -7,14 +7,24 @@
 
 namespace margay::init {
 
+// Bits of init's Event: something was typed on the node console or received on the second serial
+// line, or the console has taken all that was put there.
+namespace node_bit {
+constexpr std::uint64_t terminal = 1ull << 32;
+constexpr std::uint64_t control_line = 1ull << 33;
+}  // namespace node_bit
+
 class Services {
   public:
     // Starts pmem with all free RAM. Failures end init: without memory nothing goes on.
     void start_memory(Node& node);
-    // Starts the console with channels for init, pmem and every VM of the manifest.
+    // Starts the console with channels for init, for every VM of the manifest, for the node console
+    // and for the second serial line.
     void start_console(Node& node, const Manifest& manifest, std::uint64_t death_bit);
     // Waits until everything that was said is on the serial line, or a second has passed.
     void drain();
+    // Shows the VM's terminal on the serial console and lets it have what is typed.
+    void attach_console(unsigned vm) { attach(terminals_[vm]); }
 
     Slot pmem() const { return pmem_; }
     Slot console_event() const { return console_event_; }
@@ -22,13 +32,18 @@ class Services {
     Slot guest_event(unsigned vm) const { return guest_events_[vm]; }
     const Channel& terminal(unsigned vm) const { return terminals_[vm]; }
     const Channel& vmm_log(unsigned vm) const { return vmm_logs_[vm]; }
+    // The node console's own terminal, and the second serial line (node_bit).
+    const Channel& node_terminal() const { return node_terminal_; }
+    const Channel& control_line() const { return control_line_; }
 
   private:
     Channel make_channel(Node& node);
+    void attach(const Channel& terminal);
 
     std::uint64_t tsc_khz_ = 0;
     Slot pmem_ = no_slot, console_event_ = no_slot, node_event_ = no_slot;
-    Channel init_log_;
+    Channel init_log_, node_terminal_, control_line_;
+    ConsoleControl* console_control_ = nullptr;
     Channel terminals_[max_vms], vmm_logs_[max_vms];
     Slot guest_events_[max_vms];
     ConsoleChannel* channels_[max_channels];

@@ -9,6 +9,7 @@ that does more than wait has a script with a function test(node); it passes when
             machine.expect(r"Margay guest: ")        # waits for console output
             machine.send("poweroff -f\\n")           # types
             machine.human("info mem")                # asks QEMU's monitor
+            machine.ctl(command="list")              # asks the node console, by JSON
             node.check_off(machine)                  # the end must be an orderly power-off
 """
 
@@ -48,7 +49,8 @@ class Node:
         """The boot-module file of a program of this build."""
         return self.build / "modules" / name
 
-    def boot(self, modules=None, arguments=None, cores=None, memory=None, uefi=None, timeout=None):
+    def boot(self, modules=None, arguments=None, cores=None, memory=None, uefi=None, timeout=None,
+             control_line=True):
         """Makes an image and starts it; what is not given is as the test was declared."""
         options = self.options
         self._images += 1
@@ -67,7 +69,7 @@ class Node:
             icount=options.icount,
             cpu=options.cpu,
         )
-        self.machine = qemu.Captured(line, timeout or options.timeout)
+        self.machine = qemu.Captured(line, timeout or options.timeout, control_line=control_line)
         return self.machine
 
     def check_off(self, machine):

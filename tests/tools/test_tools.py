@@ -2,11 +2,13 @@
 """Tests of the tools that need neither a build nor the emulator."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -14,6 +16,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import bench  # noqa: E402
 import common  # noqa: E402
+import ctl  # noqa: E402
 import image  # noqa: E402
 import initramfs  # noqa: E402
 import qemu  # noqa: E402
@@ -132,10 +135,133 @@ class BenchLines(unittest.TestCase):
             self.assertEqual(bench.code_lines(directory), 2)
 
 
+def run_margay(*arguments):
+    line = [sys.executable, "-B", str(ROOT / "tools" / "cli.py"), *arguments]
+    return subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+class FakeNode:
+    """Answers at a socket as a node does: each request line with what `answer` makes of it."""
+
+    def __init__(self, directory, answer):
+        self.path = pathlib.Path(directory, "ctl")
+        self.requests = []
+        self._answer = answer
+        self._listener = ctl.listen(self.path)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rwb") as file:
+                for line in file:
+                    if not line.strip():
+                        continue
+                    self.requests.append(json.loads(line))
+                    for reply in self._answer(self.requests[-1]):
+                        file.write(reply if isinstance(reply, bytes) else json.dumps(reply).encode() + b"\n")
+                    file.flush()
+
+    def close(self):
+        self._listener.close()
+
+
+class Ctl(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+
+    def node(self, answer, directory=None):
+        node = FakeNode(directory or self.directory.name, answer)
+        self.addCleanup(node.close)
+        return node
+
+    def ctl(self, node, *words):
+        return run_margay("ctl", "--socket", str(node.path), *words)
+
+    def test_table_message_and_json(self):
+        vm = {"id": 1, "name": "linux", "memory_mib": 256, "vmm": "vmm"}
+        results = {"list": [vm], "dominfo": {**vm, "saved": False, "reason": ""},
+                   "suspend": {"message": "Domain 'linux' suspended", "vm": vm}}
+        node = self.node(lambda r: [{"id": r["id"], "ok": True, "result": results[r["command"]]}])
+        done = self.ctl(node, "list")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        lines = done.stdout.splitlines()
+        self.assertEqual(lines[0], "Id  Name   Memory (MiB)  VMM")
+        self.assertEqual(lines[2], "1   linux  256           vmm")
+        done = self.ctl(node, "dominfo", "linux")
+        self.assertIn("Memory (MiB):  256\n", done.stdout)
+        self.assertIn("Saved:         no\nReason:        -\n", done.stdout)
+        self.assertEqual(self.ctl(node, "suspend", "linux").stdout, "Domain 'linux' suspended\n")
+        self.assertEqual(json.loads(self.ctl(node, "--json", "list").stdout)["result"], [vm])
+
+    def test_words_become_a_request(self):
+        self.assertEqual(ctl.request(["list"]), {"command": "list"})
+        self.assertEqual(ctl.request(["vmm-swap", "a", "b"]), {"command": "vmm-swap", "vm": "a", "module": "b"})
+        self.assertEqual(ctl.request(["help", "save"]), {"command": "help", "topic": "save"})
+
+    def test_refusal_is_1(self):
+        node = self.node(lambda r: [{"id": r["id"], "ok": False, "error": "no such domain"}])
+        done = self.ctl(node, "start", "x")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "", "error: no such domain\n"))
+        done = self.ctl(node, "--json", "start", "x")
+        self.assertEqual(done.returncode, 1)
+        self.assertFalse(json.loads(done.stdout)["ok"])
+
+    def test_only_its_own_reply_counts(self):
+        others = [b'tail of a line"}\n', {"id": "other", "ok": False, "error": "x"}, {"id": None, "ok": False}, [1]]
+        node = self.node(lambda r: [*others, {"id": r["id"], "ok": True, "result": []}])
+        self.assertEqual(self.ctl(node, "list").stdout, "none\n")
+
+    def test_silence_is_an_error_in_time(self):
+        node = self.node(lambda r: [])
+        done = self.ctl(node, "--timeout", "0.3", "list")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("no answer within 0.3 s", done.stderr)
+
+    def test_nobody_there(self):
+        done = run_margay("ctl", "--socket", self.directory.name + "/none", "help")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("usage: margay ctl", done.stdout)
+        self.assertIn("no node is running", done.stderr)
+        self.assertEqual(run_margay("ctl").returncode, 0)
+
+    def test_several_at_a_time(self):
+        node = self.node(lambda r: [{"id": r["id"], "ok": True, "result": {"message": r["vm"]}}])
+        answers = {}
+
+        def ask(name):
+            with ctl.Client(node.path, 20) as client:
+                answers[name] = client.ask({"command": "start", "vm": name})[1]["result"]["message"]
+
+        threads = [threading.Thread(target=ask, args=(f"vm{i}",)) for i in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(answers, {f"vm{i}": f"vm{i}" for i in range(12)})
+
+    def test_long_paths_and_left_over_sockets(self):
+        deep = pathlib.Path(self.directory.name, *["d" * 60] * 4)
+        deep.mkdir(parents=True)
+        node = self.node(lambda r: [{"id": r["id"], "ok": True, "result": []}], deep)
+        self.assertEqual(self.ctl(node, "list").returncode, 0)
+        self.assertIsNone(ctl.listen(node.path), "another node is there")
+        left = pathlib.Path(self.directory.name, "left")
+        ctl.listen(left).close()
+        ctl.listen(left).close()
+        left.unlink()
+        left.write_text("no socket")
+        with self.assertRaises(common.Usage):
+            ctl.listen(left)
+        self.assertTrue(os.path.exists(left))
+
+
 class CommandLine(unittest.TestCase):
-    def run_margay(self, *arguments):
-        line = [sys.executable, "-B", str(ROOT / "tools" / "cli.py"), *arguments]
-        return subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
     def test_bad_usage_is_2(self):
         bad = [
@@ -150,16 +276,20 @@ class CommandLine(unittest.TestCase):
             ["run", "--exec", "id", "--initrd", "/etc/passwd"],
             ["run", "--log", "/no/such/directory/log"],
             ["test", "a", "b"],
+            ["run", "--ctl", "/no/such/directory/ctl"],
+            ["ctl", "list", "a", "b", "c"],
+            ["ctl", "--timeout", "0", "list"],
+            ["ctl", "--socket", "/no/such/socket", "list"],
         ]
         for arguments in bad:
             with self.subTest(arguments=arguments):
-                done = self.run_margay(*arguments)
+                done = run_margay(*arguments)
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertNotIn("Traceback", done.stderr)
 
     def test_help(self):
-        for command in ("setup", "build", "run", "test", "bench", "image", "format", "lint"):
-            done = self.run_margay(command, "--help")
+        for command in ("setup", "build", "run", "ctl", "test", "bench", "image", "format", "lint"):
+            done = run_margay(command, "--help")
             self.assertEqual(done.returncode, 0)
             self.assertIn("usage: margay " + command, done.stdout)
 

@@ -1,9 +1,27 @@
-// Class startup: the state in which the 64-bit Linux boot protocol enters the kernel.
+// Class startup: the state in which the 64-bit Linux boot protocol enters the kernel, or that of a VM that
+// was saved.
 #include "servers/vmm/vcpu/machine.hpp"
 
 namespace margay::vmm {
 
+// The supervisor has put the vCPU's state into the state page. What the kernel had of it besides is given
+// anew, and no time has passed for the guest.
+void Machine::go_on(Reply& r) {
+    VcpuGlueState& glue = glue_.edit();
+    glue.host_tsc_at_start += rdtsc() - restored_at_;
+    glue.offered_vector = no_vector;
+    glue.armed_deadline_ns = vmm::no_deadline;
+    console_.begin_anew();
+    state_.tsc_offset = clock_.offset();
+    r.action = Action::resume;
+    r.dirty = (state::all & ~state::instruction) | state::fpu;
+}
+
 void Machine::on_startup(Reply& r) {
+    if (glue_->started != 0) {
+        go_on(r);
+        return;
+    }
     glue_.edit().started = 1;
     VcpuState& s = state_;
     for (std::uint64_t& g : s.gpr) g = 0;

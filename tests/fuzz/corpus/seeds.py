@@ -157,5 +157,20 @@ def elf():
     write("elf", "outside", image([(1, 5, 0, 0x400000, 0x400000, 0x1000, 0x1000, 4096)]))
 
 
-for make in (emulator, loader, devices, multiboot2, elf):
+def node_console():
+    def seed(name, text, vm=b"two\0\0\0\0\0"):
+        write("node_console", name, vm + text)
+
+    seed("list", b"list\r")
+    seed("editing", b"dominfp\x7fo linux\r\x1b[A\r\x15\x03help vmm-swap\r\n")
+    seed("swap", b"vmm-swap two vmm-old\rmodules\rhelp\r", b"two\xc3\xa9\x1b\xff\0")
+    seed("request_list", b'{"id": 1, "command": "list"}\n')
+    seed("request_swap", b'{"command": "vmm-swap", "vm": "1", "module": "vmm", "id": "\\u00e9"}\n')
+    seed("request_help", b'{"id": -1, "command": "help", "topic": "save"}\n{"command": "modules"}\n')
+    seed("bad_requests", b'{"id": 1}\n[{"a": [1, null, 2.5]}]\n{"vm": {"vm": "two"}}\n{]\n')
+    seed("long", b'{"id": "' + b"i" * 1100 + b'", "command": "list"}\n{"command": "list"}\n')
+    seed("deep", b"[" * 1000 + b"\n" + b'{"a":' * 200 + b"\n")
+
+
+for make in (emulator, loader, devices, multiboot2, elf, node_console):
     make()

@@ -20,13 +20,13 @@ struct Sink : SerialSink {
 
 class Console : public testing::Test {
   protected:
-    ConsoleChannel& add(ChannelKind kind, const char* name) {
+    ConsoleChannel& add(ChannelKind kind, const char* name, bool may_attach = true) {
         channels_.push_back(std::make_unique<ConsoleChannel>());
         ChannelInfo info;
         info.channel = channels_.back().get();
         info.kind = kind;
         std::strncpy(info.name, name, sizeof(info.name) - 1);
-        EXPECT_TRUE(mux_->add(info));
+        EXPECT_TRUE(mux_->add(info, may_attach));
         return *info.channel;
     }
     static void put(ConsoleChannel& c, const std::string& text) {
@@ -130,12 +130,29 @@ TEST_F(Console, HistoryKeepsTheLatest) {
     EXPECT_EQ(text.find("]\r\n") + 3, text.size() - Multiplexer::history_bytes);
 }
 
+// The node console is added behind the VMs.
+TEST_F(Console, TheNodeConsoleIsAttachedIfNoVmIs) {
+    add(ChannelKind::terminal, "linux", false);
+    add(ChannelKind::log, "linux");
+    ConsoleChannel& node = add(ChannelKind::terminal, "node");
+    EXPECT_EQ(mux_->attached(), 2u);
+    put(node, "margay> ");
+    EXPECT_EQ(shown(), "margay> ");
+    mux_->type(Multiplexer::escape);
+    mux_->type('n');
+    EXPECT_EQ(mux_->attached(), 0u);
+    mux_->type(Multiplexer::escape);
+    mux_->type('n');
+    EXPECT_EQ(mux_->attached(), 2u);
+}
+
 TEST_F(Console, AttachRefusesLogsAndUnknownChannels) {
     add(ChannelKind::terminal, "vm");
     add(ChannelKind::log, "log");
     mux_->attach(1);
     mux_->attach(2);
     mux_->attach(~0u);
+    mux_->attach(max_channels);
     EXPECT_EQ(mux_->attached(), 0u);
     EXPECT_EQ(sink_.text, "");
 }

@@ -1,0 +1,131 @@
+#include "servers/init/control/command.hpp"
+
+#include "support/format.hpp"
+
+namespace margay::init {
+
+namespace {
+
+constexpr Parameter of_vm[] = {Parameter::vm};
+constexpr Parameter of_vm_and_module[] = {Parameter::vm, Parameter::module};
+constexpr Parameter of_topic[] = {Parameter::topic};
+
+constexpr CommandSpec table[] = {
+    {Action::console, "console", of_vm,
+     "show the VM's terminal here; Ctrl-] n goes on to the next"},
+    {Action::destroy, "destroy", of_vm, "turn the VM off at once; its guest is not asked"},
+    {Action::dominfo, "dominfo", of_vm, "show everything that is known about a VM"},
+    {Action::help, "help", of_topic, "list the commands, or explain one"},
+    {Action::list, "list", {}, "list the VMs"},
+    {Action::modules, "modules", {}, "list the boot modules; vmm-swap takes one that is a VMM"},
+    {Action::reset, "reset", of_vm, "start the VM's guest anew, as its reset button would"},
+    {Action::restore, "restore", of_vm, "bring the VM back to where it was saved"},
+    {Action::resume, "resume", of_vm, "let a suspended VM run again"},
+    {Action::save, "save", of_vm, "keep the VM's state in the node's memory and turn it off"},
+    {Action::shutdown, "shutdown", {}, "turn the node off, with every VM"},
+    {Action::start, "start", of_vm, "start a VM that is shut off"},
+    {Action::suspend, "suspend", of_vm, "stop the VM's virtual CPU until resume"},
+    {Action::vmm_restart, "vmm-restart", of_vm,
+     "replace the VM's VMM by a new one of the same build"},
+    {Action::vmm_swap, "vmm-swap", of_vm_and_module,
+     "replace the VM's VMM by that of another module"},
+};
+
+constexpr ParameterSpec parameter_table[] = {
+    {"vm", "VM", false},
+    {"module", "MODULE", false},
+    {"topic", "COMMAND", true},
+};
+
+constexpr bool table_is_ordered() {
+    for (unsigned i = 0; i < std::size(table); ++i) {
+        if (table[i].action != static_cast<Action>(i)) return false;
+        if (table[i].parameters.size() > max_parameters) return false;
+        if (i != 0 && table[i - 1].name >= table[i].name) return false;
+    }
+    return true;
+}
+static_assert(std::size(table) == static_cast<unsigned>(Action::count) && table_is_ordered());
+static_assert(std::size(parameter_table) == static_cast<unsigned>(Parameter::count));
+
+bool is_blank(char c) { return c == ' ' || c == '\t'; }
+
+// The next word of the line, taken from its front; empty at the end.
+std::string_view take_word(std::string_view& line) {
+    while (!line.empty() && is_blank(line.front())) line.remove_prefix(1);
+    std::size_t length = 0;
+    while (length < line.size() && !is_blank(line[length])) ++length;
+    const std::string_view word = line.substr(0, length);
+    line.remove_prefix(length);
+    return word;
+}
+
+std::string_view shortened(std::string_view s) { return s.substr(0, max_name); }
+
+}  // namespace
+
+std::span<const CommandSpec> commands() { return table; }
+
+const ParameterSpec& spec_of(Parameter p) { return parameter_table[static_cast<unsigned>(p)]; }
+
+const CommandSpec* find_command(std::string_view name) {
+    for (const CommandSpec& c : table)
+        if (c.name == name) return &c;
+    return nullptr;
+}
+
+bool set_argument(Command& c, Parameter p, std::string_view value, ErrorText& error) {
+    if (value.size() >= max_name) {
+        print(error, "'{}...' is too long for a name", shortened(value));
+        return false;
+    }
+    c.arguments[static_cast<unsigned>(p)].set(value);
+    return true;
+}
+
+bool set_action(Command& c, std::string_view name, ErrorText& error) {
+    const CommandSpec* spec = find_command(name);
+    if (spec == nullptr) {
+        print(error, "unknown command '{}'; try help", shortened(name));
+        return false;
+    }
+    c.action = spec->action;
+    return true;
+}
+
+bool check_arguments(const Command& c, ErrorText& error) {
+    const CommandSpec& spec = table[static_cast<unsigned>(c.action)];
+    for (unsigned i = 0; i < static_cast<unsigned>(Parameter::count); ++i) {
+        const auto p = static_cast<Parameter>(i);
+        bool taken = false;
+        for (const Parameter q : spec.parameters) taken |= p == q;
+        if (taken && c[p].empty() && !spec_of(p).optional) {
+            print(error, "{} needs {}", spec.name, spec_of(p).shown);
+            return false;
+        }
+        if (!taken && !c[p].empty()) {
+            print(error, "{} takes no {}", spec.name, spec_of(p).shown);
+            return false;
+        }
+    }
+    return true;
+}
+
+LineResult parse_line(std::string_view line, Command& c, ErrorText& error) {
+    c = Command{};
+    const std::string_view name = take_word(line);
+    if (name.empty()) return LineResult::empty;
+    if (!set_action(c, name, error)) return LineResult::error;
+    const CommandSpec& spec = table[static_cast<unsigned>(c.action)];
+    for (const Parameter p : spec.parameters) {
+        const std::string_view word = take_word(line);
+        if (!set_argument(c, p, word, error)) return LineResult::error;
+    }
+    if (const std::string_view extra = take_word(line); !extra.empty()) {
+        print(error, "{}: '{}' is too much; try help {}", spec.name, shortened(extra), spec.name);
+        return LineResult::error;
+    }
+    return check_arguments(c, error) ? LineResult::command : LineResult::error;
+}
+
+}  // namespace margay::init

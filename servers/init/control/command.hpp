@@ -1,0 +1,80 @@
+// The commands of the node console: one table for the parser of typed lines, the parser of requests
+// and the help. docs/manual/node-console.md explains each one.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "servers/init/control/text.hpp"
+#include "servers/init/manifest.hpp"
+
+namespace margay::init {
+
+enum class Action : std::uint8_t {
+    console,
+    destroy,
+    dominfo,
+    help,
+    list,
+    modules,
+    reset,
+    restore,
+    resume,
+    save,
+    shutdown,
+    start,
+    suspend,
+    vmm_restart,
+    vmm_swap,
+    count
+};
+
+// What a command is given. The name is also the key in a request.
+enum class Parameter : std::uint8_t { vm, module, topic, count };
+
+struct ParameterSpec {
+    std::string_view name;   // as the key of a request
+    std::string_view shown;  // in help
+    bool optional;
+};
+
+constexpr unsigned max_parameters = 2;
+
+struct CommandSpec {
+    Action action;
+    std::string_view name;
+    std::span<const Parameter> parameters;  // in the order in which they are typed
+    std::string_view help;                  // one line
+};
+
+// By name. commands()[static_cast<unsigned>(action)] is that of the action.
+std::span<const CommandSpec> commands();
+const ParameterSpec& spec_of(Parameter p);
+const CommandSpec* find_command(std::string_view name);
+
+// A name of a VM, a module or a command.
+using Word = Text<max_name - 1>;
+using ErrorText = Text<160>;
+
+struct Command {
+    Action action = Action::help;
+    Word arguments[static_cast<unsigned>(Parameter::count)];  // empty: not given
+
+    std::string_view operator[](Parameter p) const {
+        return arguments[static_cast<unsigned>(p)].view();
+    }
+};
+
+// Gives the command an argument; false with the reason if it is too long to name anything.
+bool set_argument(Command& c, Parameter p, std::string_view value, ErrorText& error);
+// Finds the command; false with the reason if there is none of that name.
+bool set_action(Command& c, std::string_view name, ErrorText& error);
+// Every parameter that the command needs is there and none that it does not take.
+bool check_arguments(const Command& c, ErrorText& error);
+
+enum class LineResult : std::uint8_t { command, empty, error };
+
+// A line that was typed: words separated by blanks. There are no quotes: no name has a blank.
+LineResult parse_line(std::string_view line, Command& c, ErrorText& error);
+
+}  // namespace margay::init

@@ -1,0 +1,153 @@
+#include "servers/init/control/node_console.hpp"
+
+#include "support/format.hpp"
+
+namespace margay::init {
+
+template <typename... Arguments>
+void NodeConsole::say(std::string_view format, const Arguments&... arguments) {
+    print(
+        [this](char c) {
+            if (c == '\n') output_('\r');
+            output_(c);
+        },
+        format, arguments...);
+}
+
+// Left-aligned, as virsh has it, with a gap behind it.
+void NodeConsole::cell(std::string_view text, unsigned width) {
+    // A name may hold what would disturb a terminal.
+    for (char c : text) output_(static_cast<unsigned char>(c) < 32 || c == 127 ? '?' : c);
+    for (std::size_t i = text.size(); i < width; ++i) output_(' ');
+    say("  ");
+}
+
+void NodeConsole::cell(std::uint64_t number, unsigned width) {
+    Text<24> text;
+    print(text, "{}", number);
+    cell(text.view(), width);
+}
+
+void NodeConsole::rule(unsigned width) {
+    for (unsigned i = 0; i < width; ++i) output_('-');
+    say("\n");
+}
+
+void NodeConsole::begin() { say("Margay node console; help lists the commands\n{}", prompt); }
+
+void NodeConsole::type(char c) {
+    switch (editor_.type(c)) {
+    case LineEditor::Event::none: return;
+    case LineEditor::Event::line: run(editor_.line()); break;
+    case LineEditor::Event::cancelled: break;
+    }
+    say("{}", prompt);
+}
+
+void NodeConsole::run(std::string_view line) {
+    Command command;
+    ErrorText error;
+    switch (parse_line(line, command, error)) {
+    case LineResult::empty: return;
+    case LineResult::error: return say("error: {}\n", error.view());
+    case LineResult::command: break;
+    }
+    perform(operations_, command, performed_);
+    if (!performed_.good) return say("error: {}\n", performed_.error.view());
+    switch (command.action) {
+    case Action::list: return list();
+    case Action::dominfo: return dominfo(operations_.vm_info(performed_.vm));
+    case Action::help: return help(command[Parameter::topic]);
+    case Action::modules: return modules();
+    case Action::console: return;  // the console server says what it shows
+    default: return say("{}\n", performed_.message.view());
+    }
+}
+
+void NodeConsole::list() {
+    struct Column {
+        const char* title;
+        unsigned width;
+    };
+    static constexpr Column columns[] = {{"Id", 2},   {"Name", 12},   {"State", 10},
+                                         {"Core", 4}, {"Memory", 10}, {"Exits", 10},
+                                         {"VMM", 12}, {"Restarts", 8}};
+    unsigned width = 0;
+    for (const Column& c : columns) {
+        cell(c.title, c.width);
+        width += c.width + 2;
+    }
+    say("\n");
+    rule(width);
+    for (unsigned i = 0; i < operations_.vm_count(); ++i) {
+        const VmInfo vm = operations_.vm_info(i);
+        Text<24> memory;
+        print(memory, "{} MiB", vm.memory_mib);
+        cell(id_of(i), columns[0].width);
+        cell(vm.name, columns[1].width);
+        cell(to_text(vm.phase), columns[2].width);
+        cell(vm.core, columns[3].width);
+        cell(memory.view(), columns[4].width);
+        cell(vm.exits, columns[5].width);
+        cell(vm.vmm, columns[6].width);
+        cell(vm.restarts, columns[7].width);
+        say("\n");
+    }
+}
+
+void NodeConsole::dominfo(const VmInfo& vm) {
+    say("Id:             {}\n", id_of(performed_.vm));
+    say("Name:           ");
+    cell(vm.name, 0);
+    say("\nState:          {}\n", to_text(vm.phase));
+    if (vm.reason[0] != 0) {
+        say("Reason:         ");
+        cell(vm.reason, 0);
+        say("\n");
+    }
+    say("Core:           {}\n", vm.core);
+    say("Memory:         {} MiB\n", vm.memory_mib);
+    say("Exits:          {}\n", vm.exits);
+    say("VMM:            {}\n", vm.vmm);
+    say("Restarts:       {}\n", vm.restarts);
+    say("Rolled back:    {}\n", vm.rolled_back);
+    if (vm.blackout_ns == 0)
+        say("Last blackout:  -\n");
+    else
+        say("Last blackout:  {} us\n", vm.blackout_ns / 1000);
+    if (vm.saved)
+        say("Saved state:    {} KiB\n", (vm.saved_bytes + 1023) >> 10);
+    else
+        say("Saved state:    -\n");
+}
+
+void NodeConsole::help(std::string_view topic) {
+    for (const CommandSpec& spec : commands()) {
+        if (!topic.empty() && topic != spec.name) continue;
+        Text<40> usage;
+        print(usage, "{}", spec.name);
+        for (const Parameter p : spec.parameters)
+            print(usage, spec_of(p).optional ? " [{}]" : " {}", spec_of(p).shown);
+        say("  ");
+        cell(usage.view(), topic.empty() ? 20 : 0);
+        say("{}\n", spec.help);
+    }
+    if (topic.empty()) say("  A VM is given by its name or its Id.\n");
+}
+
+void NodeConsole::modules() {
+    cell("Name", 23);
+    cell("Size", 10);
+    say("\n");
+    rule(37);
+    for (unsigned i = 0; i < operations_.module_count(); ++i) {
+        const ModuleInfo m = operations_.module(i);
+        Text<24> size;
+        print(size, "{} KiB", (m.bytes + 1023) >> 10);
+        cell(m.name, 23);
+        cell(size.view(), 10);
+        say("\n");
+    }
+}
+
+}  // namespace margay::init

@@ -1,0 +1,71 @@
+#include "servers/init/control/perform.hpp"
+
+#include "support/format.hpp"
+
+namespace margay::init {
+
+namespace {
+
+// By name, or by number if no VM has that name. vm_count() if there is none.
+unsigned find_vm(Operations& operations, std::string_view wanted) {
+    const unsigned count = operations.vm_count();
+    for (unsigned i = 0; i < count; ++i)
+        if (wanted == operations.vm_info(i).name) return i;
+    unsigned number = 0;
+    for (char c : wanted) {
+        if (c < '0' || c > '9' || number > count) return count;
+        number = number * 10 + static_cast<unsigned>(c - '0');
+    }
+    return number >= 1 && number <= count ? number - 1 : count;
+}
+
+void describe(Operations& operations, const Command& command, Performed& result) {
+    ErrorText& to = result.message;
+    if (command.action == Action::shutdown) return print(to, "The node is being turned off");
+    const VmInfo vm = operations.vm_info(result.vm);
+    switch (command.action) {
+    case Action::console: return print(to, "Connected to domain '{}'", vm.name);
+    case Action::destroy: return print(to, "Domain '{}' destroyed", vm.name);
+    case Action::reset: return print(to, "Domain '{}' was reset", vm.name);
+    case Action::restore: return print(to, "Domain '{}' restored", vm.name);
+    case Action::resume: return print(to, "Domain '{}' resumed", vm.name);
+    case Action::save:
+        return print(to, "Domain '{}' saved, {} KiB", vm.name, (vm.saved_bytes + 1023) >> 10);
+    case Action::start: return print(to, "Domain '{}' started", vm.name);
+    case Action::suspend: return print(to, "Domain '{}' suspended", vm.name);
+    case Action::vmm_restart:
+    case Action::vmm_swap:
+        return print(to, "VMM of domain '{}' is now '{}', blackout {} us", vm.name, vm.vmm,
+                     vm.blackout_ns / 1000);
+    default: return;
+    }
+}
+
+}  // namespace
+
+void perform(Operations& operations, const Command& command, Performed& result) {
+    result = Performed{};
+    result.vm = operations.vm_count();
+    if (const std::string_view name = command[Parameter::vm]; !name.empty()) {
+        result.vm = find_vm(operations, name);
+        if (result.vm == operations.vm_count())
+            return print(result.error, "there is no domain '{}'; try list", name);
+    }
+    switch (command.action) {
+    case Action::list:
+    case Action::dominfo:
+    case Action::modules: break;
+    case Action::help:
+        if (const std::string_view topic = command[Parameter::topic];
+            !topic.empty() && find_command(topic) == nullptr)
+            return print(result.error, "unknown command '{}'; try help", topic);
+        break;
+    default:
+        const Outcome outcome = operations.execute(command, result.vm);
+        if (!outcome.good) return result.error.set(outcome.error);
+        describe(operations, command, result);
+    }
+    result.good = true;
+}
+
+}  // namespace margay::init

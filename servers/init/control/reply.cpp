@@ -1,0 +1,207 @@
+#include "servers/init/control/reply.hpp"
+
+#include "servers/init/control/json_arena.hpp"
+#include "servers/init/integer_json.hpp"
+
+namespace margay::init {
+
+namespace {
+
+// What RapidJSON writes to. It knows whether everything fitted: half a reply is never sent.
+class Stream {
+  public:
+    // The names are RapidJSON's. NOLINTBEGIN(readability-identifier-naming)
+    using Ch = char;
+    void Put(char c) { text_(c); }
+    static void Flush() {}
+    // NOLINTEND(readability-identifier-naming)
+    bool is_whole() const { return !text_.is_full(); }
+    std::string_view view() const { return text_.view(); }
+
+  private:
+    Text<Output::capacity - 1> text_;  // the line's end behind it
+};
+
+// How many bytes of valid UTF-8 are at the front; 0 if it is none.
+unsigned valid_utf8(std::string_view s) {
+    const auto byte = [&](std::size_t i) {
+        return i < s.size() ? static_cast<unsigned char>(s[i]) : 0u;
+    };
+    const auto is_next = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xbf) {
+        return byte(i) >= low && byte(i) <= high;
+    };
+    const unsigned first = byte(0);
+    if (first < 0x80) return 1;
+    if (first >= 0xc2 && first <= 0xdf) return is_next(1) ? 2 : 0;
+    if (first >= 0xe0 && first <= 0xef) {
+        const unsigned low = first == 0xe0 ? 0xa0 : 0x80, high = first == 0xed ? 0x9f : 0xbf;
+        return is_next(1, low, high) && is_next(2) ? 3 : 0;
+    }
+    if (first >= 0xf0 && first <= 0xf4) {
+        const unsigned low = first == 0xf0 ? 0x90 : 0x80, high = first == 0xf4 ? 0x8f : 0xbf;
+        return is_next(1, low, high) && is_next(2) && is_next(3) ? 4 : 0;
+    }
+    return 0;
+}
+
+class Writer {
+  public:
+    explicit Writer(Stream& stream) : json_{stream, &arena_, 8} {}
+
+    void begin_object() { (void)json_.StartObject(); }
+    void end_object() { (void)json_.EndObject(); }
+    void begin_array() { (void)json_.StartArray(); }
+    void end_array() { (void)json_.EndArray(); }
+    void key(std::string_view name) {
+        (void)json_.Key(name.data(), static_cast<rapidjson::SizeType>(name.size()));
+    }
+    // Names come from manifests and boot loaders: bytes that are no UTF-8 become question marks.
+    void text(std::string_view value) {
+        Text<256> clean;
+        while (!value.empty()) {
+            const unsigned length = valid_utf8(value);
+            if (length == 0) clean('?');
+            for (unsigned i = 0; i < length; ++i) clean(value[i]);
+            value.remove_prefix(length == 0 ? 1 : length);
+        }
+        const std::string_view s = clean.view();
+        (void)json_.String(s.data(), static_cast<rapidjson::SizeType>(s.size()));
+    }
+    void number(std::uint64_t value) { (void)json_.Uint64(value); }
+    void truth(bool value) { (void)json_.Bool(value); }
+    void field(std::string_view name, std::string_view value) {
+        key(name);
+        text(value);
+    }
+    void field(std::string_view name, std::uint64_t value) {
+        key(name);
+        number(value);
+    }
+
+    void begin_reply(const Request& request, bool good) {
+        begin_object();
+        key("id");
+        const std::string_view id = request.id.view();
+        switch (request.id_kind) {
+        case IdKind::none: (void)json_.Null(); break;
+        case IdKind::text:
+            (void)json_.String(id.data(), static_cast<rapidjson::SizeType>(id.size()));
+            break;
+        case IdKind::number:
+            (void)json_.RawValue(id.data(), id.size(), rapidjson::kNumberType);
+            break;
+        }
+        key("ok");
+        truth(good);
+    }
+
+  private:
+    using Arena = JsonArena<1024>;  // replies are nested four deep
+
+    Arena arena_;
+    rapidjson::Writer<Stream, rapidjson::UTF8<>, rapidjson::UTF8<>, Arena> json_;
+};
+
+void write_short(Writer& w, const VmInfo& vm, unsigned index) {
+    w.field("id", id_of(index));
+    w.field("name", vm.name);
+    w.field("state", to_text(vm.phase));
+    w.field("core", vm.core);
+    w.field("memory_mib", vm.memory_mib);
+    w.field("exits", vm.exits);
+    w.field("vmm", vm.vmm);
+    w.field("restarts", vm.restarts);
+}
+
+void write_vm(Writer& w, const VmInfo& vm, unsigned index) {
+    w.begin_object();
+    write_short(w, vm, index);
+    w.field("rolled_back", vm.rolled_back);
+    w.field("blackout_ns", vm.blackout_ns);
+    w.key("saved");
+    w.truth(vm.saved);
+    w.field("saved_bytes", vm.saved_bytes);
+    w.field("reason", vm.reason);
+    w.end_object();
+}
+
+void write_list(Writer& w, Operations& operations) {
+    w.begin_array();
+    for (unsigned i = 0; i < operations.vm_count(); ++i) {
+        w.begin_object();
+        write_short(w, operations.vm_info(i), i);
+        w.end_object();
+    }
+    w.end_array();
+}
+
+void write_modules(Writer& w, Operations& operations) {
+    w.begin_array();
+    for (unsigned i = 0; i < operations.module_count(); ++i) {
+        const ModuleInfo m = operations.module(i);
+        w.begin_object();
+        w.field("name", m.name);
+        w.field("bytes", m.bytes);
+        w.end_object();
+    }
+    w.end_array();
+}
+
+void write_help(Writer& w, std::string_view topic) {
+    w.begin_array();
+    for (const CommandSpec& spec : commands()) {
+        if (!topic.empty() && topic != spec.name) continue;
+        w.begin_object();
+        w.field("command", spec.name);
+        w.key("arguments");
+        w.begin_array();
+        for (const Parameter p : spec.parameters) w.text(spec_of(p).name);
+        w.end_array();
+        w.field("help", spec.help);
+        w.end_object();
+    }
+    w.end_array();
+}
+
+void send(Output& output, const Stream& stream) {
+    for (char c : stream.view()) output(c);
+    output('\n');
+}
+
+}  // namespace
+
+void write_error(Output& output, const Request& request, std::string_view error) {
+    Stream stream;
+    Writer w{stream};
+    w.begin_reply(request, false);
+    w.field("error", error);
+    w.end_object();
+    send(output, stream);
+}
+
+void write_result(Output& output, const Request& request, Operations& operations,
+                  const Performed& performed) {
+    Stream stream;
+    Writer w{stream};
+    w.begin_reply(request, true);
+    w.key("result");
+    switch (request.command.action) {
+    case Action::list: write_list(w, operations); break;
+    case Action::modules: write_modules(w, operations); break;
+    case Action::help: write_help(w, request.command[Parameter::topic]); break;
+    case Action::dominfo: write_vm(w, operations.vm_info(performed.vm), performed.vm); break;
+    default:
+        w.begin_object();
+        w.field("message", performed.message.view());
+        if (performed.vm < operations.vm_count()) {
+            w.key("vm");
+            write_vm(w, operations.vm_info(performed.vm), performed.vm);
+        }
+        w.end_object();
+    }
+    w.end_object();
+    if (!stream.is_whole()) return write_error(output, request, "the answer is too long");
+    send(output, stream);
+}
+
+}  // namespace margay::init

@@ -1,0 +1,28 @@
+// A request of the second serial line: one JSON object.
+//
+//   {"id": 7, "command": "vmm-swap", "vm": "linux", "module": "vmm-old"}
+//
+// id: text or a whole number of up to 64 bits, given back with the reply; without one the reply has null.
+#pragma once
+#include <cstdint>
+#include <string_view>
+
+#include "servers/init/control/command.hpp"
+
+namespace margay::init {
+
+constexpr unsigned max_request_bytes = 1024;
+constexpr unsigned max_id_bytes = 64;
+
+enum class IdKind : std::uint8_t { none, text, number };
+
+struct Request {
+    IdKind id_kind = IdKind::none;
+    Text<max_id_bytes> id;
+    Command command;
+};
+
+// False with the reason. The id is kept even then, if the text is JSON at all.
+bool parse_request(std::string_view text, Request& request, ErrorText& error);
+
+}  // namespace margay::init

@@ -1,0 +1,76 @@
+#include "servers/init/control/command.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+namespace margay::init {
+namespace {
+
+struct Parsed {
+    LineResult result;
+    Command command;
+    std::string error;
+};
+
+Parsed parse(const std::string& line) {
+    Parsed p;
+    ErrorText error;
+    p.result = parse_line(line, p.command, error);
+    p.error = error.view();
+    return p;
+}
+
+TEST(Commands, EveryOneIsFoundAndHasHelp) {
+    std::set<std::string_view> names;
+    for (const CommandSpec& c : commands()) {
+        EXPECT_EQ(find_command(c.name), &c);
+        EXPECT_TRUE(names.insert(c.name).second);
+        EXPECT_GT(c.help.size(), 10u);
+        EXPECT_LT(c.help.size(), 70u) << c.name;
+    }
+    EXPECT_EQ(find_command(""), nullptr);
+    EXPECT_EQ(find_command("lis"), nullptr);
+    EXPECT_EQ(find_command("list "), nullptr);
+}
+
+TEST(Commands, LineWithArguments) {
+    const Parsed p = parse(" \tvmm-swap   linux \t vmm-old  ");
+    ASSERT_EQ(p.result, LineResult::command) << p.error;
+    EXPECT_EQ(p.command.action, Action::vmm_swap);
+    EXPECT_EQ(p.command[Parameter::vm], "linux");
+    EXPECT_EQ(p.command[Parameter::module], "vmm-old");
+    EXPECT_EQ(p.command[Parameter::topic], "");
+}
+
+TEST(Commands, OptionalArgument) {
+    EXPECT_EQ(parse("help").result, LineResult::command);
+    const Parsed p = parse("help save");
+    ASSERT_EQ(p.result, LineResult::command);
+    EXPECT_EQ(p.command[Parameter::topic], "save");
+}
+
+TEST(Commands, EmptyLines) {
+    EXPECT_EQ(parse("").result, LineResult::empty);
+    EXPECT_EQ(parse(" \t ").result, LineResult::empty);
+}
+
+TEST(Commands, Errors) {
+    EXPECT_EQ(parse("lst").error, "unknown command 'lst'; try help");
+    EXPECT_EQ(parse("List").error, "unknown command 'List'; try help");
+    EXPECT_EQ(parse("dominfo").error, "dominfo needs VM");
+    EXPECT_EQ(parse("vmm-swap linux").error, "vmm-swap needs MODULE");
+    EXPECT_EQ(parse("list all").error, "list: 'all' is too much; try help list");
+    EXPECT_EQ(parse("suspend a b").error, "suspend: 'b' is too much; try help suspend");
+    const std::string name(23, 'n');
+    EXPECT_EQ(parse("start " + name).result, LineResult::command);
+    EXPECT_EQ(parse("start " + name + "o").error, "'" + name + "o...' is too long for a name");
+    EXPECT_EQ(parse(std::string(500, 'x')).error,
+              "unknown command '" + std::string(24, 'x') + "'; try help");
+    for (const char* line : {"lst", "dominfo", "list all"})
+        EXPECT_EQ(parse(line).result, LineResult::error);
+}
+
+}  // namespace
+}  // namespace margay::init

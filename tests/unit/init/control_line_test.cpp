@@ -1,0 +1,195 @@
+#include "servers/init/control/control_line.hpp"
+
+#include <gtest/gtest.h>
+#include <rapidjson/document.h>
+
+#include <memory>
+#include <ostream>
+#include <random>
+#include <string>
+
+#include "tests/unit/init/fake_operations.hpp"
+
+namespace margay::init {
+namespace {
+
+class ControlLineTest : public testing::Test {
+  protected:
+    std::string send(const std::string& text) {
+        for (char c : text) line_->type(c);
+        const std::string s{line_->output().pending()};
+        while (!line_->output().empty()) line_->output().pop();
+        return s;
+    }
+    // One reply, which must be a whole line of JSON.
+    std::string ask(const std::string& request) {
+        const std::string s = send(request + "\n");
+        EXPECT_FALSE(s.empty());
+        EXPECT_EQ(s.find('\n'), s.size() - 1) << s;
+        document_.Parse<rapidjson::kParseValidateEncodingFlag>(s.data(), s.size());
+        EXPECT_FALSE(document_.HasParseError()) << s;
+        return s;
+    }
+
+    FakeOperations operations_;
+    std::unique_ptr<ControlLine> line_ = std::make_unique<ControlLine>(operations_);
+    rapidjson::Document document_;
+};
+
+TEST_F(ControlLineTest, List) {
+    EXPECT_EQ(ask(R"({"id": 7, "command": "list"})"),
+              R"({"id":7,"ok":true,"result":[{"id":1,"name":"linux","state":"running","core":1,)"
+              R"("memory_mib":256,"exits":39450,"vmm":"vmm","restarts":0},)"
+              R"({"id":2,"name":"two","state":"failed","core":0,"memory_mib":0,"exits":0,)"
+              R"("vmm":"vmm-old","restarts":0}]})"
+              "\n");
+}
+
+TEST_F(ControlLineTest, Dominfo) {
+    ask(R"({"command": "dominfo", "vm": "two", "id": "a\"\u0000é"})");
+    EXPECT_EQ(std::string(document_["id"].GetString(), document_["id"].GetStringLength()),
+              std::string("a\"\0\xc3\xa9", 5));
+    const auto& vm = document_["result"];
+    EXPECT_STREQ(vm["reason"].GetString(), "triple fault");
+    EXPECT_FALSE(vm["saved"].GetBool());
+    EXPECT_EQ(vm["blackout_ns"].GetUint64(), 0u);
+    EXPECT_EQ(vm["rolled_back"].GetUint64(), 0u);
+    EXPECT_EQ(vm["saved_bytes"].GetUint64(), 0u);
+}
+
+TEST_F(ControlLineTest, Actions) {
+    ask(R"({"id": -3, "command": "vmm-swap", "vm": "linux", "module": "vmm-old"})");
+    EXPECT_EQ(document_["id"].GetInt(), -3);
+    EXPECT_TRUE(document_["ok"].GetBool());
+    EXPECT_EQ(document_["result"]["vm"]["blackout_ns"].GetUint64(), 1'234'567u);
+    EXPECT_STREQ(document_["result"]["message"].GetString(),
+                 "VMM of domain 'linux' is now 'vmm', blackout 1234 us");
+    EXPECT_EQ(ask(R"({"id": 18446744073709551615, "command": "shutdown"})"),
+              R"({"id":18446744073709551615,"ok":true,"result":)"
+              R"({"message":"The node is being turned off"}})"
+              "\n");
+    EXPECT_EQ(operations_.executed,
+              (std::vector<std::string>{"vmm-swap:0:vmm-old", "shutdown:2:"}));
+}
+
+TEST_F(ControlLineTest, HelpAndModules) {
+    ask(R"({"command": "help"})");
+    EXPECT_TRUE(document_["id"].IsNull());
+    EXPECT_EQ(document_["result"].Size(), commands().size());
+    ask(R"({"command": "help", "topic": "vmm-swap"})");
+    ASSERT_EQ(document_["result"].Size(), 1u);
+    EXPECT_STREQ(document_["result"][0]["arguments"][1].GetString(), "module");
+    ask(R"({"command": "modules"})");
+    EXPECT_EQ(document_["result"][0]["bytes"].GetUint64(), 400'000u);
+}
+
+struct Case {
+    const char* request;
+    const char* id;  // as it stands in the reply
+    const char* error;
+};
+
+// The test's name, which must not be an address.
+void PrintTo(const Case& c, std::ostream* to) { *to << c.error; }  // NOLINT: gtest's name
+
+class ControlLineErrors : public ControlLineTest, public testing::WithParamInterface<Case> {};
+
+TEST_P(ControlLineErrors, AreAnswered) {
+    const std::string s = ask(GetParam().request);
+    EXPECT_TRUE(s.starts_with(std::string{"{\"id\":"} + GetParam().id + ",\"ok\":false,")) << s;
+    EXPECT_NE(std::string{document_["error"].GetString()}.find(GetParam().error), s.npos) << s;
+    EXPECT_TRUE(operations_.executed.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, ControlLineErrors,
+    testing::Values(
+        Case{"rubbish", "null", "not JSON, byte 1"}, Case{"{\"id\": 5", "null", "not JSON"},
+        Case{R"({"id": 5, "command": "list"} x)", "null", "not JSON"},
+        Case{"\"\xff\"", "null", "not JSON"}, Case{"7", "null", "a request is an object"},
+        Case{"[]", "null", "a request is an object"},
+        Case{"null", "null", "a request is an object"},
+        Case{"[{\"id\": 1, \"command\": \"list\"}]", "null", "a request is an object"},
+        Case{"{}", "null", "needs a command"}, Case{R"({"id": "x"})", "\"x\"", "needs a command"},
+        Case{R"({"command": "lst", "id": "x"})", "\"x\"", "unknown command 'lst'; try help"},
+        Case{R"({"command": "help", "topic": "lst", "id": 1})", "1", "unknown command 'lst'"},
+        Case{R"({"command": "start", "id": 1})", "1", "start needs VM"},
+        Case{R"({"command": "start", "id": 1, "vm": ""})", "1", "an argument is empty"},
+        Case{R"({"command": "start", "id": 1, "vm": "x"})", "1", "there is no domain 'x'"},
+        Case{R"({"command": "list", "id": 1, "vm": "linux"})", "1", "list takes no VM"},
+        Case{R"({"command": "start", "vm": 1, "id": 1})", "1", "a value is not text"},
+        Case{R"({"command": "start", "vm": {"id": 3}, "id": 1})", "1", "a value is not text"},
+        Case{R"({"command": "start", "vm": ["linux"], "id": 1})", "1", "a value is not text"},
+        Case{R"({"command": "list", "id": 1.5})", "null", "whole number"},
+        Case{R"({"command": "list", "id": 18446744073709551616})", "null", "too big"},
+        Case{R"({"command": "list", "id": 1e5})", "null", "whole number"},
+        Case{R"({"command": "list", "id": null})", "null", "id must be text"},
+        Case{R"({"command": "list", "id": 1, "id": 2})", "2", "'id' appears twice"},
+        Case{R"({"command": "list", "id": 1, "colour": "blue"})", "1", "unknown key 'colour'"},
+        Case{R"({"command": "start", "id": 1, "vm": "123456789012345678901234"})", "1",
+             "too long"}));
+
+TEST_F(ControlLineTest, LongIds) {
+    const std::string id(64, 'i');
+    ask(R"({"command": "list", "id": ")" + id + "\"}");
+    EXPECT_EQ(document_["id"].GetString(), id);
+    ask(R"({"command": "list", "id": "i)" + id + "\"}");
+    EXPECT_STREQ(document_["error"].GetString(), "id is longer than 64 bytes");
+}
+
+TEST_F(ControlLineTest, LongLines) {
+    const std::string rest = R"("id": 1, "command": "list"})";
+    EXPECT_NE(ask("{" + std::string(1023 - rest.size(), ' ') + rest).find("\"ok\":true"),
+              std::string::npos);
+    EXPECT_EQ(ask("{" + std::string(1024 - rest.size(), ' ') + rest),
+              "{\"id\":null,\"ok\":false,\"error\":\"a request has at most 1024 bytes\"}\n");
+    EXPECT_NE(ask("{" + rest).find("\"ok\":true"), std::string::npos) << "the next one is read";
+}
+
+TEST_F(ControlLineTest, EmptyLinesZeroBytesAndDeepNests) {
+    EXPECT_EQ(send("\n\r\n\n"), "");
+    EXPECT_NE(ask(std::string{"{\"command\": \"list\"}\0", 20}).find("zero byte"),
+              std::string::npos);
+    EXPECT_NE(ask(std::string(1024, '[')).find("not JSON"), std::string::npos);
+    EXPECT_NE(ask(std::string(512, '[') + std::string(512, ']')).find("is an object"),
+              std::string::npos);
+    std::string nest;
+    for (int i = 0; i < 170; ++i) nest += "{\"a\":";
+    ask(nest + "1" + std::string(170, '}'));
+}
+
+TEST_F(ControlLineTest, AnyNameGivesJson) {
+    std::mt19937 random{4};
+    std::string name(23, 0);
+    for (int n = 0; n < 300; ++n) {
+        for (char& c : name) c = static_cast<char>(1 + random() % 255);
+        operations_.vms[0].name = name.c_str();
+        operations_.vms[0].vmm = name.c_str();
+        ask(R"({"command": "list"})");
+        ask(R"({"command": "suspend", "vm": "1"})");
+    }
+    operations_.vms[0].name = "\xc3\xa9\xf0\x9f\x90\x88\xc3";
+    ask(R"({"command": "dominfo", "vm": "1"})");
+    EXPECT_STREQ(document_["result"]["name"].GetString(), "\xc3\xa9\xf0\x9f\x90\x88?");
+}
+
+TEST_F(ControlLineTest, TheLongestAnswerIsWhole) {
+    const std::string name(23, '\1'), vmm(23, '\2');
+    VmInfo vm;
+    vm.name = name.c_str();
+    vm.vmm = vmm.c_str();
+    vm.memory_mib = vm.exits = vm.restarts = ~0ull;
+    vm.core = ~0u;
+    operations_.vms.assign(max_vms, vm);
+    ask(R"({"id": ")" + std::string(64, 'i') + R"(", "command": "list"})");
+    EXPECT_TRUE(document_["ok"].GetBool());
+    operations_.modules.assign(40, {name.c_str(), ~0ull});
+    ask(R"({"command": "modules"})");
+    EXPECT_TRUE(document_["ok"].GetBool());
+    operations_.modules.assign(1000, {name.c_str(), ~0ull});
+    ask(R"({"command": "modules"})");
+    EXPECT_STREQ(document_["error"].GetString(), "the answer is too long");
+}
+
+}  // namespace
+}  // namespace margay::init

@@ -1,0 +1,47 @@
+// A supervisor of VMs that are not there, for tests and the fuzz target.
+#pragma once
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "servers/init/control/operations.hpp"
+
+namespace margay::init {
+
+struct FakeOperations : Operations {
+    std::vector<VmInfo> vms;
+    std::vector<ModuleInfo> modules{{"vmm", 400'000}, {"vmm-old", 1}};
+    std::vector<std::string> executed;  // "action:vm:module"
+    std::string refusal;                // execute fails with it
+
+    FakeOperations() {
+        VmInfo vm;
+        vm.name = "linux";
+        vm.phase = VmPhase::running;
+        vm.core = 1;
+        vm.memory_mib = 256;
+        vm.exits = 39450;
+        vm.vmm = "vmm";
+        vms.push_back(vm);
+        vm = VmInfo{};
+        vm.name = "two";
+        vm.phase = VmPhase::failed;
+        vm.vmm = "vmm-old";
+        std::strcpy(vm.reason, "triple fault");
+        vms.push_back(vm);
+    }
+
+    unsigned vm_count() override { return static_cast<unsigned>(vms.size()); }
+    VmInfo vm_info(unsigned vm) override { return vms.at(vm); }
+    unsigned module_count() override { return static_cast<unsigned>(modules.size()); }
+    ModuleInfo module(unsigned index) override { return modules.at(index); }
+    Outcome execute(const Command& c, unsigned vm) override {
+        executed.push_back(std::string{commands()[static_cast<unsigned>(c.action)].name} + ":" +
+                           std::to_string(vm) + ":" + std::string{c[Parameter::module]});
+        if (!refusal.empty()) return {false, refusal.c_str()};
+        if (c.action == Action::vmm_swap) vms.at(vm).blackout_ns = 1'234'567;
+        return {};
+    }
+};
+
+}  // namespace margay::init

@@ -1,0 +1,139 @@
+#include "servers/init/control/node_console.hpp"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "tests/unit/init/fake_operations.hpp"
+
+namespace margay::init {
+namespace {
+
+class NodeConsoleTest : public testing::Test {
+  protected:
+    // What appears when it is typed, without the echo and the prompt.
+    std::string run(const std::string& line) {
+        for (char c : line + "\r") console_->type(c);
+        std::string s = shown();
+        EXPECT_TRUE(s.starts_with(line + "\r\n")) << s;
+        EXPECT_TRUE(s.ends_with("margay> ")) << s;
+        s = s.substr(line.size() + 2, s.size() - line.size() - 10);
+        std::erase(s, '\r');
+        return s;
+    }
+    std::string shown() {
+        const std::string s{console_->output().pending()};
+        while (!console_->output().empty()) console_->output().pop();
+        return s;
+    }
+
+    FakeOperations operations_;
+    std::unique_ptr<NodeConsole> console_ = std::make_unique<NodeConsole>(operations_);
+};
+
+TEST_F(NodeConsoleTest, Greeting) {
+    console_->begin();
+    EXPECT_EQ(shown(), "Margay node console; help lists the commands\r\nmargay> ");
+    EXPECT_EQ(run(""), "");
+}
+
+TEST_F(NodeConsoleTest, List) {
+    const std::string s = run("list");
+    EXPECT_EQ(
+        s.substr(0, s.find('\n')),
+        "Id  Name          State       Core  Memory      Exits       VMM           Restarts  ");
+    EXPECT_NE(
+        s.find("\n1   linux         running     1     256 MiB     39450       vmm           0  "),
+        s.npos)
+        << s;
+    EXPECT_NE(s.find("\n2   two           failed "), s.npos) << s;
+}
+
+TEST_F(NodeConsoleTest, Dominfo) {
+    operations_.vms[0].blackout_ns = 1'234'567;
+    operations_.vms[0].saved = true;
+    operations_.vms[0].saved_bytes = 1025;
+    EXPECT_EQ(run("dominfo linux"), "Id:             1\n"
+                                    "Name:           linux  \n"
+                                    "State:          running\n"
+                                    "Core:           1\n"
+                                    "Memory:         256 MiB\n"
+                                    "Exits:          39450\n"
+                                    "VMM:            vmm\n"
+                                    "Restarts:       0\n"
+                                    "Rolled back:    0\n"
+                                    "Last blackout:  1234 us\n"
+                                    "Saved state:    2 KiB\n");
+    const std::string two = run("dominfo 2");
+    EXPECT_NE(two.find("Reason:         triple fault"), two.npos) << two;
+    EXPECT_NE(two.find("Last blackout:  -\nSaved state:    -\n"), two.npos) << two;
+}
+
+TEST_F(NodeConsoleTest, Actions) {
+    EXPECT_EQ(run("suspend linux"), "Domain 'linux' suspended\n");
+    EXPECT_EQ(run("resume 1"), "Domain 'linux' resumed\n");
+    EXPECT_EQ(run("vmm-swap linux vmm-old"),
+              "VMM of domain 'linux' is now 'vmm', blackout 1234 us\n");
+    EXPECT_EQ(run("console two"), "");
+    EXPECT_EQ(run("shutdown"), "The node is being turned off\n");
+    EXPECT_EQ(operations_.executed,
+              (std::vector<std::string>{"suspend:0:", "resume:0:", "vmm-swap:0:vmm-old",
+                                        "console:1:", "shutdown:2:"}));
+}
+
+TEST_F(NodeConsoleTest, EveryActionWithAVmAsksTheSupervisorAndAnswers) {
+    for (const CommandSpec& spec : commands()) {
+        if (spec.parameters.empty() || spec.parameters[0] != Parameter::vm) continue;
+        std::string line = std::string{spec.name} + " linux";
+        if (spec.parameters.size() == 2) line += " vmm";
+        const std::string s = run(line);
+        EXPECT_EQ(s.find("error"), s.npos) << s;
+        EXPECT_EQ(s.empty(), spec.action == Action::console) << line;
+    }
+    EXPECT_EQ(operations_.executed.size(), 10u);
+}
+
+TEST_F(NodeConsoleTest, Errors) {
+    EXPECT_EQ(run("lst"), "error: unknown command 'lst'; try help\n");
+    EXPECT_EQ(run("start three"), "error: there is no domain 'three'; try list\n");
+    EXPECT_EQ(run("start 0"), "error: there is no domain '0'; try list\n");
+    EXPECT_EQ(run("start 3"), "error: there is no domain '3'; try list\n");
+    EXPECT_EQ(run("start 99999999999999999999999"),
+              "error: there is no domain '99999999999999999999999'; try list\n");
+    EXPECT_EQ(run("help lst"), "error: unknown command 'lst'; try help\n");
+    EXPECT_TRUE(operations_.executed.empty());
+    operations_.refusal = "domain is already running";
+    EXPECT_EQ(run("start linux"), "error: domain is already running\n");
+}
+
+TEST_F(NodeConsoleTest, ANameWinsOverANumber) {
+    operations_.vms[1].name = "1";
+    run("suspend 1");
+    EXPECT_EQ(operations_.executed, std::vector<std::string>{"suspend:1:"});
+}
+
+TEST_F(NodeConsoleTest, Help) {
+    const std::string all = run("help");
+    for (const CommandSpec& spec : commands())
+        EXPECT_NE(all.find("\n  " + std::string{spec.name} + " "),
+                  spec.name == "console" ? 0 : all.npos);
+    EXPECT_EQ(run("help vmm-swap"),
+              "  vmm-swap VM MODULE  replace the VM's VMM by that of another module\n");
+    EXPECT_NE(all.find("help [COMMAND]"), all.npos);
+}
+
+TEST_F(NodeConsoleTest, Modules) {
+    const std::string s = run("modules");
+    EXPECT_NE(s.find("\nvmm                      391 KiB"), s.npos) << s;
+    EXPECT_NE(s.find("\nvmm-old                  1 KiB"), s.npos) << s;
+}
+
+TEST_F(NodeConsoleTest, ANameCannotDisturbTheTerminal) {
+    operations_.vms[0].name = "a\x1b[2Jb\r\n";
+    const std::string s = run("list") + run("dominfo 1");
+    EXPECT_EQ(s.find('\x1b'), s.npos);
+}
+
+}  // namespace
+}  // namespace margay::init
