@@ -96,9 +96,10 @@ bool take_over(Region& region, Defaults& defaults, GuestRam& ram, VmControl& con
 void make_machine(Region& region, const StartupItem& ram, const ChannelClient& console,
                   VmControl& control) {
     VmState& devices = vm_state(region.active());
-    new (machine_memory) Machine{{mapped<std::byte>(ram), ram.size,
-                                  mapped<VcpuState>(need("state")), need("vcpu").slot, &region,
-                                  &devices, &control, console, !reports_next_instruction()}};
+    new (machine_memory)
+        Machine{{mapped<std::byte>(ram), ram.size, mapped<VcpuState>(need("state")),
+                 need("vcpu").slot, &region, &devices, &control, console,
+                 !reports_next_instruction(), need("restored").value}};
 }
 
 }  // namespace

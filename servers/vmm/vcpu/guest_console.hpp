@@ -25,6 +25,9 @@ class GuestConsole {
         state.input = channel.input.tail();
     }
 
+    /// For a VM that was saved: what was sent and typed since is not its own.
+    void begin_anew() noexcept { reset(state_.edit(), channel_); }
+
     /// A byte from the guest. When the ring is full it is dropped, and so are all that follow in the same
     /// exit: what was published of an exit must be a beginning of what it sent, or a replay would skip the
     /// wrong bytes.

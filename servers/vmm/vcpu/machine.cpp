@@ -21,7 +21,8 @@ Machine::Machine(const Parts& p)
       clock_{glue_, p.devices->board.time.live},
       board_{p.devices->board, transaction_, clock_, *this, *this, ram_, words_},
       emulator_{ram_, *this},
-      lengths_assumed_{p.lengths_assumed} {}
+      lengths_assumed_{p.lengths_assumed},
+      restored_at_{p.restored_at} {}
 
 bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
                          std::string_view append) {

@@ -25,7 +25,8 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
         VmState* devices;  // in its active half
         VmControl* control;
         ChannelClient console;
-        bool lengths_assumed;  // the processor lacks the SVM feature NRIPS
+        bool lengths_assumed;       // the processor lacks the SVM feature NRIPS
+        std::uint64_t restored_at;  // host TSC when the VM was saved; 0: it goes on or is new
     };
     explicit Machine(const Parts& parts);
 
@@ -43,6 +44,7 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     void on_port(const Exit& e, Reply& r);
     void on_cpuid(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_startup(Reply& r);
+    void go_on(Reply& r);
     [[gnu::noinline]] void on_wake(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_msr(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_port_string(const Exit& e, Reply& r);
@@ -95,6 +97,7 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     // of the one that exited. Here are places where that was found to be right.
     static constexpr unsigned checked_places = 64;
     bool lengths_assumed_;
+    std::uint64_t restored_at_;
     std::uint64_t checked_[checked_places] = {};
 };
 
