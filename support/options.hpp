@@ -10,13 +10,14 @@ namespace margay {
 // of several counts.
 constexpr std::optional<std::string_view> find_option(std::string_view line,
                                                       std::string_view name) {
+    // By hand: find() and substr() call functions that target code does not have.
     for (std::size_t at = 0; at < line.size();) {
-        std::size_t end = line.find(' ', at);
-        if (end == std::string_view::npos) end = line.size();
-        const std::string_view word = line.substr(at, end - at);
+        std::size_t end = at;
+        while (end < line.size() && line[end] != ' ') ++end;
+        const std::string_view word{line.data() + at, end - at};
         if (word == name) return std::string_view{};
         if (word.size() > name.size() && word.starts_with(name) && word[name.size()] == '=')
-            return word.substr(name.size() + 1);
+            return std::string_view{word.data() + name.size() + 1, word.size() - name.size() - 1};
         at = end + 1;
     }
     return std::nullopt;

@@ -21,6 +21,8 @@ STATUS_OFF = 0x10 * 2 + 1
 STATUS_FAILED = 0x11 * 2 + 1
 # What the node needs besides the guest's memory and the boot modules.
 NODE_MEMORY_MIB = 256
+# The kernel's option that sends its reports and the servers' lines to COM3.
+LOG_OPTION = "log=0x3e8"
 # What QEMU's stdio multiplexer prints for Ctrl-A X.
 LEFT_BY_USER = b"QEMU: Terminated"
 
@@ -153,9 +155,10 @@ class Captured:
 
     Use as a context manager; leaving it ends QEMU. `timeout` bounds the whole run, in seconds.
     Without control_line the machine has one serial port only, and ctl() cannot be used.
+    log: a file that gets what comes out of the third serial port (COM3, see LOG_OPTION).
     """
 
-    def __init__(self, line, timeout, stop_at_end=False, control_line=True):
+    def __init__(self, line, timeout, stop_at_end=False, control_line=True, log=None):
         self.deadline = time.monotonic() + timeout
         self.output = b""
         self._searched = 0
@@ -170,6 +173,8 @@ class Captured:
         listener = ctl.listen(self._control_path) if control_line else None
         if listener:
             line += _control_line(listener)
+        if log:
+            line += ["-chardev", f"file,id=log,path={log}", "-serial", "chardev:log"]
         self.process = subprocess.Popen(
             line,
             stdin=subprocess.PIPE,

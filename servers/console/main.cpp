@@ -86,6 +86,14 @@ RawLine* open_second_line(Slot event, Slot& irq) {
     return &line;
 }
 
+// Where lines of servers go, if not among the rest.
+SerialPort* open_log_line() {
+    const StartupItem* item = find_startup_item("log_serial");
+    if (item == nullptr) return nullptr;
+    static SerialPort port{item->slot, static_cast<std::uint16_t>(item->value)};
+    return port.is_there() ? &port : nullptr;
+}
+
 struct Turn {
     bool moved = false;
     bool stuck = false;
@@ -118,7 +126,7 @@ void program_main(std::uint64_t) {
     open_startup_log();
     const Slot event = need("event").slot;
     static SerialPort port{need("serial").slot, static_cast<std::uint16_t>(need("serial").value)};
-    static Multiplexer mux{port};
+    static Multiplexer mux{port, open_log_line()};
     add_channels(mux);
     ConsoleControl& control = *mapped<ConsoleControl>(need("control"));
     port.init();

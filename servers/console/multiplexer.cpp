@@ -22,6 +22,18 @@ void Multiplexer::say(std::string_view text) {
     for (char c : text) put(c);
 }
 
+void Multiplexer::put_line(std::string_view line) {
+    if (logs_ != nullptr) {
+        for (const char c : line) logs_->put(c);
+        logs_->put('\r');
+        logs_->put('\n');
+        return;
+    }
+    if (!at_line_start_) say("\r\n");
+    say(line);
+    say("\r\n");
+}
+
 // Lines of servers never break into each other or into a terminal's line.
 void Multiplexer::put_log_byte(Entry& e, char c) {
     if (c != '\n') {
@@ -31,9 +43,7 @@ void Multiplexer::put_log_byte(Entry& e, char c) {
     } else if (std::exchange(e.is_cut, false) && e.line_length == 0) {
         return;  // the line ended where it was cut
     }
-    if (!at_line_start_) say("\r\n");
-    for (unsigned i = 0; i < e.line_length; ++i) put(e.line[i]);
-    say("\r\n");
+    put_line({e.line, e.line_length});
     e.line_length = 0;
 }
 

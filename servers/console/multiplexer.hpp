@@ -29,7 +29,8 @@ class Multiplexer {
     static constexpr unsigned line_bytes = 160;
     static constexpr unsigned history_bytes = 4096;
 
-    explicit Multiplexer(SerialSink& sink) : sink_{sink} {}
+    // logs: where lines of servers go instead of among the terminal's output.
+    explicit Multiplexer(SerialSink& sink, SerialSink* logs = nullptr) : sink_{sink}, logs_{logs} {}
 
     // False if there are max_channels already. The first terminal that wants to be is attached.
     bool add(const ChannelInfo& info, bool may_attach = true);
@@ -57,11 +58,13 @@ class Multiplexer {
 
     bool drain(ChannelKind kind);
     void put_log_byte(Entry& e, char c);
+    void put_line(std::string_view line);
     void keep(Entry& e, char c);
     void put(char c);
     void say(std::string_view text);
 
     SerialSink& sink_;
+    SerialSink* logs_;
     Entry entries_[max_channels];
     unsigned count_ = 0;
     unsigned attached_ = max_channels;  // none

@@ -6,6 +6,7 @@
 #include "libipc/log.hpp"
 #include "support/address.hpp"
 #include "support/format.hpp"
+#include "support/options.hpp"
 
 namespace margay::init {
 
@@ -162,6 +163,13 @@ void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t
          "the console's control page");
     give_uart(node, console, "serial", com1, "irq", com1_gsi);
     give_uart(node, console, "serial2", com2, "irq2", com2_gsi);
+    if (const auto port = find_number(node.info().command_line, "log")) {
+        const auto base = static_cast<std::uint16_t>(*port);
+        const Slot ports = node.new_slot();
+        must(carve(ports, init_slot::ports, base, uart_ports), "the ports of option log");
+        must(console.give_capability("log_serial", ports, right::all, 0, base),
+             "the ports of option log");
+    }
     must(console.give_capability("event", console_event_), "the console's event");
     must(console.make_thread(node_event_, death_bit), "the console's thread");
     must(console.start(), "the console's start");

@@ -207,6 +207,9 @@ void Vm::guest_ended() {
     switch (c.outcome.load()) {
     case VmOutcome::powered_off:
         log("margay: guest {} powered off after {} exits\n", name, exits());
+        if (restarts_ != 0)
+            log("margay: guest {} had {} VMMs die under it; {} exits were rolled back\n", name,
+                restarts_, rolled_back());
         say("powered off");
         state_ = VmState::shut_off;
         release();

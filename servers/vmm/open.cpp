@@ -120,6 +120,12 @@ void open_machine() {
         ring_doorbells(console);
     else
         create(region, vm_layout(), defaults);
+#if MARGAY_NEXT_STATE
+    VmState& state = vm_state(region.active());
+    if (taken_over) ++state.statistics.live.takeovers;
+    log("{} takeovers, {} bytes transmitted\n", state.statistics.live.takeovers,
+        state.board.uart.live.transmitted);
+#endif
     make_machine(region, ram_item, console, control);
     if (!taken_over) {
         const std::string_view append{mapped<const char>(need("append"))};

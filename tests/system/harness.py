@@ -50,7 +50,7 @@ class Node:
         return self.build / "modules" / name
 
     def boot(self, modules=None, arguments=None, cores=None, memory=None, uefi=None, timeout=None,
-             control_line=True):
+             control_line=True, log=None):
         """Makes an image and starts it; what is not given is as the test was declared."""
         options = self.options
         self._images += 1
@@ -69,7 +69,7 @@ class Node:
             icount=options.icount,
             cpu=options.cpu,
         )
-        self.machine = qemu.Captured(line, timeout or options.timeout, control_line=control_line)
+        self.machine = qemu.Captured(line, timeout or options.timeout, control_line=control_line, log=log)
         return self.machine
 
     def check_off(self, machine):

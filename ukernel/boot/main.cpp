@@ -1,6 +1,7 @@
 // The kernel's start: from the boot loader's state to init's first instruction.
 #include <new>
 
+#include "support/options.hpp"
 #include "ukernel/arch/x86_64/acpi.hpp"
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/clock.hpp"
@@ -103,6 +104,9 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     if (magic != multiboot2_magic) refuse("not loaded by a Multiboot2 boot loader");
     if (!parse_multiboot2(direct<std::uint8_t>(HostPhys{info}), HostPhys{info}, boot))
         refuse("the boot loader's information is malformed");
+    // Where reports go, if they are not to be among what COM1 shows.
+    if (const auto port = find_number(boot.command_line, "log"))
+        console::init(static_cast<std::uint16_t>(*port));
     detect_features();
     find_free_ram();
     start_boot_allocator();

@@ -172,5 +172,25 @@ def node_console():
     seed("deep", b"[" * 1000 + b"\n" + b'{"a":' * 200 + b"\n")
 
 
-for make in (emulator, loader, devices, multiboot2, elf, node_console):
+def region():
+    half, content = 128, 128 + 16 + 48 * 40
+
+    def patch(offset, data):
+        return struct.pack("<HB", offset, len(data)) + data
+
+    def entry(index, offset, value):
+        return patch(half + 16 + 48 * index + offset, struct.pack("<I", value))
+
+    write("region", "good", bytes([0]))
+    write("region", "blank", bytes([0]) + patch(0, bytes(8)))
+    write("region", "format", bytes([0]) + patch(8, b"\2"))
+    write("region", "too_new", bytes([0]) + entry(3, 20, 9))
+    write("region", "renamed", bytes([1]) + patch(half + 16 + 48 * 4, b"other") + entry(4, 24, 0))
+    write("region", "renamed_field", bytes([1]) + patch(content, b"other"))
+    write("region", "far_slot", bytes([1]) + entry(2, 28, 0xFFFFFFF8))
+    write("region", "shorter", bytes([1]) + patch(half, b"\5"))
+    write("region", "guest_word", bytes([7]) + patch(16, struct.pack("<QQQ", 7, 0x10, 0x55)))
+
+
+for make in (emulator, loader, devices, multiboot2, elf, node_console, region):
     make()

@@ -1,0 +1,108 @@
+"""VMMs die while Linux boots and works; the guest's output must be that of an undisturbed run.
+
+Argument: N. The VMM is killed at N exits, half of them before the exit is handled and half behind
+that, just before the reply; and N times at random instructions. One boot has many deaths: the guest
+goes on each time.
+"""
+
+import json
+import re
+
+import fetch
+import initramfs
+import qemu
+
+SERVERS = ("init", "pmem", "console")
+DEATHS_PER_BOOT = 100
+TYPED = "the quick brown fox jumps over the lazy dog 0123456789"
+# Computing over memory, much console output, timers, and input: each with a known result.
+WORKLOAD = """
+echo begin
+i=0
+while [ $i -lt 40 ]; do echo "line $i of many that keep the serial line busy"; i=$((i + 1)); done
+head -c 3000000 /dev/zero | tr '\\000' 'x' | sha256sum
+dd if=/dev/zero bs=64k count=64 2>/dev/null | sha256sum
+for t in 1 2 3 4 5 6; do sleep 0.05; echo tick $t; done
+echo ready
+read line </dev/console
+echo "got $line"
+seq 1 300 | sort -rn | md5sum
+seq 1 120
+echo end
+"""
+
+
+class Sweep:
+    def __init__(self, node):
+        self.node = node
+        self.initrd = initramfs.with_command(initramfs.base(), WORKLOAD)
+        self.boots = 0
+
+    def boot(self, **keys):
+        """One run: the guest's output, and what the node said on its log."""
+        vm = {"name": "test", "memory_mib": 128, "kernel": "kernel", "initrd": "initrd",
+              "append": "console=ttyS0 quiet", "restart_limit": 1000000, **keys}
+        manifest = json.dumps({"vms": [vm], "test_exit_port": 244}).encode()
+        modules = [(name, self.node.program(name)) for name in SERVERS]
+        modules += [(name, self.node.program(name)) for name in ("vmm", "vmm_faulty")]
+        modules += [("manifest", manifest), ("kernel", fetch.kernel()), ("initrd", self.initrd)]
+        self.boots += 1
+        log = self.node.directory / f"log{self.boots}"
+        self.node.log = log
+        with self.node.boot(modules, arguments=qemu.LOG_OPTION, log=log) as machine:
+            machine.expect(r"^ready\r\n")
+            machine.send(TYPED + "\n")
+            self.node.check_off(machine)
+            output = machine.output
+        # From the guest's first words to its last; the kernel's farewell has a time in it.
+        return output[output.index(b"Margay guest:") : output.index(b"\r\nend\r\n")], log.read_text(errors="replace")
+
+    def check(self, reference, keys):
+        """A run with deaths: how many there were, and how many exits were half handled."""
+        output, log = self.boot(**keys)
+        if output != reference:
+            raise RuntimeError(f"with {keys} the guest's output differs:\n{difference(reference, output)}")
+        found = re.search(r"had (\d+) VMMs die under it; (\d+) exits were rolled back", log)
+        if not found:
+            raise RuntimeError(f"with {keys} no VMM died")
+        return int(found[1]), int(found[2])
+
+
+def difference(wanted, got):
+    at = next((i for i, (a, b) in enumerate(zip(wanted, got)) if a != b), min(len(wanted), len(got)))
+    return f"from byte {at}: wanted {wanted[at:at + 80]!r}, got {got[at:at + 80]!r}"
+
+
+def exits_of(log):
+    return int(re.search(r"powered off after (\d+) exits", log)[1])
+
+
+def test(node):
+    count = int(node.arguments[0])
+    sweep = Sweep(node)
+    reference, log = sweep.boot(vmm="vmm")
+    assert f"got {TYPED}".encode() in reference
+    exits = exits_of(log)
+
+    boots = max(2, -(-count // DEATHS_PER_BOOT))
+    every = max(2, exits * boots // count)
+    deaths = rolled_back = 0
+    for i in range(boots):
+        options = f"every={every} offset={i * every // boots}" + (" late" if i % 2 else "")
+        died, undone = sweep.check(reference, {"vmm": "vmm_faulty", "vmm_options": options})
+        deaths, rolled_back = deaths + died, rolled_back + undone
+        print(f"{options}: {died} deaths, {undone} exits rolled back", flush=True)
+    if deaths < count * 0.9:
+        raise RuntimeError(f"only {deaths} of {count} deaths at exits")
+    if not rolled_back:
+        raise RuntimeError("no exit was rolled back: nothing died behind a handler that changes state")
+    print(f"{deaths} deaths at exits, of {exits} exits in a run; {rolled_back} rolled back")
+
+    deaths = rolled_back = boots = 0
+    while deaths < count:
+        boots += 1
+        keys = {"vmm": "vmm", "test_kill_us": 20000, "test_kill_seed": boots}
+        died, undone = sweep.check(reference, keys)
+        deaths, rolled_back = deaths + died, rolled_back + undone
+        print(f"seed {boots}: {died} deaths, {undone} exits rolled back", flush=True)
+    print(f"{deaths} deaths at random instructions; {rolled_back} exits rolled back")
