@@ -16,8 +16,8 @@ RestartDecision RestartPolicy::vmm_died(const Death& death) {
         deaths_in_window_ = 0;
     }
     ++deaths_in_window_;
-    const bool same_exit = death.sequence == sequence_;
-    sequence_ = death.sequence;
+    const bool same_exit = death.at_exit && death.sequence == sequence_;
+    sequence_ = death.at_exit ? death.sequence : ~0ull;
     deaths_here_ = same_exit ? deaths_here_ + 1 : 1;
     if (death.refused) return next_build("no build can read its device state");
     if (deaths_here_ >= 2) return next_build("one exit killed every VMM it was given to");

@@ -14,17 +14,16 @@ enum class RestartDecision { same, fallback, freeze };
 
 class RestartPolicy {
   public:
-    // `attached`: it had begun to serve. A VMM that refused the VM's state is not tried again.
     struct Death {
-        std::uint64_t
-            sequence;  // of the vCPU's last exit: equal to the one before if nothing went on
-        bool refused;
+        std::uint64_t sequence;  // of the vCPU's last exit
+        bool at_exit;            // it had that exit to answer, or had not begun to serve
+        bool refused;            // it cannot attach to the VM's state: it is not tried again
         std::uint64_t now_ms;
     };
 
     explicit RestartPolicy(const RestartLimits& limits = {}) : limits_{limits} {}
 
-    // The first death at an exit is answered by the same build, the second by the fallback; when that
+    // For deaths of its own fault. The first death at an exit is answered by the same build, the second by the fallback; when that
     // dies there as well, or there is none, the VM is frozen. A build stays in use once it was chosen.
     RestartDecision vmm_died(const Death& death);
     // After `freeze`: why.

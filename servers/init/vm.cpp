@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint64_t head_start_us = 500;
 constexpr std::uint64_t poll_us = 20;
 constexpr std::uint64_t us_per_ms = 1000;
+// Not the VMM's fault.
+constexpr const char* killed_for_test = "killed for a test";
 
 }  // namespace
 
@@ -263,7 +265,12 @@ void Vm::vmm_ended() {
         copy_text(cause_, phase == VmmPhase::starting ? "it died before it served" : "it died");
     ++restarts_;
     no_vmm_since_ = now;
-    switch (policy_.vmm_died({v->sequence, refused, now_ms()})) {
+    if (killed_for_ == killed_for_test) {
+        restart(module_);
+        return;
+    }
+    const bool at_exit = v->pending || phase == VmmPhase::starting;
+    switch (policy_.vmm_died({v->sequence, at_exit, refused, now_ms()})) {
     case RestartDecision::same: restart(module_); break;
     case RestartDecision::fallback: restart(config_->vmm_fallback); break;
     case RestartDecision::freeze: freeze(policy_.reason()); break;
@@ -430,7 +437,7 @@ void Vm::look(std::uint64_t now) {
     if (now >= next_watch_) watch(now);
     if (now >= next_kill_) {
         if (!restarting_) {
-            killed_for_ = "killed for a test";
+            killed_for_ = killed_for_test;
             (void)active().kill();
         }
         schedule_kill(rdtsc());

@@ -48,7 +48,6 @@ class Sweep:
         modules += [("manifest", manifest), ("kernel", fetch.kernel()), ("initrd", self.initrd)]
         self.boots += 1
         log = self.node.directory / f"log{self.boots}"
-        self.node.log = log
         with self.node.boot(modules, arguments=qemu.LOG_OPTION, log=log) as machine:
             machine.expect(r"^ready\r\n")
             machine.send(TYPED + "\n")

@@ -43,6 +43,7 @@ class Node:
         self.directory = directory
         self.modules = [_module(text) for text in options.module]
         self.machine = None
+        self.log = None  # the file that the last boot's log goes to
         self._images = 0
 
     def program(self, name):
@@ -54,6 +55,7 @@ class Node:
         """Makes an image and starts it; what is not given is as the test was declared."""
         options = self.options
         self._images += 1
+        self.log = log
         iso = self.directory / f"{self._images}.iso"
         image.make(
             iso,
@@ -152,6 +154,11 @@ def main():
         if node.machine:
             lines = node.machine.lines()
             print(f"--- console, last {min(SHOWN_LINES, len(lines))} of {len(lines)} lines")
+            print("\n".join(lines[-SHOWN_LINES:]))
+            print("---")
+        if node.log and node.log.exists():
+            lines = qemu.console_lines(node.log.read_bytes())
+            print(f"--- log, last {min(SHOWN_LINES, len(lines))} of {len(lines)} lines")
             print("\n".join(lines[-SHOWN_LINES:]))
             print("---")
         print(f"FAILED: {problem}")
