@@ -8,7 +8,7 @@
 namespace margay::vmm {
 
 // The machine is at an address that the linker knows, so that the loop spends no register on it.
-alignas(Machine) inline std::byte machine_memory[sizeof(Machine)];
+alignas(Machine) inline constinit std::byte machine_memory[sizeof(Machine)] = {};
 inline Machine& the_machine() { return *std::launder(reinterpret_cast<Machine*>(machine_memory)); }
 
 // Makes a new VM if the device-state region is blank, or if its guest was never entered; takes over the VM

@@ -37,7 +37,7 @@ static_assert(listed() == sizeof(VmState));
 Layout vm_layout() noexcept { return layout; }
 
 VmState& vm_state(RegionHalf& half) noexcept {
-    return *reinterpret_cast<VmState*>(half.at(slots_at<field_count>));
+    return *reinterpret_cast<VmState*>(half.at(slots_at<field_count>()));
 }
 
 }  // namespace margay::vmm

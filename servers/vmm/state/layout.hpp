@@ -2,6 +2,7 @@
 
 #include "servers/vmm/state/field.hpp"
 #include "servers/vmm/state/region.hpp"
+#include "servers/vmm/state/slot.hpp"
 
 #include <algorithm>
 #include <array>
@@ -22,10 +23,16 @@ struct PlacedSection {
     std::size_t slot;
 };
 
+/// What the live part of a slot is, as a section.
+template <typename State>
+consteval SectionDescription describe_slot(StateSlot<State>*) {
+    return describe(static_cast<const State*>(nullptr));
+}
+
 /// The slot of member `member` in struct `slots`.
 #define MARGAY_SECTION(slots, member)                                                              \
     ::margay::vmm::PlacedSection {                                                                 \
-        describe(static_cast<decltype(&static_cast<slots*>(nullptr)->member.live)>(nullptr)),      \
+        ::margay::vmm::describe_slot(static_cast<decltype(slots::member)*>(nullptr)),              \
             offsetof(slots, member)                                                                \
     }
 
@@ -53,8 +60,9 @@ struct LayoutTables {
 
 /// Where the struct of all slots begins in a half.
 template <std::size_t field_count>
-inline constexpr std::uint32_t
-    slots_at = content_at + static_cast<std::uint32_t>(field_count * sizeof(StateField));
+[[nodiscard]] constexpr std::uint32_t slots_at() noexcept {
+    return content_at + static_cast<std::uint32_t>(field_count * sizeof(StateField));
+}
 
 /// `slots_size`: of the struct of all slots.
 template <std::size_t field_count, std::size_t section_count>
@@ -70,7 +78,7 @@ make_layout(const std::array<PlacedSection, section_count>& sections, std::size_
         entry.version = from.version;
         entry.oldest_reader = from.oldest_reader;
         entry.flags = from.flags;
-        entry.slot = slots_at<field_count> + static_cast<std::uint32_t>(sections[i].slot);
+        entry.slot = slots_at<field_count>() + static_cast<std::uint32_t>(sections[i].slot);
         entry.size = from.size;
         entry.fields = content_at + static_cast<std::uint32_t>(fields * sizeof(StateField));
         for (const auto& field : from.fields) {
@@ -80,7 +88,7 @@ make_layout(const std::array<PlacedSection, section_count>& sections, std::size_
             }
         }
     }
-    tables.used = slots_at<field_count> + static_cast<std::uint32_t>(slots_size);
+    tables.used = slots_at<field_count>() + static_cast<std::uint32_t>(slots_size);
     return tables;
 }
 

@@ -37,7 +37,7 @@ constexpr auto layout = make_layout<field_count>(sections, sizeof(TwoSlots));
 
 struct Defaults final : StateDefaults {
     void reset(RegionHalf& half) override {
-        auto& slots = *reinterpret_cast<TwoSlots*>(half.at(slots_at<field_count>));
+        auto& slots = *reinterpret_cast<TwoSlots*>(half.at(slots_at<field_count>()));
         slots.small.live = {1, 2, 0};
         for (unsigned i = 0; i < 40; ++i) {
             slots.large.live.word[i] = i;
@@ -53,7 +53,7 @@ class JournalTest : public ::testing::Test {
     }
 
     TwoSlots& slots() {
-        return *reinterpret_cast<TwoSlots*>(region->active().at(slots_at<field_count>));
+        return *reinterpret_cast<TwoSlots*>(region->active().at(slots_at<field_count>()));
     }
     bool undo(std::uint64_t sequence) { return roll_back(*region, sequence, memory); }
 

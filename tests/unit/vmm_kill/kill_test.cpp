@@ -227,7 +227,10 @@ class KillTest : public ::testing::Test {
         std::memcpy(static_cast<void*>(shared), &from, sizeof(Remains));
     }
     [[nodiscard]] bool is(const Remains& other) const {
-        return std::memcmp(shared, &other, sizeof(Remains)) == 0;
+        const auto bytes = [](const Remains* remains) {
+            return std::string_view{reinterpret_cast<const char*>(remains), sizeof(Remains)};
+        };
+        return bytes(shared) == bytes(&other);
     }
 
     Remains* shared;
