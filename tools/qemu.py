@@ -234,6 +234,17 @@ class Captured:
         """Types on the console."""
         self.process.stdin.write(text.encode())
 
+    def pause(self, seconds):
+        """Lets the node go on for a while; what it prints is kept."""
+        import select
+
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if time.monotonic() > self.deadline:
+                raise TimeoutError("time limit reached")
+            if select.select([self.process.stdout], [], [], left)[0] and not self._read():
+                raise EOFError("the node has ended")
+
     def ctl(self, **request):
         """Sends a request to the node console, as ctl(command="suspend", vm="linux"); the reply.
 

@@ -236,7 +236,13 @@ void Vm::vmm_news() {
         (void)active().kill();
         return;
     }
-    if (phase != VmmPhase::serving || !restarting_) return;
+    if (phase != VmmPhase::serving) return;
+    if (!restarting_) {
+        // A VMM under test says that it has begun to handle an exit.
+        if (config_->test_kill_us != 0)
+            next_kill_ = rdtsc() + node_->ticks(1) + next_random() % node_->ticks(4);
+        return;
+    }
     restarting_ = false;
     const std::uint64_t now = rdtsc();
     if (other().is_loaded()) {
@@ -420,15 +426,19 @@ void Vm::watch(std::uint64_t now) {
     (void)active().kill();
 }
 
-void Vm::schedule_kill(std::uint64_t now) {
-    if (config_->test_kill_us == 0) return;
-    // xorshift64
+// xorshift64
+std::uint64_t Vm::next_random() {
     kill_random_ |= kill_random_ == 0;
     kill_random_ ^= kill_random_ << 13;
     kill_random_ ^= kill_random_ >> 7;
     kill_random_ ^= kill_random_ << 17;
+    return kill_random_;
+}
+
+void Vm::schedule_kill(std::uint64_t now) {
+    if (config_->test_kill_us == 0) return;
     const std::uint64_t mean = node_->ticks(config_->test_kill_us);
-    next_kill_ = now + mean / 2 + kill_random_ % (mean + 1);
+    next_kill_ = now + mean / 2 + next_random() % (mean + 1);
 }
 
 void Vm::look(std::uint64_t now) {

@@ -2,6 +2,8 @@
 // the manifest's vmm_options:
 //
 //   every=N offset=K   dies at every exit whose number is K modulo N, once at each
+//   alarm              tells the supervisor instead, which kills it at some instruction soon after, if the
+//                      manifest's test_kill_us is not 0
 //   late               dies behind the handler, just before the reply; otherwise before it
 //   hang=S             never answers exit S, if it is the first to see it
 //   corrupt=S          fills its own data with garbage at exit S, if it is the first to see it
@@ -24,7 +26,7 @@ using namespace margay::vmm;
 
 struct Faults {
     std::uint64_t every = 0, offset = 0, hang = 0, corrupt = 0, deadly = 0;
-    bool late = false;
+    bool late = false, alarm = false;
 
     explicit Faults(std::string_view line)
         : every{find_number(line, "every").value_or(0)},
@@ -32,8 +34,14 @@ struct Faults {
           hang{find_number(line, "hang").value_or(0)},
           corrupt{find_number(line, "corrupt").value_or(0)},
           deadly{find_number(line, "deadly").value_or(0)},
-          late{find_option(line, "late").has_value()} {}
+          late{find_option(line, "late").has_value()},
+          alarm{find_option(line, "alarm").has_value()} {}
 
+    void fall() const {
+        if (!alarm) die();
+        const StartupItem* supervisor = find_startup_item("supervisor");
+        (void)signal(supervisor->slot, supervisor->value);
+    }
     bool dies_at(const Exit& e) const {
         return every != 0 && (e.flags & exit_flag::replayed) == 0 && e.sequence % every == offset;
     }
@@ -45,10 +53,10 @@ struct Faults {
         // Pointers that lead nowhere: not even canonical.
         if (e.sequence == corrupt)
             std::memset(static_cast<void*>(&the_machine()), 0xa5, sizeof(Machine));
-        if (!late && dies_at(e)) die();
+        if (!late && dies_at(e)) fall();
     }
     void after(const Exit& e, Reply&) const {
-        if (late && dies_at(e)) die();
+        if (late && dies_at(e)) fall();
     }
 };
 

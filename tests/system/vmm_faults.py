@@ -1,0 +1,181 @@
+"""VMMs that fail in their ways, and what becomes of the guest. Argument: the case, see CASES."""
+
+import json
+
+import fetch
+import initramfs
+import qemu
+
+SERVERS = ("init", "pmem", "console")
+COMMAND = "echo begin; seq 1 200; sleep 0.2; echo end"
+WANTED = "".join(f"{n}\r\n" for n in ["begin", *range(1, 201), "end"]).encode()
+
+
+def boot(node, *vms, **keys):
+    """Boots a node with VMs that run COMMAND; the manifest keys of each VM, and of the node."""
+    names = ("vmm", "vmm_faulty", "vmm_next")
+    modules = [(name, node.program(name)) for name in (*SERVERS, *names)]
+    modules.append(("vmm_faulty2", node.program("vmm_faulty")))
+    defaults = {"memory_mib": 128, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet"}
+    manifest = {"vms": [{**defaults, **vm} for vm in vms], "test_exit_port": 244, **keys}
+    modules.append(("manifest", json.dumps(manifest).encode()))
+    modules.append(("kernel", fetch.kernel()))
+    modules.append(("initrd", initramfs.with_command(initramfs.base(), COMMAND)))
+    return node.boot(modules, arguments=qemu.LOG_OPTION, log=node.directory / "log")
+
+
+def log_of(node):
+    log = node.directory / "log"
+    return log.read_text(errors="replace") if log.exists() else ""
+
+
+def check_said(node, *texts):
+    log = log_of(node)
+    for text in texts:
+        if text not in log:
+            raise RuntimeError(f"the node did not say {text!r}")
+
+
+def survives(node, *said, **vm):
+    """One VM whose VMM fails; the guest goes on to its end, with all of its output."""
+    with boot(node, {"name": "test", **vm}) as machine:
+        node.check_off(machine)
+        if WANTED not in machine.output:
+            raise RuntimeError("the guest's output is not what it should be")
+    check_said(node, *said, "guest test powered off")
+
+
+def hang(node):
+    survives(node, "VMM of test ended: it did not answer an exit in time", "#0 ", "last exits of the guest",
+             vmm="vmm_faulty", vmm_options="hang=3000", hang_ms=100)
+
+
+def corrupt(node):
+    survives(node, "VMM of test ended: it died", "fault in server test: general protection",
+             vmm="vmm_faulty", vmm_options="corrupt=3000")
+
+
+def start(node):
+    survives(node, "VMM of test ended: it died before it served", vmm="vmm_faulty", vmm_options="start",
+             vmm_fallback="vmm")
+
+
+def deadly(node):
+    """Every build dies at one exit: that VM is frozen, the other is not concerned; a swap thaws it."""
+    one = {"name": "one", "vmm": "vmm_faulty", "vmm_fallback": "vmm_faulty2", "vmm_options": "deadly=3000"}
+    with boot(node, one, {"name": "two", "console": "detached"}) as machine:
+        while "guest two powered off" not in log_of(node) or "guest one keeps its state" not in log_of(node):
+            machine.pause(0.1)
+        check_said(node, "guest one frozen: one exit killed every VMM it was given to", "\n  3000 ")
+        info = machine.ctl(command="dominfo", vm="one")["result"]
+        assert info["state"] == "frozen" and info["vmm"] == "vmm_faulty2", info
+        refused = machine.ctl(command="vmm-swap", vm="one", module="vmm_faulty")
+        assert not refused["ok"], "that build dies there as well"
+        reply = machine.ctl(command="vmm-swap", vm="one", module="vmm")
+        assert reply["ok"], reply
+        node.check_off(machine)
+        if WANTED not in machine.output:
+            raise RuntimeError("the thawed guest's output is not what it should be")
+
+
+def swap(node):
+    """To a build that speaks the next version of the state, and back, while the guest works."""
+    with boot(node, {"name": "test"}) as machine:
+        machine.expect("^begin")
+        seen = []
+        for module in ("vmm_next", "vmm", "vmm_next", "vmm_next", "vmm"):
+            reply = machine.ctl(command="vmm-swap", vm="test", module=module)
+            assert reply["ok"], reply
+            info = machine.ctl(command="dominfo", vm="test")["result"]
+            assert info["vmm"] == module and info["state"] == "running", info
+            seen.append(info["blackout_ns"])
+        print("blackouts in ns, by the node's clock:", *seen)
+        for module in ("nothing", "manifest"):
+            reply = machine.ctl(command="vmm-swap", vm="test", module=module)
+            assert not reply["ok"], reply
+        assert machine.ctl(command="vmm-restart", vm="test")["ok"]
+        node.check_off(machine)
+        if WANTED not in machine.output:
+            raise RuntimeError("the guest's output is not what it should be")
+
+
+def bad_successor(node):
+    """A successor that dies at once: the old build goes on."""
+    with boot(node, {"name": "test", "vmm_options": "start"}) as machine:
+        machine.expect("^begin")
+        reply = machine.ctl(command="vmm-swap", vm="test", module="vmm_faulty")
+        assert not reply["ok"] and "did not begin to serve" in reply["error"], reply
+        info = machine.ctl(command="dominfo", vm="test")["result"]
+        assert info["vmm"] == "vmm", info
+        node.check_off(machine)
+        if WANTED not in machine.output:
+            raise RuntimeError("the guest's output is not what it should be")
+
+
+def control(node):
+    """suspend, resume, reset, destroy, start: memory and slots are used again."""
+    with boot(node, {"name": "test"}, {"name": "other", "console": "detached"}, on_last_vm_off="stay") as machine:
+        ask = lambda command, vm="test": machine.ctl(command=command, vm=vm)
+        state = lambda: ask("dominfo")["result"]["state"]
+        machine.expect("^begin")
+        assert ask("suspend")["ok"] and state() == "suspended"
+        assert not ask("suspend")["ok"]
+        exits = ask("dominfo")["result"]["exits"]
+        machine.pause(0.3)
+        assert ask("dominfo")["result"]["exits"] == exits, "a suspended guest goes on"
+        assert ask("resume")["ok"] and state() == "running"
+        for _ in range(20):
+            assert ask("reset")["ok"]
+        machine.expect("^begin")
+        assert ask("destroy")["ok"] and state() == "shut off"
+        for command in ("destroy", "suspend", "resume", "vmm-restart", "save", "restore", "reset"):
+            assert not ask(command)["ok"], command
+        assert ask("start")["ok"] and not ask("start")["ok"]
+        machine.expect(r"^end\r?$")
+        assert machine.ctl(command="shutdown")["ok"]
+        node.check_off(machine)
+        if WANTED not in machine.output:
+            raise RuntimeError("the guest's output is not what it should be")
+
+
+def save(node):
+    """A checkpoint: what is restored twice is the same guest twice."""
+    modules = [(name, node.program(name)) for name in (*SERVERS, "vmm")]
+    vm = {"name": "test", "memory_mib": 128, "kernel": "kernel", "initrd": "initrd",
+          "append": "console=ttyS0 quiet"}
+    modules.append(("manifest", json.dumps({"vms": [vm], "test_exit_port": 244}).encode()))
+    modules += [("kernel", fetch.kernel()), ("initrd", initramfs.base())]
+    prompt = r"guest:\S*# "
+
+    def say(machine, line, answer):
+        machine.send(line + "\n")
+        machine.expect(answer)
+        machine.expect(prompt)
+
+    with node.boot(modules, arguments=qemu.LOG_OPTION, log=node.directory / "log", memory=700) as machine:
+        machine.expect(prompt)
+        # In memory, in the shell, in a floating-point register of awk while it runs.
+        say(machine, "x=1; echo one > /tmp/f; echo set$?", r"^set0\r?$")
+        say(machine, "(sleep 3; echo late) & echo started", r"^started\r?$")
+        reply = machine.ctl(command="save", vm="test")
+        assert reply["ok"], reply
+        for _ in range(2):
+            say(machine, "x=2; echo two > /tmp/f; echo changed$?", r"^changed0\r?$")
+            say(machine, "echo $x $(cat /tmp/f)", r"^2 two\r?$")
+            reply = machine.ctl(command="restore", vm="test")
+            assert reply["ok"], reply
+            machine.send("\n")
+            machine.expect(prompt)
+            say(machine, "echo $x $(cat /tmp/f)", r"^1 one\r?$")
+        # Timers go on where they were.
+        machine.expect(r"late\r?$")
+        say(machine, "awk 'BEGIN { print 1.5 * 3 }'", r"^4.5\r?$")
+        machine.send("exit\n")
+        node.check_off(machine)
+
+
+CASES = [hang, corrupt, start, deadly, swap, bad_successor, control, save]
+
+
+def test(node):
+    {case.__name__: case for case in CASES}[node.arguments[0]](node)
