@@ -63,6 +63,9 @@ void Vm::release() {
     }
     bury_at_ = no_deadline;
     for (VmmProcess& v : vmm_) v.release();
+    // What was typed for this guest is not for the next one; how much of it the guest has taken, only its
+    // device state knows.
+    to_.terminal.here->input.release(to_.terminal.here->input.head());
     guest_.release();
     restarting_ = suspended_ = false;
     next_watch_ = next_kill_ = no_deadline;
@@ -236,13 +239,7 @@ void Vm::vmm_news() {
         (void)active().kill();
         return;
     }
-    if (phase != VmmPhase::serving) return;
-    if (!restarting_) {
-        // A VMM under test says that it has begun to handle an exit.
-        if (config_->test_kill_us != 0)
-            next_kill_ = rdtsc() + node_->ticks(1) + next_random() % node_->ticks(4);
-        return;
-    }
+    if (phase != VmmPhase::serving || !restarting_) return;
     restarting_ = false;
     const std::uint64_t now = rdtsc();
     if (other().is_loaded()) {
@@ -426,19 +423,15 @@ void Vm::watch(std::uint64_t now) {
     (void)active().kill();
 }
 
-// xorshift64
-std::uint64_t Vm::next_random() {
+void Vm::schedule_kill(std::uint64_t now) {
+    if (config_->test_kill_us == 0) return;
+    // xorshift64
     kill_random_ |= kill_random_ == 0;
     kill_random_ ^= kill_random_ << 13;
     kill_random_ ^= kill_random_ >> 7;
     kill_random_ ^= kill_random_ << 17;
-    return kill_random_;
-}
-
-void Vm::schedule_kill(std::uint64_t now) {
-    if (config_->test_kill_us == 0) return;
     const std::uint64_t mean = node_->ticks(config_->test_kill_us);
-    next_kill_ = now + mean / 2 + next_random() % (mean + 1);
+    next_kill_ = now + mean / 2 + kill_random_ % (mean + 1);
 }
 
 void Vm::look(std::uint64_t now) {

@@ -80,7 +80,6 @@ class Vm {
     const char* hand_over(const char* module, const char* old_module, bool old_serves);
     void watch(std::uint64_t now);
     void schedule_kill(std::uint64_t now);
-    std::uint64_t next_random();
     const char* come_to_rest();
 
     Node* node_ = nullptr;

@@ -2,9 +2,9 @@
 // the manifest's vmm_options:
 //
 //   every=N offset=K   dies at every exit whose number is K modulo N, once at each
-//   alarm              tells the supervisor instead, which kills it at some instruction soon after, if the
-//                      manifest's test_kill_us is not 0
 //   late               dies behind the handler, just before the reply; otherwise before it
+//   depth=D seed=S     dies in the handler, at its n-th basic block; n is random, 1 to D. If the handler
+//                      has fewer, behind it
 //   hang=S             never answers exit S, if it is the first to see it
 //   corrupt=S          fills its own data with garbage at exit S, if it is the first to see it
 //   deadly=S           dies at exit S, every time
@@ -22,26 +22,29 @@ namespace {
 using namespace margay;
 using namespace margay::vmm;
 
+std::uint64_t blocks_left = 0;  // until death; 0: it is not due
+
 [[noreturn]] void die() { __builtin_trap(); }
 
+std::uint64_t mix(std::uint64_t x) {
+    x = (x ^ x >> 31) * 0x9e37'79b9'7f4a'7c15;
+    return x ^ x >> 29;
+}
+
 struct Faults {
-    std::uint64_t every = 0, offset = 0, hang = 0, corrupt = 0, deadly = 0;
-    bool late = false, alarm = false;
+    std::uint64_t every = 0, offset = 0, depth = 0, seed = 0, hang = 0, corrupt = 0, deadly = 0;
+    bool late = false;
 
     explicit Faults(std::string_view line)
         : every{find_number(line, "every").value_or(0)},
           offset{find_number(line, "offset").value_or(0)},
+          depth{find_number(line, "depth").value_or(0)},
+          seed{find_number(line, "seed").value_or(0)},
           hang{find_number(line, "hang").value_or(0)},
           corrupt{find_number(line, "corrupt").value_or(0)},
           deadly{find_number(line, "deadly").value_or(0)},
-          late{find_option(line, "late").has_value()},
-          alarm{find_option(line, "alarm").has_value()} {}
+          late{find_option(line, "late").has_value()} {}
 
-    void fall() const {
-        if (!alarm) die();
-        const StartupItem* supervisor = find_startup_item("supervisor");
-        (void)signal(supervisor->slot, supervisor->value);
-    }
     bool dies_at(const Exit& e) const {
         return every != 0 && (e.flags & exit_flag::replayed) == 0 && e.sequence % every == offset;
     }
@@ -53,14 +56,23 @@ struct Faults {
         // Pointers that lead nowhere: not even canonical.
         if (e.sequence == corrupt)
             std::memset(static_cast<void*>(&the_machine()), 0xa5, sizeof(Machine));
-        if (!late && dies_at(e)) fall();
+        if (!dies_at(e)) return;
+        if (depth != 0)
+            blocks_left = mix(e.sequence + seed * 0x1'0001) % depth + 1;
+        else if (!late)
+            die();
     }
     void after(const Exit& e, Reply&) const {
-        if (late && dies_at(e)) fall();
+        if (blocks_left != 0 || (late && dies_at(e))) die();
     }
 };
 
 }  // namespace
+
+// The compiler calls it at the beginning of each basic block.
+extern "C" [[gnu::no_sanitize_coverage]] void __sanitizer_cov_trace_pc() {
+    if (blocks_left != 0 && --blocks_left == 0) die();
+}
 
 void program_main(std::uint64_t) {
     const StartupItem* append = find_startup_item("append");

@@ -19,11 +19,11 @@ class GuestConsole {
                  ConsoleChannel& channel) noexcept
         : state_{state}, transaction_{transaction}, channel_{channel} {}
 
-    /// Where a new VM begins: behind everything in the rings. What is left there was sent by, or typed for,
-    /// the one before; how much of the input that one had taken is not known.
+    /// Where a new VM begins: with what is in the rings then. The supervisor has taken out what was typed
+    /// for the one before.
     static void reset(ConsoleState& state, const ConsoleChannel& channel) noexcept {
         state.output = channel.output.head();
-        state.input = channel.input.head();
+        state.input = channel.input.tail();
     }
 
     /// For a VM that was saved: what was sent and typed since is not its own.
