@@ -198,7 +198,7 @@ enum class VcpuOp : std::uint64_t {
     read_state =
         4,        // RDX StateGroups: write them into the state page; only while an exit is pending,
                   // or suspended and out of the guest
-    suspend = 5,  // do not enter the guest until resume
+    suspend = 5,  // recall it, then do not enter the guest until resume
     resume = 6,
     set_death_event = 7,  // RDX event, R8 bits: signalled when an exit has no handler
     query = 8,  // -> RDI sequence number of the last exit, RSI vcpu_flag bits. A glance: on

@@ -140,25 +140,31 @@ void Vcpu::go_on() {
         break;
     case Action::park:
     case Action::park_advance:
-        if (attention == 0) scheduler::block_current(ContextState::parked);
+        if (attention == 0)
+            scheduler::block_current(ContextState::parked);
+        else
+            parks_again = true;
         break;
     case Action::stop: stop(nullptr); break;
     }
 }
 
 bool Vcpu::serve_attention() {
-    if ((attention & attention::suspended) != 0) {
-        scheduler::block_current(ContextState::stopped);
-        return false;
-    }
     if ((attention & attention::recall) != 0) {
         attention &= ~attention::recall;
+        parks_again = false;
         deliver(ExitClass::recall, event != nullptr ? event->take() : 0, 0, 0);
         return false;
     }
     if ((attention & attention::deadline) != 0) {
         attention &= ~attention::deadline;
+        parks_again = false;
         deliver(ExitClass::deadline, deadline.at, 0, 0);
+        return false;
+    }
+    // Last: what the handler still has to learn, it learns before the guest stands still.
+    if ((attention & attention::suspended) != 0) {
+        scheduler::block_current(ContextState::stopped);
         return false;
     }
     return true;

@@ -65,7 +65,7 @@ struct Vcpu : Context {
     std::uint64_t irq_vector = no_vector;  // interrupt asked for and not taken yet
     InterceptState wanted_intercepts{};
     std::uint32_t irregular = 0;  // see irregular
-    bool parks_again = false;     // it was parked when it was suspended
+    bool parks_again = false;     // it is to sleep on when what it was woken for is done
     Action after_reply = Action::resume;
     const ExitRow* sent_to = nullptr;
     ExitRow rows[exit_classes];

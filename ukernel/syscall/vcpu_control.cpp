@@ -123,7 +123,10 @@ Status vcpu_control(Thread& t) {
                 virtualization::store_state(v, t.gpr[gpr_rdx]);
         });
         return s;
-    case VcpuOp::suspend: run_on(*v.core, [&] { v.notify(attention::suspended); }); return s;
+    case VcpuOp::suspend:
+        // With a recall, so that the handler learns what the guest has taken: its state is then whole.
+        run_on(*v.core, [&] { v.notify(attention::recall | attention::suspended); });
+        return s;
     case VcpuOp::resume:
         run_on(*v.core, [&] {
             v.attention &= ~attention::suspended;
