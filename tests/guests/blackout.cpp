@@ -4,8 +4,10 @@
 //   what=NAME   what happens to the VMM: the figures are vmm_blackout_NAME and so on
 //   exits=N     so many exits, or fewer: a byte typed on the guest's console ends the loop
 //
-// The blackout is the longest interruption until the successor serves; the burial is the longest one after
-// that, when the dead VMM's memory is taken back.
+// The blackout is the longest interruption until the successor serves. In a planned swap that is the loading
+// of the successor, which takes the core while the old VMM still serves; what the guest then waits without a
+// VMM is `unserved`. The burial is the longest interruption after that, when the dead VMM's memory is taken
+// back and the console prints the report of its death.
 #include "support/options.hpp"
 #include "tests/guests/guest.hpp"
 
@@ -65,7 +67,7 @@ void exit_until_told(std::uint64_t exits, std::uint64_t usual) {
 }
 
 void report(std::string_view what, std::uint64_t usual) {
-    std::uint64_t blackout = 0, burial = 0, end = 0;
+    std::uint64_t blackout = 0, unserved = 0, last = 0, burial = 0, end = 0;
     unsigned events = 0;
     bool buries = false;
     for (unsigned i = 0; i < gap_count; ++i) {
@@ -74,15 +76,19 @@ void report(std::string_view what, std::uint64_t usual) {
         if (events == 0 || pause > quiet) {
             samples[events++] = 0;
             buries = false;
-        } else if (pause > blackout_pause) {
+            last = 0;
+        } else if (pause > blackout_pause && !buries) {
             buries = true;
+            if (last > unserved) unserved = last;
         }
+        if (!buries) last = ticks;
         std::uint64_t& longest = buries ? burial : samples[events - 1];
         if (ticks > longest) longest = ticks;
         if (!buries && ticks > blackout) blackout = ticks;
     }
     say("bench: vmm_blackout_{} {} ns {}\n", what, blackout, events);
     say("bench: vmm_blackout_{}_median {} ns {}\n", what, median(events), events);
+    say("bench: vmm_unserved_{} {} ns {}\n", what, unserved, events);
     say("bench: vmm_burial_{} {} ns {}\n", what, burial, events);
 }
 
