@@ -90,16 +90,18 @@ function(margay_system_test)
     set_tests_properties(system.${arg_NAME} PROPERTIES TIMEOUT ${limit} LABELS system)
 endfunction()
 
-# margay_bench_run(NAME n MODULES … [KERNEL target] [ARGUMENTS string] [MEMORY mib] [TIMEOUT s])
+# margay_bench_run(NAME n MODULES … [KERNEL target] [ARGUMENTS string] [MEMORY mib] [TIMEOUT s]
+#                  [PREFIX string] [SWAPS n])
 # declares one boot whose console output has lines `bench: KEY VALUE UNIT REPEATS {…}` for
 # ./margay bench (tools/bench.py). Options as for margay_system_test; always one core and counted
-# instructions.
+# instructions. PREFIX stands before each key of this boot. When the guest `test` has said "ready",
+# its VMM is replaced SWAPS times; then a line is typed.
 function(margay_bench_run)
-    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;KERNEL;ARGUMENTS;MEMORY;TIMEOUT" "MODULES")
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;KERNEL;ARGUMENTS;MEMORY;TIMEOUT;PREFIX;SWAPS" "MODULES")
     if(MARGAY_FUZZ)
         return()
     endif()
-    foreach(default IN ITEMS KERNEL=ukernel ARGUMENTS= MEMORY=512 TIMEOUT=300)
+    foreach(default IN ITEMS KERNEL=ukernel ARGUMENTS= MEMORY=512 TIMEOUT=300 PREFIX= SWAPS=0)
         string(REGEX MATCH "^([^=]+)=(.*)$" matched ${default})
         if(NOT DEFINED arg_${CMAKE_MATCH_1})
             set(arg_${CMAKE_MATCH_1} "${CMAKE_MATCH_2}")
@@ -113,6 +115,7 @@ function(margay_bench_run)
     list(JOIN modules ", " modules)
     file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/bench/${arg_NAME}.json @ONLY CONTENT
 [[{ "kernel": "@PROJECT_BINARY_DIR@/modules/@arg_KERNEL@", "modules": [@modules@],
-  "arguments": "@arg_ARGUMENTS@", "memory": @arg_MEMORY@, "timeout": @arg_TIMEOUT@ }
+  "arguments": "@arg_ARGUMENTS@", "memory": @arg_MEMORY@, "timeout": @arg_TIMEOUT@,
+  "prefix": "@arg_PREFIX@", "swaps": @arg_SWAPS@ }
 ]])
 endfunction()

@@ -10,6 +10,7 @@ where the last part counts privileged operations on the measured path and may be
 taken on this machine. The boot of a guest is measured here as well, see _guest_boot().
 """
 
+import functools
 import json
 import pathlib
 import re
@@ -17,6 +18,7 @@ import statistics
 import struct
 import subprocess
 import tempfile
+import time
 
 import common
 import fetch
@@ -38,6 +40,9 @@ TARGETS = {
     "exit_lapic_read": (2000, 1000, "KVM, in the kernel, 3632"),
     "exit_hypercall": (600, 350, "KVM, in the kernel, 3011"),
     "exit_cpuid": (900, 500, "KVM, in the kernel, 2775"),
+    "journal_cost_percent": (15, 5, ""),
+    "vmm_blackout_crash": (10_000_000, 1_000_000, ""),
+    "vmm_blackout_swap": (2_000_000, 200_000, ""),
     "guest_boot_ratio": (1.20, 1.00, "KVM 0.95"),
     "guest_boot_exits": (15000, 3000, "KVM 3355"),
     "busy_core_interrupts": (0, 0, ""),
@@ -45,6 +50,8 @@ TARGETS = {
     "kernel_lines": (12000, None, "NOVA 14000"),
 }
 CALIBRATION = "calibration"
+# Keys of the run whose VMM has no journal (tests/bench/CMakeLists.txt).
+UNJOURNALED = "unjournaled_"
 # 1000 times nop between two readings of the counter, and the instructions of the reading.
 CALIBRATION_RANGE = (1000, 1010)
 GUEST_MEMORY_MIB = 256
@@ -63,14 +70,17 @@ def bench(tree, json_file):
         common.progress(f"measuring: {declared.stem}")
         run = json.loads(declared.read_text())
         modules = [_module(text) for text in run["modules"]]
-        figures.update(
-            _boot(run["kernel"], modules, run["arguments"], run["memory"], run["timeout"], declared.stem)[0]
+        drive = functools.partial(_swap, run["swaps"]) if run["swaps"] else None
+        found, _ = _boot(
+            run["kernel"], modules, run["arguments"], run["memory"], run["timeout"], declared.stem, drive
         )
+        figures.update({run["prefix"] + key: figure for key, figure in found.items()})
     calibration = figures.pop(CALIBRATION, None)
     if calibration and not CALIBRATION_RANGE[0] <= calibration["value"] <= CALIBRATION_RANGE[1]:
         raise common.Failure(
             f"1000 instructions took {calibration['value']} ticks: this emulator does not count them"
         )
+    figures.update(_journal_costs(figures))
     figures.update(_guest_boot(tree))
     figures.update(_sizes(tree))
     _print(figures)
@@ -101,16 +111,46 @@ def _number(text):
     return float(text) if "." in text else int(text)
 
 
-def _boot(kernel, modules, arguments, memory, timeout, what):
-    """Boots one node with counted instructions; its figures, and its console lines."""
+def _swap(count, machine):
+    """Replaces the VMM of the guest `test` that often, then tells the guest that this was it."""
+    machine.expect(r"^ready")
+    for _ in range(count):
+        # The guest tells one swap from the next by a pause of 2 ms, of its time.
+        time.sleep(0.1)
+        reply = machine.ctl(command="vmm-restart", vm="test")
+        if not reply["ok"]:
+            raise common.Failure(f"measuring a swap: {reply['error']}")
+    time.sleep(0.1)
+    machine.send("\n")
+
+
+def _journal_costs(figures):
+    """What an exit takes longer because it can be undone, in percent; takes the compared figures out."""
+    costs = {}
+    for key in [key for key in figures if key.startswith(UNJOURNALED)]:
+        without, key = figures.pop(key), key.removeprefix(UNJOURNALED)
+        more = (figures[key]["value"] - without["value"]) / without["value"]
+        costs[f"journal_cost_{key}"] = _figure(round(100 * more, 1), "%", without["repeats"])
+    if costs:
+        worst = max(costs.values(), key=lambda cost: cost["value"])
+        costs["journal_cost_percent"] = _figure(worst["value"], "%", worst["repeats"])
+    return costs
+
+
+def _boot(kernel, modules, arguments, memory, timeout, what, drive=None):
+    """Boots one node with counted instructions; its figures, and its console lines.
+
+    drive: called with the running machine.
+    """
     with tempfile.TemporaryDirectory(prefix="margay-") as directory:
         iso = pathlib.Path(directory, "bench.iso")
         image.make(iso, kernel, modules, arguments)
         with qemu.Captured(qemu.command(iso, memory, icount=True), timeout) as machine:
             try:
-                end = machine.end()
-                problem = end.reason
-            except TimeoutError as error:
+                if drive:
+                    drive(machine)
+                problem = machine.end().reason
+            except (TimeoutError, EOFError) as error:
                 problem = str(error)
             lines = machine.lines()
     if problem:

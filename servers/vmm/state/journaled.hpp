@@ -21,6 +21,7 @@ class Journaled {
     /// The state, to be changed. The first call of a transaction saves it. Take the reference once where it
     /// is changed often; it is good until the transaction ends.
     [[nodiscard, gnu::always_inline]] T& edit() noexcept {
+#if !MARGAY_WITHOUT_JOURNAL  // such a VMM cannot be restarted: it shows what the journal costs
         const std::uint64_t number = transaction_->number();
         if (slot_->saved_in != number) [[unlikely]] {
             // Until saved_in says otherwise `saved` belongs to a committed transaction and is not used.
@@ -29,6 +30,7 @@ class Journaled {
             slot_->saved_in = number;
             order_stores();
         }
+#endif
         return slot_->live;
     }
 
