@@ -13,6 +13,9 @@ namespace margay::vmm {
 /// The KVM paravirtual clock (Linux Documentation/virt/kvm/x86/msr.rst): tells the guest its TSC frequency
 /// and the relation of TSC to system time. Written when the guest gives an address; the TSC is stable, so it
 /// needs no update unless the TSC jumps.
+///
+/// Both structures are written as a whole, with version numbers from the journaled state: writing them again
+/// after a rollback gives what one write would have given, so they need no undo in guest RAM.
 class KvmClock {
   public:
     KvmClock(Journaled<KvmClockState> state, std::uint64_t epoch_s, Clock& clock,

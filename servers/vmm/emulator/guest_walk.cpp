@@ -17,7 +17,8 @@ constexpr std::uint64_t large = 1 << 7;
 constexpr std::uint64_t no_execute = 1ull << 63;
 }  // namespace entry_bit
 
-/// The processor's own page walk sets these bits with locked cycles while other vCPUs run: so do we.
+/// The processor's own page walk sets these bits with locked cycles while other vCPUs run: so do we. Set
+/// by an exit that is undone they stay, and nothing is wrong: setting them early is always allowed.
 template <typename T>
 T load_entry(const std::byte* entry) {
     return __atomic_load_n(reinterpret_cast<const T*>(entry), __ATOMIC_RELAXED);
