@@ -132,8 +132,11 @@ Reply Machine::handle(const Exit& e) {
     transaction_.begin(e.sequence);
     if (glue_->offered_vector != no_vector && (e.flags & exit_flag::irq_pending) == 0)
         [[unlikely]] {
-        board_.interrupt_taken(static_cast<std::uint8_t>(glue_->offered_vector));
-        glue_.edit().offered_vector = no_vector;
+        // A vCPU that goes on from a saved state has lost the offer: go_on() makes it again.
+        if (e.exit_class != ExitClass::startup) {
+            board_.interrupt_taken(static_cast<std::uint8_t>(glue_->offered_vector));
+            glue_.edit().offered_vector = no_vector;
+        }
     }
     unsigned length = 0;
     const auto check_length = [&] {

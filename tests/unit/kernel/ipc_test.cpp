@@ -392,11 +392,51 @@ TEST_F(Ipc, RecallAndSuspend) {
     EXPECT_EQ(h.gpr[gpr_rsi], static_cast<std::uint64_t>(ExitClass::recall));
     EXPECT_EQ(reply(h, Action::resume, v.sequence), &v);
     ASSERT_EQ(s.call(Syscall::vcpu_ctl, {33, 5}), Status::ok);
-    EXPECT_EQ(System::leave(), nullptr);
+    ASSERT_EQ(System::leave(), &h) << "its handler learns what the guest has taken";
+    EXPECT_EQ(h.gpr[gpr_rsi], static_cast<std::uint64_t>(ExitClass::recall));
+    EXPECT_EQ(reply(h, Action::resume, v.sequence), nullptr);
     EXPECT_EQ(v.state, ContextState::stopped);
+    EXPECT_EQ(s.call(Syscall::vcpu_ctl, {33, 4, 1}), Status::ok) << "it can be looked at";
     ASSERT_EQ(s.call(Syscall::vcpu_ctl, {33, 6}), Status::ok);
     EXPECT_EQ(System::leave(), &v);
     EXPECT_EQ(s.call(Syscall::vcpu_ctl, {33, 4, 1}), Status::in_use) << "no exit is pending";
+}
+
+TEST_F(Ipc, SuspendedWhileItSleeps) {
+    Thread& h = server(20, 30);
+    portal(22, 20);
+    Vcpu& v = vcpu(30, 22);
+    ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
+    ASSERT_EQ(System::exit_guest(v, vmcb::exit_hlt), &h);
+    EXPECT_EQ(reply(h, Action::park, v.sequence), nullptr);
+    EXPECT_EQ(v.state, ContextState::parked);
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {33, 5}), Status::ok);
+    ASSERT_EQ(System::leave(), &h);
+    EXPECT_EQ(reply(h, Action::park, v.sequence), nullptr);
+    EXPECT_EQ(v.state, ContextState::stopped);
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {33, 6}), Status::ok);
+    EXPECT_EQ(System::leave(), nullptr);
+    EXPECT_EQ(v.state, ContextState::parked) << "it sleeps on";
+}
+
+TEST_F(Ipc, QueryAndKill) {
+    Thread& h = server(20, 30);
+    portal(22, 20);
+    Vcpu& v = vcpu(30, 22);
+    ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
+    ASSERT_EQ(System::exit_guest(v, vmcb::exit_hlt), &h);
+    const std::uint64_t sequence = v.sequence;
+    Thread& caller = thread(40, 50);
+    ASSERT_EQ(System::leave(), &caller);
+    const auto flags = [&] {
+        EXPECT_EQ(System::trap(caller, Syscall::vcpu_ctl, {33, 8}), &caller);
+        EXPECT_EQ(caller.gpr[gpr_rdi], sequence);
+        return caller.gpr[gpr_rsi];
+    };
+    EXPECT_EQ(flags(), vcpu_flag::pending | vcpu_flag::in_service);
+    EXPECT_EQ(System::trap(caller, Syscall::thread_ctl, {21, 6}), &caller);
+    EXPECT_EQ(h.state, ContextState::dead);
+    EXPECT_EQ(flags(), vcpu_flag::pending) << "the exit waits for the next handler";
 }
 
 TEST_F(Ipc, DestroyedVcpuLeavesItsHandler) {
