@@ -188,12 +188,13 @@ def ctl_command(options):
 def _crash_sweep(options):
     """The whole of what the test system.vmm_crash does a part of."""
     tree = build.directory(options.preset)
-    # A boot has a hundred deaths and takes a few seconds; there are three boots for each hundred.
-    seconds = 120 + options.count
+    
     line = [sys.executable, "-B", str(common.ROOT / "tests" / "system" / "harness.py"), "--build", str(tree)]
     line += ["--kernel", str(tree / "modules" / KERNEL), "--timeout", "120"]
     line += ["--script", str(common.ROOT / "tests" / "system" / "crash.py"), "--", str(options.count)]
-    common.progress(f"killing VMMs, {options.count} times in each way; about {seconds // 60} minutes")
+    # A boot has a hundred deaths and takes some five seconds.
+    minutes = options.count * 2 // 100 * 5 // 60 + 1
+    common.progress(f"killing VMMs, {options.count} times in each way: about {minutes} minutes")
     sys.stdout.flush()
     return 1 if subprocess.run(line).returncode else 0
 
