@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint64_t head_start_us = 500;
 constexpr std::uint64_t poll_us = 20;
 constexpr std::uint64_t us_per_ms = 1000;
+// How often an exit that waits is looked at before its VMM is taken to hang.
+constexpr std::uint64_t looks_per_limit = 4;
 // Not the VMM's fault.
 constexpr const char* killed_for_test = "killed for a test";
 
@@ -124,8 +126,12 @@ void Vm::begin_service(const char* module, std::uint64_t since) {
     if (s != Status::ok)
         log("margay: VMM of {}: {}: {}\n", config_->name, active().why(), to_text(s));
     watched_exit_ = 0;
-    watched_since_ = rdtsc();
-    next_watch_ = watched_since_ + node_->ticks(config_->hang_ms * us_per_ms / 4);
+    watched_looks_ = 0;
+    next_watch_ = rdtsc() + watch_ticks();
+}
+
+std::uint64_t Vm::watch_ticks() const {
+    return node_->ticks(config_->hang_ms * us_per_ms / looks_per_limit);
 }
 
 const char* Vm::destroy() {
@@ -155,7 +161,6 @@ const char* Vm::resume() {
     if (vcpu_ctl(guest_.vcpu, VcpuOp::resume) != Status::ok) return "its vCPU cannot be resumed";
     suspended_ = false;
     watched_exit_ = 0;
-    watched_since_ = rdtsc();
     return nullptr;
 }
 
@@ -406,7 +411,7 @@ const char* Vm::hand_over(const char* module, const char* old_module, bool old_s
 }
 
 void Vm::watch(std::uint64_t now) {
-    next_watch_ = now + node_->ticks(config_->hang_ms * us_per_ms / 4);
+    next_watch_ = now + watch_ticks();
     if (suspended_) return;
     const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
     if (!v) return;
@@ -414,10 +419,11 @@ void Vm::watch(std::uint64_t now) {
     const std::uint64_t exit = starts ? ~0ull : v->pending ? v->sequence : 0;
     if (exit != watched_exit_) {
         watched_exit_ = exit;
-        watched_since_ = now;
+        watched_looks_ = 0;
         return;
     }
-    if (exit == 0 || now - watched_since_ < node_->ticks(config_->hang_ms * us_per_ms)) return;
+    // Looks are counted, not time: a machine that stood still as a whole blames nobody.
+    if (exit == 0 || ++watched_looks_ < looks_per_limit) return;
     killed_for_ =
         starts ? "it did not begin to serve in time" : "it did not answer an exit in time";
     (void)active().kill();

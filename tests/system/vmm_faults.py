@@ -16,7 +16,8 @@ def boot(node, *vms, **keys):
     names = ("vmm", "vmm_faulty", "vmm_next", "vmm_strict")
     modules = [(name, node.program(name)) for name in (*SERVERS, *names)]
     modules.append(("vmm_faulty2", node.program("vmm_faulty")))
-    defaults = {"core": node.options.cores - 1, "memory_mib": 128, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet"}
+    # A busy host must not look like a VMM that hangs.
+    defaults = {"hang_ms": 5000, "core": node.options.cores - 1, "memory_mib": 128, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet"}
     manifest = {"vms": [{**defaults, **vm} for vm in vms], "test_exit_port": 244, **keys}
     modules.append(("manifest", json.dumps(manifest).encode()))
     modules.append(("kernel", fetch.kernel()))
