@@ -361,6 +361,7 @@ const char* Vm::replace_vmm(const char* wanted) {
     }
     state_ = VmState::running;
     active_ = next;
+    bits_->forget(ended_bit(next));
     begin_service(module, no_vmm_since_);
     return hand_over(module, old_module, old_serves);
 }
@@ -369,8 +370,12 @@ const char* Vm::replace_vmm(const char* wanted) {
 const char* Vm::hand_over(const char* module, const char* old_module, bool old_serves) {
     const std::uint64_t limit = rdtsc() + node_->ticks(config_->hang_ms * us_per_ms);
     const std::uint64_t news = vm_bit::vmm_news << shift_;
-    (void)bits_->wait(news | ended_bit(active_), limit);
-    const VmmPhase phase = guest_.control->phase.load();
+    std::uint64_t bits;
+    VmmPhase phase;
+    do {
+        bits = bits_->wait(news | ended_bit(active_), limit);
+        phase = guest_.control->phase.load();
+    } while (phase == VmmPhase::starting && bits != 0 && (bits & ended_bit(active_)) == 0);
     if (phase == VmmPhase::serving) {
         restarting_ = false;
         blackout_ns_ = node_->nanoseconds(rdtsc() - no_vmm_since_);
