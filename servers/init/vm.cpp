@@ -152,6 +152,8 @@ const char* Vm::suspend() {
     if (suspended_) return "it is suspended already";
     if (vcpu_ctl(guest_.vcpu, VcpuOp::suspend) != Status::ok) return "its vCPU cannot be suspended";
     suspended_ = true;
+    // The answer means that it stands still; a VMM that does not answer is the watch's business.
+    (void)come_to_rest();
     return nullptr;
 }
 
