@@ -185,10 +185,28 @@ def ctl_command(options):
     return ctl.EXIT_REFUSED
 
 
+def _crash_sweep(options):
+    """The whole of what the test system.vmm_crash does a part of."""
+    tree = build.directory(options.preset)
+    
+    line = [sys.executable, "-B", str(common.ROOT / "tests" / "system" / "harness.py"), "--build", str(tree)]
+    line += ["--kernel", str(tree / "modules" / KERNEL), "--timeout", "120"]
+    line += ["--script", str(common.ROOT / "tests" / "system" / "crash.py"), "--", str(options.count)]
+    # A boot has a hundred deaths and takes some five seconds.
+    minutes = options.count * 2 // 100 * 5 // 60 + 1
+    common.progress(f"killing VMMs, {options.count} times in each way: about {minutes} minutes")
+    sys.stdout.flush()
+    return 1 if subprocess.run(line).returncode else 0
+
+
 def test(options):
+    if options.count is not None and options.pattern != "crash":
+        raise common.Usage("--count is for: ./margay test crash --count N")
     for name in fetch.FETCHERS:
         fetch.FETCHERS[name]()
     _build(options.preset)
+    if options.count is not None:
+        return _crash_sweep(options)
     line = ["ctest", "--test-dir", str(build.directory(options.preset)), "--output-on-failure"]
     line += ["-j", str(options.jobs), "--no-tests=error", "--no-label-summary"]
     if options.pattern:
@@ -276,6 +294,8 @@ def _parser():
     command.add_argument("pattern", nargs="?", metavar="PATTERN",
         help="only tests whose name matches this regular expression")
     command.add_argument("--jobs", metavar="N", type=_number(1, 256), default=2, help="default: 2")
+    command.add_argument("--count", metavar="N", type=_number(10, 1000000),
+        help="with the pattern crash: kill the VMM N times at exits and N times within their handlers")
     _add_preset(command)
 
     command = add("bench", bench, "Measure, in executed instructions of the emulated machine.")

@@ -72,7 +72,8 @@ VmInfo Supervisor::vm_info(unsigned index) {
     info.blackout_ns = vm.blackout_ns();
     info.saved = vm.checkpoint().is_taken();
     info.saved_bytes = vm.checkpoint().bytes();
-    copy_text(info.reason, vm.reason());
+    // What went wrong with an operation was its answer; it says nothing about a VM that runs.
+    if (vm.state() != VmState::running) copy_text(info.reason, vm.reason());
     return info;
 }
 

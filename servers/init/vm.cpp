@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint64_t head_start_us = 500;
 constexpr std::uint64_t poll_us = 20;
 constexpr std::uint64_t us_per_ms = 1000;
+// How often an exit that waits is looked at before its VMM is taken to hang.
+constexpr std::uint64_t looks_per_limit = 4;
 // Not the VMM's fault.
 constexpr const char* killed_for_test = "killed for a test";
 
@@ -124,8 +126,12 @@ void Vm::begin_service(const char* module, std::uint64_t since) {
     if (s != Status::ok)
         log("margay: VMM of {}: {}: {}\n", config_->name, active().why(), to_text(s));
     watched_exit_ = 0;
-    watched_since_ = rdtsc();
-    next_watch_ = watched_since_ + node_->ticks(config_->hang_ms * us_per_ms / 4);
+    watched_looks_ = 0;
+    next_watch_ = rdtsc() + watch_ticks();
+}
+
+std::uint64_t Vm::watch_ticks() const {
+    return node_->ticks(config_->hang_ms * us_per_ms / looks_per_limit);
 }
 
 const char* Vm::destroy() {
@@ -146,6 +152,8 @@ const char* Vm::suspend() {
     if (suspended_) return "it is suspended already";
     if (vcpu_ctl(guest_.vcpu, VcpuOp::suspend) != Status::ok) return "its vCPU cannot be suspended";
     suspended_ = true;
+    // The answer means that it stands still; a VMM that does not answer is the watch's business.
+    (void)come_to_rest();
     return nullptr;
 }
 
@@ -155,7 +163,6 @@ const char* Vm::resume() {
     if (vcpu_ctl(guest_.vcpu, VcpuOp::resume) != Status::ok) return "its vCPU cannot be resumed";
     suspended_ = false;
     watched_exit_ = 0;
-    watched_since_ = rdtsc();
     return nullptr;
 }
 
@@ -356,6 +363,7 @@ const char* Vm::replace_vmm(const char* wanted) {
     }
     state_ = VmState::running;
     active_ = next;
+    bits_->forget(ended_bit(next));
     begin_service(module, no_vmm_since_);
     return hand_over(module, old_module, old_serves);
 }
@@ -364,8 +372,12 @@ const char* Vm::replace_vmm(const char* wanted) {
 const char* Vm::hand_over(const char* module, const char* old_module, bool old_serves) {
     const std::uint64_t limit = rdtsc() + node_->ticks(config_->hang_ms * us_per_ms);
     const std::uint64_t news = vm_bit::vmm_news << shift_;
-    (void)bits_->wait(news | ended_bit(active_), limit);
-    const VmmPhase phase = guest_.control->phase.load();
+    std::uint64_t bits;
+    VmmPhase phase;
+    do {
+        bits = bits_->wait(news | ended_bit(active_), limit);
+        phase = guest_.control->phase.load();
+    } while (phase == VmmPhase::starting && bits != 0 && (bits & ended_bit(active_)) == 0);
     if (phase == VmmPhase::serving) {
         restarting_ = false;
         blackout_ns_ = node_->nanoseconds(rdtsc() - no_vmm_since_);
@@ -406,7 +418,7 @@ const char* Vm::hand_over(const char* module, const char* old_module, bool old_s
 }
 
 void Vm::watch(std::uint64_t now) {
-    next_watch_ = now + node_->ticks(config_->hang_ms * us_per_ms / 4);
+    next_watch_ = now + watch_ticks();
     if (suspended_) return;
     const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
     if (!v) return;
@@ -414,10 +426,11 @@ void Vm::watch(std::uint64_t now) {
     const std::uint64_t exit = starts ? ~0ull : v->pending ? v->sequence : 0;
     if (exit != watched_exit_) {
         watched_exit_ = exit;
-        watched_since_ = now;
+        watched_looks_ = 0;
         return;
     }
-    if (exit == 0 || now - watched_since_ < node_->ticks(config_->hang_ms * us_per_ms)) return;
+    // Looks are counted, not time: a machine that stood still as a whole blames nobody.
+    if (exit == 0 || ++watched_looks_ < looks_per_limit) return;
     killed_for_ =
         starts ? "it did not begin to serve in time" : "it did not answer an exit in time";
     (void)active().kill();

@@ -79,6 +79,7 @@ class Vm {
     void let_finish();
     const char* hand_over(const char* module, const char* old_module, bool old_serves);
     void watch(std::uint64_t now);
+    std::uint64_t watch_ticks() const;
     void schedule_kill(std::uint64_t now);
     const char* come_to_rest();
 
@@ -103,8 +104,8 @@ class Vm {
     std::uint64_t bury_at_ = no_deadline;        // TSC; the dead one is in the other place
     char cause_[96] = {};                        // of the last death
     const char* killed_for_ = nullptr;           // why init killed it, if it did
-    // The exit that was pending when the VM was looked at last, and since when.
-    std::uint64_t watched_exit_ = 0, watched_since_ = 0, next_watch_ = no_deadline;
+    // The exit that was pending when the VM was looked at last, and how often it was before.
+    std::uint64_t watched_exit_ = 0, watched_looks_ = 0, next_watch_ = no_deadline;
     std::uint64_t next_kill_ = no_deadline, kill_random_ = 0;
     char reason_[128] = {};
 };

@@ -4,9 +4,9 @@
 //   what=NAME   what happens to the VMM: the figures are vmm_blackout_NAME and so on
 //   exits=N     so many exits, or fewer: a byte typed on the guest's console ends the loop
 //
-// The blackout is the longest interruption until the successor serves. In a planned swap that is the loading
-// of the successor, which takes the core while the old VMM still serves; what the guest then waits without a
-// VMM is `unserved`. The burial is the longest interruption after that, when the dead VMM's memory is taken
+// The blackout is what an exit waits that finds no VMM. In a planned swap the loading of the successor comes
+// before: it takes the core while the old VMM still serves. The longest interruption of all until the
+// successor serves is `interruption`. The burial is the longest interruption after that, when the dead VMM's memory is taken
 // back and the console prints the report of its death.
 #include "support/options.hpp"
 #include "tests/guests/guest.hpp"
@@ -67,7 +67,7 @@ void exit_until_told(std::uint64_t exits, std::uint64_t usual) {
 }
 
 void report(std::string_view what, std::uint64_t usual) {
-    std::uint64_t blackout = 0, unserved = 0, last = 0, burial = 0, end = 0;
+    std::uint64_t interruption = 0, unserved = 0, last = 0, burial = 0, end = 0;
     unsigned events = 0;
     bool buries = false;
     for (unsigned i = 0; i < gap_count; ++i) {
@@ -84,11 +84,11 @@ void report(std::string_view what, std::uint64_t usual) {
         if (!buries) last = ticks;
         std::uint64_t& longest = buries ? burial : samples[events - 1];
         if (ticks > longest) longest = ticks;
-        if (!buries && ticks > blackout) blackout = ticks;
+        if (!buries && ticks > interruption) interruption = ticks;
     }
-    say("bench: vmm_blackout_{} {} ns {}\n", what, blackout, events);
-    say("bench: vmm_blackout_{}_median {} ns {}\n", what, median(events), events);
-    say("bench: vmm_unserved_{} {} ns {}\n", what, unserved, events);
+    say("bench: vmm_blackout_{} {} ns {}\n", what, unserved != 0 ? unserved : interruption, events);
+    say("bench: vmm_interruption_{} {} ns {}\n", what, interruption, events);
+    say("bench: vmm_interruption_{}_median {} ns {}\n", what, median(events), events);
     say("bench: vmm_burial_{} {} ns {}\n", what, burial, events);
 }
 

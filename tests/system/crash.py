@@ -41,7 +41,9 @@ class Sweep:
     def boot(self, **keys):
         """One run: the guest's output, and what the node said on its log."""
         vm = {"name": "test", "memory_mib": 128, "kernel": "kernel", "initrd": "initrd",
-              "append": "console=ttyS0 quiet", "restart_limit": 1000000, **keys}
+              "append": "console=ttyS0 quiet", "restart_limit": 1000000,
+              # With two cores the supervisor and the VM are apart.
+              "core": self.node.options.cores - 1, **keys}
         manifest = json.dumps({"vms": [vm], "test_exit_port": 244}).encode()
         modules = [(name, self.node.program(name)) for name in SERVERS]
         modules += [(name, self.node.program(name)) for name in ("vmm", "vmm_faulty")]

@@ -13,10 +13,11 @@ WANTED = "".join(f"{n}\r\n" for n in ["begin", *range(1, 201), "end"]).encode()
 
 def boot(node, *vms, **keys):
     """Boots a node with VMs that run COMMAND; the manifest keys of each VM, and of the node."""
-    names = ("vmm", "vmm_faulty", "vmm_next")
+    names = ("vmm", "vmm_faulty", "vmm_next", "vmm_strict")
     modules = [(name, node.program(name)) for name in (*SERVERS, *names)]
     modules.append(("vmm_faulty2", node.program("vmm_faulty")))
-    defaults = {"memory_mib": 128, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet"}
+    # A busy host must not look like a VMM that hangs.
+    defaults = {"hang_ms": 5000, "core": node.options.cores - 1, "memory_mib": 128, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet"}
     manifest = {"vms": [{**defaults, **vm} for vm in vms], "test_exit_port": 244, **keys}
     modules.append(("manifest", json.dumps(manifest).encode()))
     modules.append(("kernel", fetch.kernel()))
@@ -114,6 +115,21 @@ def bad_successor(node):
             raise RuntimeError("the guest's output is not what it should be")
 
 
+def refuse(node):
+    """A successor that cannot read the state refuses it untouched, and the VMM before goes on."""
+    with boot(node, {"name": "test"}) as machine:
+        machine.expect("^begin")
+        assert machine.ctl(command="vmm-swap", vm="test", module="vmm_strict")["ok"]
+        for _ in range(2):
+            reply = machine.ctl(command="vmm-swap", vm="test", module="vmm")
+            assert not reply["ok"] and "refuses" in reply["error"] and "uart" in reply["error"], reply
+            info = machine.ctl(command="dominfo", vm="test")["result"]
+            assert info["vmm"] == "vmm_strict" and info["state"] == "running", info
+        node.check_off(machine)
+        if WANTED not in machine.output:
+            raise RuntimeError("the guest's output is not what it should be")
+
+
 def control(node):
     """suspend, resume, reset, destroy, start: memory and slots are used again."""
     with boot(node, {"name": "test"}, {"name": "other", "console": "detached"}, on_last_vm_off="stay") as machine:
@@ -176,7 +192,7 @@ def save(node):
         node.check_off(machine)
 
 
-CASES = [hang, corrupt, start, deadly, swap, bad_successor, control, save]
+CASES = [hang, corrupt, start, deadly, swap, bad_successor, refuse, control, save]
 
 
 def test(node):

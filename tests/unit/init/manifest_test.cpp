@@ -63,7 +63,9 @@ TEST(Manifest, EveryKeyIsTaken) {
     const Parsed p = parse("{\"on_last_vm_off\": \"stay\", \"test_exit_port\": 65535, \"vms\": "
                            "[{\"name\": \"a\", \"memory_mib\": 1048576, "
                            "\"kernel\": \"k\", \"initrd\": \"i\", \"append\": \"quiet \\\"x\\\"\", "
-                           "\"vmm\": \"v\", \"core\": 63, "
+                           "\"vmm\": \"v\", \"core\": 63, \"vmm_fallback\": \"f\", "
+                           "\"vmm_options\": \"o=1 p\", \"hang_ms\": 10, \"restart_limit\": 0, "
+                           "\"restart_window_ms\": 1, \"test_kill_us\": 7, \"test_kill_seed\": 8, "
                            "\"console\": \"detached\"}, {\"kernel\": \"k\", \"name\": \"b\"}]}");
     ASSERT_EQ(p.error.what, nullptr) << p.error.what;
     EXPECT_FALSE(p.manifest->power_off_with_last_vm);
@@ -75,6 +77,13 @@ TEST(Manifest, EveryKeyIsTaken) {
     EXPECT_STREQ(vm.vmm, "v");
     EXPECT_EQ(vm.core, 63u);
     EXPECT_FALSE(vm.attached);
+    EXPECT_STREQ(vm.vmm_fallback, "f");
+    EXPECT_STREQ(vm.vmm_options, "o=1 p");
+    EXPECT_EQ(vm.hang_ms, 10u);
+    EXPECT_EQ(vm.restart_limit, 0u);
+    EXPECT_EQ(vm.restart_window_ms, 1u);
+    EXPECT_EQ(vm.test_kill_us, 7u);
+    EXPECT_EQ(vm.test_kill_seed, 8u);
     EXPECT_EQ(p.manifest->vm_count, 2u);
     EXPECT_EQ(p.manifest->vms[1].memory_mib, 256u) << "not the one before's";
 }
@@ -125,6 +134,14 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"NoMemory", with_vm("\"memory_mib\": 0"), 5, "memory_mib", "1 to 1048576"},
         Case{"TooMuchMemory", with_vm("\"memory_mib\": 1048577"), 5, "memory_mib", "1 to 1048576"},
         Case{"Core", with_vm("\"core\": 64"), 5, "core", "0 to 63"},
+        Case{"HangTooShort", with_vm("\"hang_ms\": 9"), 5, "hang_ms", "10 to 600000"},
+        Case{"RestartLimit", with_vm("\"restart_limit\": 1000001"), 5, "restart_limit",
+             "0 to 1000000"},
+        Case{"RestartWindow", with_vm("\"restart_window_ms\": 0"), 5, "restart_window_ms",
+             "1 to 86400000"},
+        Case{"KillForTest", with_vm("\"test_kill_us\": 1000000001"), 5, "test_kill_us",
+             "0 to 1000000000"},
+        Case{"FallbackNumber", with_vm("\"vmm_fallback\": 3"), 5, "vmm_fallback", "not expected"},
         Case{"Port", "{\"test_exit_port\": 65536}", 1, "test_exit_port", "65535"},
         Case{"Negative", with_vm("\"core\": -1"), 5, "core", "whole number"},
         Case{"Fraction", with_vm("\"core\": 1.5"), 5, "core", "whole number"},

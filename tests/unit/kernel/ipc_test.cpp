@@ -434,7 +434,7 @@ TEST_F(Ipc, QueryAndKill) {
         return caller.gpr[gpr_rsi];
     };
     EXPECT_EQ(flags(), vcpu_flag::pending | vcpu_flag::in_service);
-    EXPECT_EQ(System::trap(caller, Syscall::thread_ctl, {21, 6}), &caller);
+    EXPECT_EQ(System::trap(caller, Syscall::thread_ctl, {20, 6}), &caller);
     EXPECT_EQ(h.state, ContextState::dead);
     EXPECT_EQ(flags(), vcpu_flag::pending) << "the exit waits for the next handler";
 }
