@@ -274,6 +274,7 @@ void Vm::vmm_ended() {
     else
         copy_text(cause_, phase == VmmPhase::starting ? "it died before it served" : "it died");
     ++restarts_;
+    died_at_ = v->sequence;
     no_vmm_since_ = now;
     if (killed_for_ == killed_for_test) {
         restart(module_);
@@ -304,7 +305,7 @@ void Vm::bury() {
     if (bury_at_ == no_deadline && !other().is_loaded()) return;
     bury_at_ = no_deadline;
     if (!other().is_loaded()) return;
-    if (cause_[0] != 0) report_dead_vmm(config_->name, other().program(), guest_, cause_);
+    if (cause_[0] != 0) report_dead_vmm(config_->name, other().program(), guest_, died_at_, cause_);
     cause_[0] = 0;
     other().release();
 }
@@ -314,7 +315,7 @@ void Vm::freeze(const char* reason) {
     restarting_ = false;
     state_ = VmState::frozen;
     next_watch_ = next_kill_ = no_deadline;
-    report_dead_vmm(config_->name, active().program(), guest_, cause_);
+    report_dead_vmm(config_->name, active().program(), guest_, died_at_, cause_);
     cause_[0] = 0;
     other().release();
     active().release();
@@ -330,6 +331,7 @@ void Vm::let_finish() {
         if (!v || !v->in_service) return;
         if (rdtsc() >= limit) {
             write(cause_, "it did not finish exit {}", v->sequence);
+            died_at_ = v->sequence;
             (void)active().kill();
             return;
         }
@@ -407,6 +409,7 @@ const char* Vm::hand_over(const char* module, const char* old_module, bool old_s
         return reason_;
     }
     copy_text(cause_, reason_);
+    died_at_ = exits();
     if (!old_serves) {
         freeze(reason_);
         return reason_;
@@ -419,7 +422,6 @@ const char* Vm::hand_over(const char* module, const char* old_module, bool old_s
 
 void Vm::watch(std::uint64_t now) {
     next_watch_ = now + watch_ticks();
-    if (suspended_) return;
     const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
     if (!v) return;
     const bool starts = guest_.control->phase.load() == VmmPhase::starting;

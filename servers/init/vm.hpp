@@ -103,6 +103,7 @@ class Vm {
     std::uint64_t no_vmm_since_ = 0;             // TSC
     std::uint64_t bury_at_ = no_deadline;        // TSC; the dead one is in the other place
     char cause_[96] = {};                        // of the last death
+    std::uint64_t died_at_ = 0;                  // number of the guest's last exit then
     const char* killed_for_ = nullptr;           // why init killed it, if it did
     // The exit that was pending when the VM was looked at last, and how often it was before.
     std::uint64_t watched_exit_ = 0, watched_looks_ = 0, next_watch_ = no_deadline;

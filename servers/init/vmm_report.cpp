@@ -45,7 +45,8 @@ void print_exit(const ExitRecord& r) {
 
 }  // namespace
 
-void report_dead_vmm(const char* vm, const Program& p, const Guest& guest, const char* cause) {
+void report_dead_vmm(const char* vm, const Program& p, const Guest& guest, std::uint64_t died_at,
+                     const char* cause) {
     using R = ThreadRegister;
     log("margay: VMM of {} ended: {}\n", vm, cause);
     if (value(p, R::fault_vector) == page_fault)
@@ -60,11 +61,12 @@ void report_dead_vmm(const char* vm, const Program& p, const Guest& guest, const
         value(p, R::r12));
     log("  r13 {X} r14 {X} r15 {X}\n", value(p, R::r13), value(p, R::r14), value(p, R::r15));
     print_frames(p);
-    const Result<VcpuStatus> now = query_vcpu(guest.vcpu);
-    if (!now) return;
     log("  last exits of the guest, newest first:\n");
-    for (std::uint64_t i = 0; i < shown_exits && i < now->sequence; ++i)
-        print_exit(guest.state->records[(now->sequence - i) % exit_records]);
+    for (std::uint64_t i = 0; i < shown_exits && i < died_at; ++i) {
+        const ExitRecord& r = guest.state->records[(died_at - i) % exit_records];
+        // A successor may have handled so many since that it is gone.
+        if (r.sequence_class >> 8 == died_at - i) print_exit(r);
+    }
 }
 
 void report_frozen(const char* vm, const Guest& guest, std::uint64_t sequence, const char* reason) {
