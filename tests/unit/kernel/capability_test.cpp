@@ -70,10 +70,11 @@ class Model {
         }
         home_->table[first::domain]->thing = home_;
         home_->table[first::thread]->thing = boot;
-        for (unsigned core = 0; core < 2; ++core) {
+        unsigned core = 0;
+        for (const Slot slot : {first::core0, first::core1, first::core2}) {
             Thing* t = add_thing(ObjectType::core, nullptr);
-            t->core = core;
-            home_->table[first::core0 + core]->thing = t;
+            t->core = core++;
+            home_->table[slot]->thing = t;
         }
     }
 

@@ -64,6 +64,7 @@ System::System() {
     place(*domain, first::irq_control, ObjectType::irq_control, nullptr);
     place(*domain, first::core0, ObjectType::core, nullptr);
     place(*domain, first::core1, ObjectType::core, reinterpret_cast<void*>(std::uint64_t{1}));
+    place(*domain, first::core2, ObjectType::core, reinterpret_cast<void*>(std::uint64_t{2}));
     place_memory(*domain, first::ports, MemoryType::ports, 0, 0x10000, right::all);
     place_memory(*domain, first::ram, MemoryType::ram, storage.value(), storage_bytes, right::all);
     place_memory(*domain, first::big, MemoryType::ram, big_base, big_size,

@@ -18,7 +18,8 @@ constexpr Slot domain = 0, thread = 1, irq_control = 2, ports = 3, core0 = 4, co
 constexpr Slot ram = 6;     // storage: the machine's RAM, all rights
 constexpr Slot big = 7;     // 64 GiB that exist only on paper: for mappings; no right to derive
 constexpr Slot device = 8;  // all rights
-constexpr Slot free = 9;    // the first empty slot
+constexpr Slot core2 = 9;
+constexpr Slot free = 10;  // the first empty slot
 constexpr Slot event_slot = 40;
 constexpr unsigned slots = 160, mappings = 10, pool_pages = 10;
 }  // namespace first

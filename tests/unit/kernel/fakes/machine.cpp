@@ -49,13 +49,16 @@ Core& core(unsigned id) { return the_cores[id]; }
 
 void switch_to(unsigned id) { this_core_id = id; }
 
-void serve_kicks() {
+void serve(unsigned id) {
     const unsigned before = this_core_id;
-    for (unsigned i = 0; i < cores; ++i) {
-        this_core_id = i;
-        the_cores[i].serve_others();
-    }
+    this_core_id = id;
+    now.kicked &= ~(1ull << id);
+    the_cores[id].serve_others();
     this_core_id = before;
+}
+
+void serve_kicks() {
+    for (unsigned i = 0; i < cores; ++i) serve(i);
 }
 
 void fire_timer() {
@@ -129,7 +132,12 @@ void write_cr3(std::uint64_t v) {
 }
 void write_cr4(std::uint64_t) {}
 // A core that spins would see the others come.
-void pause() { machine::serve_kicks(); }
+void pause() {
+    if (now.on_pause)
+        now.on_pause();
+    else
+        machine::serve_kicks();
+}
 void take_interrupts() {}
 void wait_for_interrupt() { throw machine::Idle{}; }
 void halt_forever() { throw machine::Panic{"halted"}; }
@@ -145,16 +153,14 @@ std::uint32_t in32(std::uint16_t) { return now.port_value; }
 namespace apic {
 void arm_timer(std::uint64_t tsc) { now.timer[machine::this_core_id] = tsc; }
 void send_kick(unsigned apic_id) {
-    if (now.hold_kicks || machine::serving) return;
-    const unsigned before = machine::this_core_id;
     for (unsigned i = 0; i < machine::cores; ++i) {
         if (machine::the_cores[i].apic_id != apic_id) continue;
+        now.kicked |= 1ull << i;
+        if (now.hold_kicks || machine::serving) continue;
         machine::serving = true;
-        machine::this_core_id = i;
-        machine::the_cores[i].serve_others();
+        machine::serve(i);
         machine::serving = false;
     }
-    machine::this_core_id = before;
 }
 }  // namespace apic
 

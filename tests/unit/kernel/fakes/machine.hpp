@@ -2,6 +2,7 @@
 // test thread plays all cores; work for another core is done when that core is kicked.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,7 +13,7 @@
 
 namespace margay::machine {
 
-constexpr unsigned cores = 2;
+constexpr unsigned cores = 3;
 constexpr std::uint64_t ram_begin = 0x100'0000;
 constexpr std::uint64_t ram_bytes = 16 << 20;
 
@@ -35,7 +36,11 @@ struct State {
     std::vector<std::pair<std::uint16_t, std::uint32_t>> port_writes;
     std::uint32_t port_value;
     std::vector<std::string> guest_failures;
-    bool hold_kicks;  // kicked cores do not come until the test runs serve_kicks
+    bool hold_kicks;       // kicked cores do not come until the test runs serve_kicks or serve
+    std::uint64_t kicked;  // bit n: core n was kicked and has not come yet
+    // In the place of serve_kicks when a core spins: what the others do meanwhile. It returns with the
+    // same core running.
+    std::function<void()> on_pause;
     bool gigabyte_pages;
     bool next_rip;
 };
@@ -45,7 +50,10 @@ extern State now;
 void reset();
 // Continues on another core.
 void switch_to(unsigned core);
+// All cores look at their mailboxes.
 void serve_kicks();
+// One core does, whichever runs now.
+void serve(unsigned core);
 // The timer of this core fires.
 void fire_timer();
 Core& core(unsigned id);
