@@ -1,7 +1,7 @@
-# Tests and measurements that boot the node in QEMU.
+# Tests and measurements that boot the node in an emulator.
 #
 # margay_system_test(NAME n …) boots an image in QEMU and adds the test system.n. It passes when the
-# node ends by itself with QEMU status STATUS (default: 33, the node powered off without a failure),
+# node ends by itself with QEMU's status STATUS (default: 33, the node powered off without a failure),
 # the console output matches EXPECT and nothing in FORBID.
 #
 #   KERNEL target        default: ukernel
@@ -12,7 +12,8 @@
 #   EXPECT regex …       each matches a line of console output, in this order
 #   FORBID regex …       none matches any line
 #   STATUS n, CORES n, MEMORY mib, TIMEOUT seconds (default: 33, 1, 512, 60)
-#   CPU model            QEMU's processor model (default: EPYC,+svm)
+#   MACHINE bochs        boots it in Bochs; the test is system.bochs_n, and waits ten times as long
+#   CPU model            the emulator's processor model (default: EPYC,+svm; ryzen in Bochs)
 #   UEFI, ICOUNT         start by UEFI; count instructions
 #   SCRIPT file.py       drives the node itself: its function test(node), see tests/system/harness.py;
 #                        ARGS … are in node.arguments. MODULES and the rest set the defaults.
@@ -42,7 +43,7 @@ endfunction()
 
 function(margay_system_test)
     cmake_parse_arguments(PARSE_ARGV 0 arg "UEFI;ICOUNT"
-        "NAME;KERNEL;ARGUMENTS;STATUS;CORES;MEMORY;TIMEOUT;SCRIPT;CPU" "MODULES;EXPECT;FORBID;ARGS")
+        "NAME;KERNEL;ARGUMENTS;STATUS;CORES;MEMORY;TIMEOUT;SCRIPT;CPU;MACHINE" "MODULES;EXPECT;FORBID;ARGS")
     if(MARGAY_FUZZ)
         return()
     endif()
@@ -51,6 +52,10 @@ function(margay_system_test)
     endif()
     if(NOT DEFINED arg_TIMEOUT)
         set(arg_TIMEOUT 60)
+    endif()
+    if(arg_MACHINE STREQUAL "bochs")
+        string(PREPEND arg_NAME "bochs_")
+        math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * 10")
     endif()
     if(NOT DEFINED arg_KERNEL)
         set(arg_KERNEL ukernel)
@@ -62,7 +67,7 @@ function(margay_system_test)
     foreach(module IN LISTS modules)
         list(APPEND line --module "${module}")
     endforeach()
-    foreach(option IN ITEMS ARGUMENTS STATUS CORES MEMORY CPU)
+    foreach(option IN ITEMS ARGUMENTS STATUS CORES MEMORY CPU MACHINE)
         if(DEFINED arg_${option})
             string(TOLOWER ${option} lower)
             list(APPEND line --${lower} "${arg_${option}}")

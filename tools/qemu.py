@@ -1,35 +1,29 @@
-"""The emulated node: QEMU's command line and what its end means."""
+"""The emulated node: QEMU's command line."""
 
-import contextlib
-import dataclasses
 import pathlib
-import re
-import subprocess
-import sys
 import tempfile
-import termios
 import time
 
-import common
-import ctl
+import machine
+from machine import (  # noqa: F401: for who drives QEMU
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_TIME_LIMIT,
+    EXIT_USAGE,
+    LOG_OPTION,
+    NODE_MEMORY_MIB,
+    STATUS_FAILED,
+    STATUS_OFF,
+    console_lines,
+    end_of,
+)
 
 OVMF = pathlib.Path("/usr/share/OVMF")
 EXIT_PORT = 0xF4
-# isa-debug-exit: writing v ends QEMU with status 2v + 1. The node writes 0x10 when it powers off as
-# it should, 0x11 when something failed.
-STATUS_OFF = 0x10 * 2 + 1
-STATUS_FAILED = 0x11 * 2 + 1
-# What the node needs besides the guest's memory and the boot modules.
-NODE_MEMORY_MIB = 256
-# The kernel's option that sends its reports and the servers' lines to COM3.
-LOG_OPTION = "log=0x3e8"
-# What QEMU's stdio multiplexer prints for Ctrl-A X.
-LEFT_BY_USER = b"QEMU: Terminated"
-
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_TIME_LIMIT = 0, 1, 2, 124
+DEFAULT_CPU = "EPYC,+svm"
 
 
-def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False, cpu="EPYC,+svm"):
+def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False, cpu=DEFAULT_CPU):
     """QEMU's command line without the console."""
     line = ["qemu-system-x86_64", "-nodefaults", "-M", "q35", "-cpu", cpu, "-m", str(memory_mib)]
     line += ["-display", "none", "-no-reboot"]
@@ -49,64 +43,14 @@ def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False, c
     return line
 
 
-@dataclasses.dataclass
-class End:
-    """How a run ended: an exit status for the user, and the reason when it is not 0."""
-
-    status: int
-    reason: str = ""
-
-
-def failure_reason(console, fallback):
-    """The last line of the console output with which the node says why it stops."""
-    found = [line for line in console_lines(console) if line.startswith("margay: ")]
-    return found[-1] if found else f"margay: {fallback}"
-
-
-def console_lines(console):
-    """The console output as lines, without what only a terminal understands."""
-    text = console.decode("utf-8", "replace")
-    text = re.sub(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>])", "", text)
-    return [line.strip("\r\0") for line in text.split("\n")]
-
-
-def end_of(status, console, errors=""):
-    """What QEMU's exit status, the console output and QEMU's own messages mean."""
-    if status == STATUS_OFF:
-        return End(EXIT_OK)
-    if status == STATUS_FAILED:
-        return End(EXIT_FAILED, failure_reason(console, "the node failed and gave no reason"))
-    if status == 0 and console.rstrip(b"\r\n").endswith(LEFT_BY_USER):
-        return End(EXIT_OK)
-    if status == 0:
-        return End(EXIT_FAILED, failure_reason(console, "the node reset itself or was turned off"))
-    said = [line for line in errors.splitlines() if line.strip()]
-    return End(EXIT_FAILED, f"margay: {said[-1]}" if said else f"margay: QEMU ended with status {status}")
-
-
 def without_warnings(errors):
     """QEMU's messages without those about processor features that the emulation lacks."""
     return "\n".join(l for l in errors.splitlines() if "TCG doesn't support requested feature" not in l)
 
 
-@contextlib.contextmanager
-def terminal_kept():
-    """Puts the terminal back as it was: QEMU cannot do it when it is killed."""
-    try:
-        saved = termios.tcgetattr(sys.stdin)
-    except (termios.error, ValueError, OSError):
-        yield
-        return
-    try:
-        yield
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
-
-
-def _control_line(listener):
-    """QEMU's options for the second serial port: whoever connects to the listening socket has it."""
-    chardev = f"socket,id=ctl,fd={listener.fileno()},server=on,wait=off"
-    return ["-chardev", chardev, "-serial", "chardev:ctl"]
+def _control_options(fd):
+    """The second serial port: whoever connects to the listening socket has it."""
+    return ["-chardev", f"socket,id=ctl,fd={fd},server=on,wait=off", "-serial", "chardev:ctl"]
 
 
 def run(line, log=None, timeout=None, headless=False, listener=None):
@@ -127,158 +71,35 @@ def run(line, log=None, timeout=None, headless=False, listener=None):
             line += ["-chardev", f"stdio,id=console,mux=on,signal=off,logfile={logfile}"]
             line += ["-mon", "chardev=console"]
         if listener:
-            line += _control_line(listener)
-        errors_file = pathlib.Path(temporary, "errors")
-        with open(errors_file, "wb") as errors, terminal_kept():
-            process = subprocess.Popen(
-                line,
-                stdin=subprocess.DEVNULL if headless else None,
-                stderr=errors,
-                pass_fds=[listener.fileno()] if listener else [],
-            )
-            try:
-                status = process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                status = None
-            finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
-        errors = without_warnings(errors_file.read_text(errors="replace"))
-        if status is None:
-            return End(EXIT_TIME_LIMIT, f"margay: time limit of {timeout:g} s reached")
-        return end_of(status, console.read_bytes(), errors)
+            line += _control_options(listener.fileno())
+        return machine.run(line, console, timeout, headless, listener, without_warnings)
 
 
-class Captured:
+class Captured(machine.Captured):
     """QEMU in the background, with console input and output and a monitor, for tests.
 
-    Use as a context manager; leaving it ends QEMU. `timeout` bounds the whole run, in seconds.
-    Without control_line the machine has one serial port only, and ctl() cannot be used.
     log: a file that gets what comes out of the third serial port (COM3, see LOG_OPTION).
     """
 
     def __init__(self, line, timeout, stop_at_end=False, control_line=True, log=None):
-        self.deadline = time.monotonic() + timeout
-        self.output = b""
-        self._searched = 0
-        self._directory = tempfile.TemporaryDirectory(prefix="margay-")
-        self._monitor_path = pathlib.Path(self._directory.name, "qmp")
-        self._errors = open(pathlib.Path(self._directory.name, "errors"), "w+")
+        self._monitor_directory = tempfile.TemporaryDirectory(prefix="margay-")
+        self._monitor_path = pathlib.Path(self._monitor_directory.name, "qmp")
+        self._monitor = None
         line = line + ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
         line += ["-qmp", f"unix:{self._monitor_path},server=on,wait=off", "-monitor", "none"]
         if stop_at_end:
             line += ["-no-shutdown"]
-        self._control_path = pathlib.Path(self._directory.name, "ctl")
-        listener = ctl.listen(self._control_path) if control_line else None
-        if listener:
-            line += _control_line(listener)
-        if log:
-            line += ["-chardev", f"file,id=log,path={log}", "-serial", "chardev:log"]
-        self.process = subprocess.Popen(
-            line,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            bufsize=0,
-            pass_fds=[listener.fileno()] if listener else [],
-        )
-        if listener:
-            listener.close()
-        self._monitor = None
-        self._control = None
+        behind = ["-chardev", f"file,id=log,path={log}", "-serial", "chardev:log"] if log else []
+        super().__init__(line, timeout, lambda fd: _control_options(fd), control_line, behind)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def __exit__(self, *arguments):
         if self._monitor:
             self._monitor.close()
-        if self._control:
-            self._control.close()
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self._errors.close()
-        self._directory.cleanup()
-
-    def _read(self):
-        """Waits for more console output; False when there is none any more."""
-        import select
-
-        left = self.deadline - time.monotonic()
-        if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
-            raise TimeoutError("time limit reached")
-        data = self.process.stdout.read(65536)
-        self.output += data or b""
-        return bool(data)
-
-    def expect(self, pattern):
-        """Waits for console output that matches, after what was matched before; the match."""
-        wanted = re.compile(pattern.encode() if isinstance(pattern, str) else pattern, re.MULTILINE)
-        while True:
-            found = wanted.search(self.output, self._searched)
-            if found:
-                self._searched = found.end()
-                return found
-            try:
-                more = self._read()
-            except TimeoutError:
-                raise TimeoutError(f"time limit reached waiting for {pattern!r}") from None
-            if not more:
-                raise EOFError(f"the node ended before it printed {pattern!r}")
-
-    def send(self, text):
-        """Types on the console."""
-        self.process.stdin.write(text.encode())
-
-    def pause(self, seconds):
-        """Lets the node go on for a while; what it prints is kept."""
-        import select
-
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if time.monotonic() > self.deadline:
-                raise TimeoutError("time limit reached")
-            if select.select([self.process.stdout], [], [], left)[0] and not self._read():
-                raise EOFError("the node has ended")
-
-    def ctl(self, **request):
-        """Sends a request to the node console, as ctl(command="suspend", vm="linux"); the reply.
-
-        The node must be up: wait for what it prints first.
-        """
-        return self._control_client().ask(request)[1]
-
-    def ctl_bytes(self, data):
-        """Sends bytes that need not be a request."""
-        self._control_client().send(data)
-
-    def _control_client(self):
-        if not self._control:
-            left = max(0.1, self.deadline - time.monotonic())
-            self._control = ctl.Client(self._control_path, left)
-        return self._control
-
-    def wait(self):
-        """Waits for QEMU's end; its exit status."""
-        while self._read():
-            pass
-        return self.process.wait(max(0.1, self.deadline - time.monotonic()))
-
-    def end(self):
-        """Waits for QEMU's end; an End."""
-        status = self.wait()
-        return end_of(status, self.output, self.errors())
+        super().__exit__(*arguments)
+        self._monitor_directory.cleanup()
 
     def errors(self):
-        self._errors.seek(0)
-        return without_warnings(self._errors.read())
-
-    def lines(self):
-        return console_lines(self.output)
+        return without_warnings(super().errors())
 
     def monitor(self, name, **arguments):
         """Runs a command of QEMU's machine protocol; what it returns."""

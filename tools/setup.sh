@@ -7,6 +7,7 @@ packages=(
     # to make images
     grub-common grub-efi-amd64-bin grub-pc-bin mtools xorriso
     # to run and to test
+    bochs bochs-term bochsbios vgabios
     gdb ovmf qemu-system-x86 libcapstone-dev libgmock-dev libgtest-dev
     # to check
     clang-format-14 clang-tidy-14

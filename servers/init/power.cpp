@@ -99,11 +99,20 @@ SoftOff find_soft_off(Node& node) {
     return off;
 }
 
+// The last characters still stand in COM1's transmitter, and go with the machine.
+void let_console_finish() {
+    constexpr std::uint16_t line_status = 0x3fd;
+    constexpr std::uint64_t transmitter_empty = 0x40;
+    for (unsigned i = 0; i < 100'000; ++i)
+        if ((port_read(init_slot::ports, line_status, 1) & transmitter_empty) != 0) return;
+}
+
 }  // namespace
 
 void power_off(Node& node, std::uint16_t exit_port, bool good) {
     if (exit_port != 0) (void)port_write(init_slot::ports, exit_port, 1, good ? 0x10 : 0x11);
     const SoftOff off = find_soft_off(node);
+    let_console_finish();
     if (off.control != 0) {
         constexpr std::uint32_t sleep_enable = 1 << 13;
         (void)port_write(init_slot::ports, off.control, 2,

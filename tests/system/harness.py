@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Runs one system test: makes a boot image, boots it in QEMU, judges console output and end.
+"""Runs one system test: makes a boot image, boots it in QEMU or Bochs, judges console output and end.
 
 Started by ctest with the options that margay_system_test() (cmake/system_test.cmake) writes. A test
 that does more than wait has a script with a function test(node); it passes when that returns:
 
     def test(node):
-        with node.boot(cores=2) as machine:          # a qemu.Captured
+        with node.boot(cores=2) as machine:          # a qemu.Captured or bochs.Captured
             machine.expect(r"Margay guest: ")        # waits for console output
             machine.send("poweroff -f\\n")           # types
             machine.human("info mem")                # asks QEMU's monitor
@@ -22,6 +22,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 
+import bochs  # noqa: E402
 import common  # noqa: E402
 import image  # noqa: E402
 import qemu  # noqa: E402
@@ -57,21 +58,27 @@ class Node:
         self._images += 1
         self.log = log
         iso = self.directory / f"{self._images}.iso"
+        if modules is None:
+            modules = self.modules
+        if options.machine == "bochs":
+            modules = [(name, bochs.manifest(what) if name == "manifest" else what) for name, what in modules]
         image.make(
             iso,
             options.kernel,
-            self.modules if modules is None else modules,
+            modules,
             options.arguments if arguments is None else arguments,
         )
-        line = qemu.command(
-            iso,
-            memory or options.memory,
-            cores or options.cores,
-            options.uefi if uefi is None else uefi,
-            icount=options.icount,
-            cpu=options.cpu,
-        )
-        self.machine = qemu.Captured(line, timeout or options.timeout, control_line=control_line, log=log)
+        memory = memory or options.memory
+        cores = cores or options.cores
+        if options.machine == "bochs":
+            line = bochs.command(iso, memory, cores, options.cpu or bochs.DEFAULT_CPU)
+            emulator = bochs.Captured
+        else:
+            uefi = options.uefi if uefi is None else uefi
+            cpu = options.cpu or qemu.DEFAULT_CPU
+            line = qemu.command(iso, memory, cores, uefi, icount=options.icount, cpu=cpu)
+            emulator = qemu.Captured
+        self.machine = emulator(line, timeout or options.timeout, control_line=control_line, log=log)
         return self.machine
 
     def check_off(self, machine):
@@ -82,7 +89,7 @@ class Node:
         status = machine.wait()
         if status != wanted:
             said = machine.errors().strip()
-            raise TestFailure(f"QEMU ended with status {status}, not {wanted}" + (f"\n{said}" if said else ""))
+            raise TestFailure(f"the emulator ended with status {status}, not {wanted}" + (f"\n{said}" if said else ""))
 
 
 def _module(text):
@@ -132,7 +139,8 @@ def main():
     parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS")
     parser.add_argument("--expect", action="append", default=[], metavar="REGEX")
     parser.add_argument("--forbid", action="append", default=[], metavar="REGEX")
-    parser.add_argument("--cpu", default="EPYC,+svm", help="QEMU's processor model")
+    parser.add_argument("--machine", choices=("qemu", "bochs"), default="qemu")
+    parser.add_argument("--cpu", help="the emulator's processor model")
     parser.add_argument("--uefi", action="store_true")
     parser.add_argument("--icount", action="store_true")
     parser.add_argument("--script", type=pathlib.Path)

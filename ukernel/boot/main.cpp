@@ -6,6 +6,7 @@
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/clock.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/pic.hpp"
 #include "ukernel/arch/x86_64/smp.hpp"
 #include "ukernel/boot/init_domain.hpp"
 #include "ukernel/boot/multiboot2.hpp"
@@ -118,6 +119,7 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
         platform.cores = 1;
         platform.apic_ids[0] = 0;
     }
+    pic::disable();
     apic::map(platform.local_apic);
     set_tsc_khz(measure_tsc_khz(platform.pm_timer_port));
     smp::start_this_core(platform);

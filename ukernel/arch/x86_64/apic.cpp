@@ -45,13 +45,14 @@ void map(HostPhys base) {
 
 void enable() {
     cpu::write_msr(cpu::msr::apic_base, cpu::read_msr(cpu::msr::apic_base) | 1 << 11);
+    // First: the mask bits of the LVT cannot be cleared before (§16.4.7).
+    write(reg_spurious, 0x100 | vector::spurious);
     write(reg_tpr, 0);
     write(reg_lvt_lint0, masked);
     write(reg_lvt_lint1, 4 << 8);  // NMI
     write(reg_lvt_error, masked);
     write(reg_divide, 0xb);  // by 1
     write(reg_lvt_timer, vector::timer);
-    write(reg_spurious, 0x100 | vector::spurious);
 }
 
 unsigned id() { return read(reg_id) >> 24; }

@@ -1,0 +1,231 @@
+"""What the emulators share: a node that runs as a process, its console, and what its end means.
+
+An emulator is a command line. Its standard input and output are the node's COM1; it may pass on a
+listening socket as COM2. Its exit status says how the node ended, as QEMU's isa-debug-exit does.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+import select
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+import ctl
+
+# isa-debug-exit: writing v ends QEMU with status 2v + 1. The node writes 0x10 when it powers off as
+# it should, 0x11 when something failed.
+STATUS_OFF = 0x10 * 2 + 1
+STATUS_FAILED = 0x11 * 2 + 1
+# What the node needs besides the guest's memory and the boot modules.
+NODE_MEMORY_MIB = 256
+# The kernel's option that sends its reports and the servers' lines to COM3.
+LOG_OPTION = "log=0x3e8"
+# What QEMU's stdio multiplexer prints for Ctrl-A X.
+LEFT_BY_USER = b"QEMU: Terminated"
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_TIME_LIMIT = 0, 1, 2, 124
+
+
+@dataclasses.dataclass
+class End:
+    """How a run ended: an exit status for the user, and the reason when it is not 0."""
+
+    status: int
+    reason: str = ""
+
+
+def failure_reason(console, fallback):
+    """The last line of the console output with which the node says why it stops."""
+    found = [line for line in console_lines(console) if line.startswith("margay: ")]
+    return found[-1] if found else f"margay: {fallback}"
+
+
+def plain_text(output):
+    """Text without what only a terminal understands."""
+    return re.sub(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>])", "", output.decode("utf-8", "replace"))
+
+
+def console_lines(console):
+    """The console output as lines."""
+    return [line.strip("\r\0") for line in plain_text(console).split("\n")]
+
+
+def end_of(status, console, errors=""):
+    """What the emulator's exit status, the console output and the emulator's own messages mean."""
+    if status == STATUS_OFF:
+        return End(EXIT_OK)
+    if status == STATUS_FAILED:
+        return End(EXIT_FAILED, failure_reason(console, "the node failed and gave no reason"))
+    if status == 0 and console.rstrip(b"\r\n").endswith(LEFT_BY_USER):
+        return End(EXIT_OK)
+    if status == 0:
+        return End(EXIT_FAILED, failure_reason(console, "the node reset itself or was turned off"))
+    said = [line for line in errors.splitlines() if line.strip()]
+    return End(EXIT_FAILED, f"margay: {said[-1]}" if said else f"margay: the emulator ended with status {status}")
+
+
+@contextlib.contextmanager
+def terminal_kept():
+    """Puts the terminal back as it was: an emulator cannot do it when it is killed."""
+    try:
+        saved = termios.tcgetattr(sys.stdin)
+    except (termios.error, ValueError, OSError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
+
+
+def run(line, console, timeout, headless, listener, clean):
+    """Runs an emulator to its end in the user's terminal; an End.
+
+    line: the whole command line. console: the file into which it copies the console output. clean: what
+    is left of the emulator's messages for the user.
+    """
+    with tempfile.TemporaryDirectory(prefix="margay-") as temporary:
+        errors_file = pathlib.Path(temporary, "errors")
+        with open(errors_file, "wb") as errors, terminal_kept():
+            process = subprocess.Popen(
+                line,
+                stdin=subprocess.DEVNULL if headless else None,
+                stderr=errors,
+                pass_fds=[listener.fileno()] if listener else [],
+            )
+            try:
+                status = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                status = None
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+        if status is None:
+            return End(EXIT_TIME_LIMIT, f"margay: time limit of {timeout:g} s reached")
+        return end_of(status, console.read_bytes(), clean(errors_file.read_text(errors="replace")))
+
+
+class Captured:
+    """An emulator in the background, with console input and output, for tests.
+
+    Use as a context manager; leaving it ends the emulator. `timeout` bounds the whole run, in seconds.
+    control_options: from the descriptor of a listening socket to the options that make it COM2. Without
+    control_line the machine has one serial port only, and ctl() cannot be used.
+    """
+
+    def __init__(self, line, timeout, control_options, control_line=True, last_options=()):
+        self.deadline = time.monotonic() + timeout
+        self.output = b""
+        self._searched = 0
+        self.directory = tempfile.TemporaryDirectory(prefix="margay-")
+        self._errors = open(pathlib.Path(self.directory.name, "errors"), "w+")
+        self._control_path = pathlib.Path(self.directory.name, "ctl")
+        self._control = None
+        listener = ctl.listen(self._control_path) if control_line else None
+        self.process = subprocess.Popen(
+            [*line, *(control_options(listener.fileno()) if listener else []), *last_options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            bufsize=0,
+            pass_fds=[listener.fileno()] if listener else [],
+        )
+        if listener:
+            listener.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._control:
+            self._control.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self._errors.close()
+        self.directory.cleanup()
+
+    def _read(self):
+        """Waits for more console output; False when there is none any more."""
+        left = self.deadline - time.monotonic()
+        if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+            raise TimeoutError("time limit reached")
+        data = self.process.stdout.read(65536)
+        self.output += data or b""
+        return bool(data)
+
+    def expect(self, pattern):
+        """Waits for console output that matches, after what was matched before; the match."""
+        wanted = re.compile(pattern.encode() if isinstance(pattern, str) else pattern, re.MULTILINE)
+        while True:
+            found = wanted.search(self.output, self._searched)
+            if found:
+                self._searched = found.end()
+                return found
+            try:
+                more = self._read()
+            except TimeoutError:
+                raise TimeoutError(f"time limit reached waiting for {pattern!r}") from None
+            if not more:
+                raise EOFError(f"the node ended before it printed {pattern!r}")
+
+    def send(self, text):
+        """Types on the console."""
+        self.process.stdin.write(text.encode())
+
+    def pause(self, seconds):
+        """Lets the node go on for a while; what it prints is kept."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if time.monotonic() > self.deadline:
+                raise TimeoutError("time limit reached")
+            if select.select([self.process.stdout], [], [], left)[0] and not self._read():
+                raise EOFError("the node has ended")
+
+    def ctl(self, **request):
+        """Sends a request to the node console, as ctl(command="suspend", vm="linux"); the reply.
+
+        The node must be up: wait for what it prints first.
+        """
+        return self._control_client().ask(request)[1]
+
+    def ctl_bytes(self, data):
+        """Sends bytes that need not be a request."""
+        self._control_client().send(data)
+
+    def _control_client(self):
+        if not self._control:
+            left = max(0.1, self.deadline - time.monotonic())
+            self._control = ctl.Client(self._control_path, left)
+        return self._control
+
+    def wait(self):
+        """Waits for the emulator's end; its exit status."""
+        while self._read():
+            pass
+        return self.process.wait(max(0.1, self.deadline - time.monotonic()))
+
+    def end(self):
+        """Waits for the emulator's end; an End."""
+        status = self.wait()
+        return end_of(status, self.output, self.errors())
+
+    def errors(self):
+        """What the emulator itself said."""
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def lines(self):
+        return console_lines(self.output)
