@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "libipc/raw.hpp"
 #include "proto/exit.hpp"
 #include "proto/kernel.hpp"
 #include "support/result.hpp"
@@ -21,28 +22,6 @@ struct Received {
 };
 
 namespace raw {
-
-// Arguments and results of a system call, by register.
-struct Registers {
-    std::uint64_t rdi = 0, rsi = 0, rdx = 0, r8 = 0, r9 = 0, r10 = 0, r12 = 0, r13 = 0;
-};
-
-// The kernel lets RBX, RBP, R14 and R15 not survive; the compiler keeps only what it needs itself.
-inline Status system_call(Syscall number, Registers& r) {
-    std::uint64_t rax = static_cast<std::uint64_t>(number);
-    register std::uint64_t r8 asm("r8") = r.r8;
-    register std::uint64_t r9 asm("r9") = r.r9;
-    register std::uint64_t r10 asm("r10") = r.r10;
-    register std::uint64_t r12 asm("r12") = r.r12;
-    register std::uint64_t r13 asm("r13") = r.r13;
-    asm volatile("push %%rbp\n\tsyscall\n\tpop %%rbp"
-                 : "+a"(rax), "+D"(r.rdi), "+S"(r.rsi), "+d"(r.rdx), "+r"(r8), "+r"(r9), "+r"(r10),
-                   "+r"(r12), "+r"(r13)
-                 :
-                 : "rcx", "r11", "rbx", "r14", "r15", "memory");
-    r.r8 = r8, r.r9 = r9, r.r10 = r10, r.r12 = r12, r.r13 = r13;
-    return static_cast<Status>(rax);
-}
 
 inline Status simple(Syscall number, std::uint64_t rdi, std::uint64_t rsi = 0,
                      std::uint64_t rdx = 0, std::uint64_t r8 = 0, std::uint64_t r9 = 0) {
@@ -197,10 +176,6 @@ inline Status port_write(Slot ports, std::uint16_t port, unsigned width, std::ui
                        port, width, value);
 }
 
-inline std::uint64_t rdtsc() {
-    std::uint32_t low, high;
-    asm volatile("rdtsc" : "=a"(low), "=d"(high));
-    return low | static_cast<std::uint64_t>(high) << 32;
-}
+inline std::uint64_t rdtsc() { return raw::rdtsc(); }
 
 }  // namespace margay

@@ -12,11 +12,8 @@ namespace margay::vmm {
 namespace {
 
 CpuidResult host_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
-    CpuidResult r;
-    asm volatile("cpuid"
-                 : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
-                 : "a"(leaf), "c"(subleaf));
-    return r;
+    const raw::Cpuid r = raw::cpuid(leaf, subleaf);
+    return {r.eax, r.ebx, r.ecx, r.edx};
 }
 
 // SVM feature NRIPS (AMD APM vol. 2 §15.7.1).
