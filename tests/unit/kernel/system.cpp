@@ -6,12 +6,6 @@
 
 namespace margay {
 
-extern "C" [[noreturn]] void system_call(Thread* thread);
-extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t label,
-                                             std::uint64_t sequence, std::uint64_t dirty,
-                                             std::uint64_t rax, std::uint64_t vector,
-                                             std::uint64_t deadline);
-
 namespace {
 
 void place(Domain& d, Slot number, ObjectType type, void* object) {
@@ -76,14 +70,7 @@ Context* System::trap(Thread& t, Syscall number, std::initializer_list<std::uint
     machine::switch_to(t.core->id);
     EXPECT_EQ(t.core->current, &t) << "only who runs can call";
     load(t, number, arguments);
-    return machine::run([&t, number] {
-        const std::uint64_t* r = t.gpr;
-        if (number == Syscall::reply_wait && t.caller != nullptr && t.callers_wait == 0 &&
-            !t.caller->is_thread())
-            vcpu_reply_wait(&t, r[gpr_rsi], r[gpr_rdx], r[gpr_r8], r[gpr_r9], r[gpr_r10],
-                            r[gpr_r12]);
-        system_call(&t);
-    });
+    return machine::run([&t] { machine::enter_kernel(t); });
 }
 
 Status System::call(Thread& t, Syscall number, std::initializer_list<std::uint64_t> arguments) {

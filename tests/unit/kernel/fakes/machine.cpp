@@ -1,6 +1,7 @@
 #include "machine.hpp"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -20,6 +21,12 @@
 #include "ukernel/object/irq.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
+extern "C" [[noreturn]] void system_call(margay::Thread* thread);
+extern "C" [[noreturn]] void vcpu_reply_wait(margay::Thread* handler, std::uint64_t label,
+                                             std::uint64_t sequence, std::uint64_t dirty,
+                                             std::uint64_t rax, std::uint64_t vector,
+                                             std::uint64_t deadline);
+
 namespace margay {
 
 namespace machine {
@@ -30,14 +37,16 @@ namespace {
 
 Core the_cores[cores];
 unsigned this_core_id = 0;
-std::uint64_t next_ram = 0;
+std::uint64_t next_ram = 0, ram_end = 0;
+int the_ram_file = -1;
 Features the_features;
 bool serving = false;
 constexpr HostPhys kernel_root{0x5000};
 
 void build() {
-    void* ram =
-        mmap(nullptr, ram_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    the_ram_file = memfd_create("simulated RAM", MFD_CLOEXEC);
+    if (ftruncate(the_ram_file, max_ram_bytes) != 0) std::abort();
+    void* ram = mmap(nullptr, max_ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, the_ram_file, 0);
     if (ram == MAP_FAILED) std::abort();
     direct_map_base = reinterpret_cast<std::uint64_t>(ram) - ram_begin;
     for (Core& c : the_cores) register_core(c);
@@ -61,12 +70,22 @@ void serve_kicks() {
     for (unsigned i = 0; i < cores; ++i) serve(i);
 }
 
+void enter_kernel(Thread& t) {
+    const std::uint64_t* r = t.gpr;
+    if (static_cast<Syscall>(r[gpr_rax]) == Syscall::reply_wait && t.caller != nullptr &&
+        t.callers_wait == 0 && !t.caller->is_thread())
+        vcpu_reply_wait(&t, r[gpr_rsi], r[gpr_rdx], r[gpr_r8], r[gpr_r9], r[gpr_r10], r[gpr_r12]);
+    system_call(&t);
+}
+
 void fire_timer() {
     now.timer[this_core_id] = no_deadline;
     scheduler::serve_timer();
 }
 
-void reset() {
+int ram_file() { return the_ram_file; }
+
+void reset(std::uint64_t ram) {
     static const bool built = (build(), true);
     static_cast<void>(built);
     now = State{};
@@ -98,15 +117,17 @@ void reset() {
         nobody.destroy();
     }
     now.tsc = 1'000'000;
+    now.tsc_khz = 1000;
     // Rubbish: whoever reads memory before writing it will show.
-    std::memset(direct<void>(HostPhys{ram_begin}), 0xa5, ram_bytes);
+    std::memset(direct<void>(HostPhys{ram_begin}), 0xa5, ram);
     next_ram = ram_begin;
+    ram_end = ram_begin + ram;
 }
 
 HostPhys take_ram(std::uint64_t bytes) {
     const HostPhys p{next_ram};
     next_ram += align_up(bytes, page_size);
-    if (next_ram > ram_begin + ram_bytes) throw Panic{"the simulated machine has no more RAM"};
+    if (next_ram > ram_end) throw Panic{"the simulated machine has no more RAM"};
     return p;
 }
 
@@ -122,13 +143,14 @@ std::uint64_t read_msr(std::uint32_t) { return 0; }
 void write_msr(std::uint32_t, std::uint64_t) {}
 std::uint64_t rdtsc() { return now.tsc; }
 std::uint64_t read_cr0() { return 0; }
-std::uint64_t read_cr2() { return 0; }
+std::uint64_t read_cr2() { return now.cr2; }
 std::uint64_t read_cr3() { return now.cr3[machine::this_core_id]; }
 std::uint64_t read_cr4() { return 0; }
 void write_cr0(std::uint64_t) {}
 void write_cr3(std::uint64_t v) {
     now.cr3[machine::this_core_id] = v;
     ++now.cr3_writes[machine::this_core_id];
+    if (now.on_cr3_write) now.on_cr3_write(machine::this_core_id);
 }
 void write_cr4(std::uint64_t) {}
 // A core that spins would see the others come.
@@ -138,19 +160,33 @@ void pause() {
     else
         machine::serve_kicks();
 }
-void take_interrupts() {}
+void take_interrupts() {
+    if (now.on_take_interrupts) now.on_take_interrupts();
+}
 void wait_for_interrupt() { throw machine::Idle{}; }
 void halt_forever() { throw machine::Panic{"halted"}; }
-void out8(std::uint16_t port, std::uint8_t v) { now.port_writes.emplace_back(port, v); }
-void out16(std::uint16_t port, std::uint16_t v) { now.port_writes.emplace_back(port, v); }
-void out32(std::uint16_t port, std::uint32_t v) { now.port_writes.emplace_back(port, v); }
-std::uint8_t in8(std::uint16_t) { return static_cast<std::uint8_t>(now.port_value); }
-std::uint16_t in16(std::uint16_t) { return static_cast<std::uint16_t>(now.port_value); }
-std::uint32_t in32(std::uint16_t) { return now.port_value; }
+namespace {
+void out(std::uint16_t port, unsigned width, std::uint32_t v) {
+    if (now.on_port_write)
+        now.on_port_write(port, width, v);
+    else
+        now.port_writes.emplace_back(port, v);
+}
+std::uint32_t in(std::uint16_t port, unsigned width) {
+    return now.on_port_read ? now.on_port_read(port, width) : now.port_value;
+}
+}  // namespace
+void out8(std::uint16_t port, std::uint8_t v) { out(port, 1, v); }
+void out16(std::uint16_t port, std::uint16_t v) { out(port, 2, v); }
+void out32(std::uint16_t port, std::uint32_t v) { out(port, 4, v); }
+std::uint8_t in8(std::uint16_t port) { return static_cast<std::uint8_t>(in(port, 1)); }
+std::uint16_t in16(std::uint16_t port) { return static_cast<std::uint16_t>(in(port, 2)); }
+std::uint32_t in32(std::uint16_t port) { return in(port, 4); }
 
 }  // namespace cpu
 
 namespace apic {
+void end_of_interrupt() {}
 void arm_timer(std::uint64_t tsc) { now.timer[machine::this_core_id] = tsc; }
 void send_kick(unsigned apic_id) {
     for (unsigned i = 0; i < machine::cores; ++i) {
@@ -186,19 +222,21 @@ const Features& features() {
     machine::the_features.next_rip = now.next_rip;
     machine::the_features.svm = true;
     machine::the_features.asids = 16;
-    machine::the_features.tsc_khz = 1000;
+    machine::the_features.tsc_khz = now.tsc_khz;
     return machine::the_features;
 }
 
 namespace console {
 void init() {}
-void put(char) {}
+void put(char c) { now.console += c; }
 void lock() {}
 void unlock() {}
 }  // namespace console
 
 void report_thread_fault(const Thread&) {}
 void report_guest_failure(const Vcpu&, const char* why) { now.guest_failures.emplace_back(why); }
+void stop_node(const char* why) { throw machine::Panic{why}; }
+void report_kernel_fault(const InterruptFrame&, const char*) { throw machine::Panic{"a fault"}; }
 void panic(const char* what, const char*, int) { throw machine::Panic{what}; }
 
 void enter_thread_message(Thread& t, std::uint64_t badge, std::uint64_t label, std::uint64_t w0,

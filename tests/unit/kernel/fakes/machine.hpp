@@ -15,7 +15,7 @@ namespace margay::machine {
 
 constexpr unsigned cores = 3;
 constexpr std::uint64_t ram_begin = 0x100'0000;
-constexpr std::uint64_t ram_bytes = 16 << 20;
+constexpr std::uint64_t ram_bytes = 16 << 20, max_ram_bytes = 256 << 20;
 
 // What a way out of the kernel throws.
 struct Entered {
@@ -36,6 +36,16 @@ struct State {
     std::vector<std::pair<std::uint16_t, std::uint32_t>> port_writes;
     std::uint32_t port_value;
     std::vector<std::string> guest_failures;
+    std::uint64_t tsc_khz;
+    std::uint64_t cr2;
+    std::string console;  // what the kernel printed
+    // In the place of port_writes and port_value.
+    std::function<std::uint32_t(std::uint16_t port, unsigned width)> on_port_read;
+    std::function<void(std::uint16_t port, unsigned width, std::uint32_t value)> on_port_write;
+    // The translations of a core are flushed; by whatever it loads, the same tables included.
+    std::function<void(unsigned core)> on_cr3_write;
+    // A core lets in what interrupted a guest.
+    std::function<void()> on_take_interrupts;
     bool hold_kicks;       // kicked cores do not come until the test runs serve_kicks or serve
     std::uint64_t kicked;  // bit n: core n was kicked and has not come yet
     // In the place of serve_kicks when a core spins: what the others do meanwhile. It returns with the
@@ -46,8 +56,10 @@ struct State {
 };
 extern State now;
 
-// A fresh machine: RAM full of rubbish, core 0 runs, nothing is ready.
-void reset();
+// A fresh machine: RAM full of rubbish, core 0 runs, nothing is ready. At most max_ram_bytes.
+void reset(std::uint64_t ram = ram_bytes);
+// The file that the simulated RAM is: what is at host-physical ram_begin lies at its begin.
+int ram_file();
 // Continues on another core.
 void switch_to(unsigned core);
 // All cores look at their mailboxes.
@@ -59,6 +71,10 @@ void fire_timer();
 Core& core(unsigned id);
 // Takes page-aligned RAM that nobody uses yet.
 HostPhys take_ram(std::uint64_t bytes);
+
+// What the stub does with a system call of the thread, whose registers are in the thread and which is
+// current on this core: the fast path's cases go through the slow one, which does the same.
+[[noreturn]] void enter_kernel(Thread& thread);
 
 // Runs f, which ends in the kernel's exit; who was entered, or null if the core idles.
 template <typename F>
