@@ -2,7 +2,7 @@
 """Bochs, the second emulator, behind the shape of QEMU's command line: this program runs one node.
 
     bochs.py --image ISO [--memory MIB] [--cores N] [--cpu MODEL] [--control FD] [--log FILE]
-             [--terminal] [--output FILE]
+             [--terminal] [--output FILE] [--trace FILE]
 
 Standard input and output are the node's COM1. The exit status is what QEMU's isa-debug-exit gives (see
 machine.py), so whoever drives QEMU drives this. Ending this process ends Bochs.
@@ -54,7 +54,7 @@ port_e9_hack: enabled=1
 com1: enabled=1, mode=term, dev={console}
 {other_ports}
 log: {log}
-error: action=ignore
+error: action={errors}
 info: action=ignore
 panic: action=fatal
 """
@@ -63,6 +63,7 @@ panic: action=fatal
 def command(image, memory_mib, cores=1, cpu=DEFAULT_CPU):
     """The command line that runs a node in Bochs, without the console (see machine.Captured)."""
     line = [sys.executable, "-B", str(pathlib.Path(__file__).resolve()), "--image", str(image)]
+    line += ["--trace", os.environ["MARGAY_BOCHS_TRACE"]] if "MARGAY_BOCHS_TRACE" in os.environ else []
     return line + ["--memory", str(memory_mib), "--cores", str(cores), "--cpu", cpu]
 
 
@@ -162,7 +163,7 @@ class Emulator:
         self.options = options
         self.console = _Line()
         self.control = _Control(options.control) if options.control is not None else None
-        self.log = directory / "log"
+        self.log = pathlib.Path(options.trace) if options.trace else directory / "log"
         self.screen = b""  # what Bochs itself shows: its display, its messages, bytes written to port 0xe9
         self.status = None
         other_ports = [f"com2: enabled=1, mode=term, dev={self.control.line.device}"] if self.control else []
@@ -180,6 +181,7 @@ class Emulator:
             console=self.console.device,
             other_ports="\n".join(other_ports),
             log=self.log,
+            errors="report" if options.trace else "ignore",
         )
         (directory / "bochsrc").write_text(configuration)
         # Debian's Bochs has a debugger in it, which waits for a command.
@@ -284,12 +286,15 @@ def main():
     parser.add_argument("--cpu", default=DEFAULT_CPU)
     parser.add_argument("--control", type=int, metavar="FD", help="a listening socket: COM2")
     parser.add_argument("--log", help="what comes out of COM3")
+    parser.add_argument("--trace", help="Bochs' own messages, one per VM exit and fault among them")
     parser.add_argument("--output", help="what comes out of COM1, as well")
     parser.add_argument("--terminal", action="store_true", help="standard input is a terminal; Ctrl-A X leaves")
     options = parser.parse_args()
     options.image = pathlib.Path(options.image).resolve()
-    if options.log:
-        options.log = pathlib.Path(options.log).resolve()
+    # Bochs runs in a directory of its own.
+    for name in ("log", "trace"):
+        if getattr(options, name):
+            setattr(options, name, pathlib.Path(getattr(options, name)).resolve())
     copy = open(options.output, "wb", buffering=0) if options.output else None
 
     def output(data):

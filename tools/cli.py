@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 
+import bochs
 import build
 import common
 import ctl
@@ -72,6 +73,8 @@ def node_modules(options, preset="release"):
         core=1 if options.cores > 1 else 0,
         initrd="initrd" if initrd is not None else None,
     )
+    if getattr(options, "machine", "qemu") == "bochs":
+        manifest = bochs.manifest(manifest)
     modules = [(name, _modules(preset) / name) for name in SERVERS]
     modules += [("manifest", manifest), ("kernel", kernel)]
     return modules + ([("initrd", initrd)] if initrd is not None else [])
@@ -136,7 +139,17 @@ def _control_socket(options):
         listener.close()
 
 
+def _check_bochs(options):
+    for name in ("uefi", "debug"):
+        if getattr(options, name):
+            raise common.Usage(f"--{name} is for --machine qemu")
+    if options.cores > bochs.MAX_CORES:
+        raise common.Usage(f"--cores {options.cores}: Bochs' firmware starts up to {bochs.MAX_CORES}")
+
+
 def run(options):
+    if options.machine == "bochs":
+        _check_bochs(options)
     if options.log:
         try:
             open(options.log, "wb").close()
@@ -150,13 +163,18 @@ def run(options):
         modules = _make_image(options, iso, options.preset)
         # GRUB holds the modules in memory once, init reads them there.
         memory = options.memory + qemu.NODE_MEMORY_MIB + 2 * _size_mib(modules)
-        line = qemu.command(iso, memory, options.cores, options.uefi, debug=options.debug)
+        emulator = bochs if options.machine == "bochs" else qemu
+        cpu = options.cpu or emulator.DEFAULT_CPU
+        if emulator is bochs:
+            line = bochs.command(iso, memory, options.cores, cpu)
+        else:
+            line = qemu.command(iso, memory, options.cores, options.uefi, debug=options.debug, cpu=cpu)
         if options.debug:
             elf = build.directory(options.preset) / "elf" / f"{KERNEL}.elf"
             common.progress(f"waiting for: gdb {elf} -ex 'target remote :1234'")
         if not options.headless:
             common.progress("starting the node; Ctrl-A X leaves")
-        end = qemu.run(line, options.log, options.timeout, options.headless, listener)
+        end = emulator.run(line, options.log, options.timeout, options.headless, listener)
     if end.reason:
         sys.stdout.flush()
         print(end.reason, file=sys.stderr)
@@ -269,9 +287,13 @@ def _parser():
     command = add("build", build_command, "Build everything that changed.")
     command.add_argument("--preset", choices=build.PRESETS, default="release", help="default: release")
 
-    command = add("run", run, "Build, make a boot image and start the node in QEMU. Exit status: 0 the"
+    command = add("run", run, "Build, make a boot image and start the node in an emulator. Exit status: 0 the"
         " guest powered itself off, 1 guest, server or kernel failed, 2 bad usage, 124 time limit.")
     _add_guest_options(command)
+    command.add_argument("--machine", choices=("qemu", "bochs"), default="qemu",
+        help="which emulator (default: qemu)")
+    command.add_argument("--cpu", metavar="MODEL", help="its processor (default:"
+        f" {qemu.DEFAULT_CPU} in QEMU, {bochs.DEFAULT_CPU} in Bochs)")
     command.add_argument("--uefi", action="store_true", help="start by UEFI instead of BIOS")
     command.add_argument("--log", metavar="FILE", help="write the console's output there as well")
     command.add_argument("--timeout", metavar="SECONDS", type=_number(0.1, 1e6, float), help="then stop")

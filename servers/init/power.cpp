@@ -65,12 +65,12 @@ struct SoftOff {
 // (ACPI 6.4 §7.4.2, §20.2). All firmware writes it in this form.
 bool find_sleep_type(const std::uint8_t* dsdt, std::uint16_t& type) {
     const auto length = field<std::uint32_t>(dsdt, 4);
-    for (std::uint32_t i = 36; i + 12 < length; ++i) {
+    for (std::uint32_t i = 36; i + 8 <= length; ++i) {
         if (std::memcmp(dsdt + i, "_S5_", 4) != 0 || dsdt[i + 4] != 0x12) continue;
         std::uint32_t at = i + 5;
         at += 1 + (dsdt[at] >> 6);  // package length
         ++at;                       // number of elements
-        if (at + 1 >= length) return false;
+        if (at >= length || (dsdt[at] == 0x0a && at + 1 == length)) return false;
         type = dsdt[at] == 0x0a ? dsdt[at + 1] : dsdt[at] <= 1 ? dsdt[at] : 0xff;
         return type <= 7;
     }

@@ -1,4 +1,6 @@
-// Provokes one exit class after the other and checks what the guest sees of the answer.
+// Provokes one exit class after the other and checks what the guest sees of the answer. The word
+// skip_NAME on its command line leaves out the checks of that name, for an emulator that fails there.
+#include "support/options.hpp"
 #include "tests/guests/guest.hpp"
 
 using namespace margay::guest;
@@ -10,6 +12,14 @@ unsigned failures = 0;
 void check(const char* what, bool good) {
     if (!good) ++failures;
     say("{} {}\n", good ? "ok" : "FAILED", what);
+}
+
+std::string_view command_line;
+
+bool skips(std::string_view option) {
+    if (!margay::find_option(command_line, option)) return false;
+    say("skipped: {}\n", option);
+    return true;
 }
 
 struct [[gnu::packed]] TablePointer {
@@ -160,7 +170,7 @@ void test_privileged() {
 
 // Halts until a timer interrupt; STI;HLT must not sleep through one that is pending.
 void test_halt_and_deadline() {
-    write_msr(0x832, 2u << 17 | tick_vector);  // TSC deadline
+    if (skips("skip_halt_until_deadline")) return;
     for (unsigned i = 1; i <= 50; ++i) {
         const std::uint64_t due = rdtsc() + 20000 * i;
         write_msr(0x6e0, due);
@@ -171,26 +181,41 @@ void test_halt_and_deadline() {
         }
     }
     check("HLT until the deadline", true);
-    // An interrupt that is taken while the guest runs.
+}
+
+// An interrupt that is taken while the guest runs.
+void test_interrupt_while_running() {
+    if (skips("skip_interrupt_while_running")) return;
     const unsigned before = ticks;
     write_msr(0x6e0, rdtsc() + 100000);
     asm volatile("sti");
     for (unsigned long i = 0; i < 2000000000 && ticks == before; ++i) asm volatile("pause");
     asm volatile("cli");
     check("interrupt while running", ticks == before + 1);
-    // A self IPI with interrupts off is taken exactly once, and not before STI.
+}
+
+// A self IPI with interrupts off is taken exactly once, and not before STI.
+void test_interrupt_held_back() {
+    if (skips("skip_interrupt_held_back")) return;
+    const unsigned before = ticks;
     write_msr(0x83f, tick_vector);
     (void)cpuid(0);
-    const bool held = ticks == before + 1;
+    const bool held = ticks == before;
     asm volatile("sti; nop; nop; cli" : : : "memory");
     (void)cpuid(0);
-    check("interrupt held back until STI, taken once", held && ticks == before + 2);
+    check("interrupt held back until STI, taken once", held && ticks == before + 1);
 }
 
 }  // namespace
 
-void guest_main(void*) {
+void guest_main(void* boot_parameters) {
+    constexpr unsigned command_line_pointer = 0x228;  // of the boot protocol
+    std::uint32_t at;
+    __builtin_memcpy(&at, static_cast<const char*>(boot_parameters) + command_line_pointer,
+                     sizeof(at));
+    if (at != 0) command_line = reinterpret_cast<const char*>(std::uint64_t{at});
     set_up_interrupts();
+    write_msr(0x832, 2u << 17 | tick_vector);  // TSC deadline
     test_port();
     test_cpuid_and_msr();
     test_mmio();
@@ -198,6 +223,8 @@ void guest_main(void*) {
     test_hypercall();
     test_privileged();
     test_halt_and_deadline();
+    test_interrupt_while_running();
+    test_interrupt_held_back();
     say("guest checks: {} failed\n", failures);
     if (failures == 0) power_off();
     asm volatile("lidt %0; int3"

@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 import bench  # noqa: E402
+import bochs  # noqa: E402
 import common  # noqa: E402
 import ctl  # noqa: E402
 import image  # noqa: E402
@@ -45,6 +46,10 @@ class Manifest(unittest.TestCase):
     def test_an_unknown_key_is_an_error(self):
         with self.assertRaises(ValueError):
             image.manifest(colour="blue")
+
+
+    def test_bochs_has_another_exit_port(self):
+        self.assertEqual(parsed(bochs.manifest(image.manifest()))["test_exit_port"], bochs.EXIT_PORT)
 
 
 class Image(unittest.TestCase):
@@ -119,6 +124,37 @@ class End(unittest.TestCase):
 
     def test_a_failure_of_qemu_says_what_qemu_said(self):
         self.assertEqual(qemu.end_of(1, b"", "qemu: no memory\n").reason, "margay: qemu: no memory")
+
+
+class Bochs(unittest.TestCase):
+    """With a program in Bochs' place: what the driver makes of its serial line, its messages and its end."""
+
+    def ended(self, program, *options):
+        with tempfile.TemporaryDirectory() as directory:
+            fake = pathlib.Path(directory, "bochs")
+            fake.write_text(f"#!/usr/bin/python3\nimport re, sys, time\n"
+                "com1 = open(re.search(r'com1:.*dev=(\\S+)', open('bochsrc').read())[1], 'r+b', buffering=0)\n"
+                + program)
+            fake.chmod(0o755)
+            path = f"{directory}:{os.environ['PATH']}"
+            return subprocess.run(bochs.command("no.iso", 64) + list(options), input="hello\n", text=True,
+                capture_output=True, timeout=60, env=dict(os.environ, PATH=path))
+
+    def test_the_byte_at_the_exit_port_is_the_status_and_ends_it(self):
+        for byte, status in (("\\x10", qemu.STATUS_OFF), ("\\x11", qemu.STATUS_FAILED)):
+            done = self.ended(f"com1.write(b'last words\\n')\nprint('{byte}', flush=True)\ntime.sleep(600)\n")
+            self.assertEqual((done.returncode, done.stdout), (status, "last words\n"))
+
+    def test_input_reaches_com1(self):
+        done = self.ended("com1.write(com1.read(6).upper())\nprint('\\x10', flush=True)\n")
+        self.assertEqual(done.stdout, "HELLO\n")
+
+    def test_turned_off_by_acpi_without_an_exit_port(self):
+        self.assertEqual(self.ended("print('0p[ACPI ] >>PANIC<< ACPI control: soft power off')\n").returncode, 0)
+
+    def test_a_panic_of_bochs_is_said(self):
+        done = self.ended("print('0p[CPU0 ] >>PANIC<< no more')\nsys.exit(1)\n")
+        self.assertEqual((done.returncode, done.stderr), (1, "Bochs: no more\n"))
 
 
 class BenchLines(unittest.TestCase):
