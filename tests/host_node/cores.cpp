@@ -187,8 +187,8 @@ void Cores::interrupt(unsigned core, std::uint64_t vector) {
         return;
     }
     auto& v = static_cast<Vcpu&>(*c);
-    v.vmcb->exit_code = vmcb::exit_intr;
-    v.vmcb->exit_int_info = 0;
+    v.guest.vmcb->exit_code = vmcb::exit_intr;
+    v.guest.vmcb->exit_int_info = 0;
     machine::now.on_take_interrupts = [&frame] { kernel_interrupt(&frame); };
     running_[core] = machine::run([&v] { guest_exited(&v); });
     machine::now.on_take_interrupts = nullptr;

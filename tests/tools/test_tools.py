@@ -176,6 +176,28 @@ def run_margay(*arguments):
     return subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
+class BackEnd(unittest.TestCase):
+    def test_only_svm_names_the_vmcb(self):
+        """Generic code sees a guest through arch/x86_64/backend.hpp alone."""
+        kernel = ROOT / "ukernel"
+        svm = kernel / "arch/x86_64/svm"
+        inside = outside = 0
+        for path in kernel.rglob("*"):
+            if not path.is_file():
+                continue
+            text = path.read_text()
+            if svm in path.parents:
+                inside += "vmcb" in text.lower()
+                continue
+            outside += 1
+            self.assertNotIn("vmcb", text.lower(), path)
+            includes = [l for l in text.splitlines() if "#include" in l and "/svm/" in l]
+            if path.name != "selected_backend.hpp":
+                self.assertEqual(includes, [], path)
+        self.assertGreater(inside, 3)
+        self.assertGreater(outside, 50)
+
+
 class FakeNode:
     """Answers at a socket as a node does: each request line with what `answer` makes of it."""
 

@@ -3,8 +3,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/instructions.hpp"
-#include "ukernel/arch/x86_64/svm/asid.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/sched/context.hpp"
 #include "ukernel/sched/run_queue.hpp"
@@ -28,7 +28,7 @@ struct CoreFields {
     std::uint64_t cr3;  // of the loaded page tables
     std::uint64_t stack_top;
     std::uint64_t apic_poke;  // address written after each VM exit, see apic::poke_address()
-    std::uint64_t host_vmcb;  // physical: host state for VMLOAD
+    BackendCore backend;
 };
 
 struct Core : CoreFields {
@@ -48,7 +48,6 @@ struct Core : CoreFields {
     std::uint64_t quantum_end;  // TSC; no_deadline while nobody shares the priority
     std::uint64_t armed_for;    // what the timer is set to
     Vcpu* fpu_owner;
-    AsidState asid;
     std::uint64_t interrupts;  // taken by the kernel on this core
     std::atomic<Event*> mailbox;
     std::atomic<RemoteWork*> remote;

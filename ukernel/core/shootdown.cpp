@@ -8,7 +8,7 @@ namespace margay {
 namespace {
 
 // User translations are not global: loading CR3 drops them. Guests are flushed by their tables'
-// generation (svm/asid.hpp) on the next entry; leaving the guest is what the IPI does.
+// generation on the next entry; leaving the guest is what the IPI does.
 void flush(void*) { cpu::write_cr3(cpu::read_cr3()); }
 
 }  // namespace

@@ -1,12 +1,14 @@
 #include "ukernel/debug/report.hpp"
 
 #include "proto/symbols.hpp"
+#include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
-#include "ukernel/arch/x86_64/virtualization.hpp"
+#include "ukernel/core/core.hpp"
 #include "ukernel/debug/assert.hpp"
 #include "ukernel/debug/backtrace.hpp"
 #include "ukernel/debug/console.hpp"
 #include "ukernel/object/domain.hpp"
+#include "ukernel/object/vcpu.hpp"
 
 extern "C" const margay::SymbolTable margay_symbols_begin;
 
@@ -62,7 +64,7 @@ void report_thread_fault(const Thread& t) {
 
 void report_guest_failure(const Vcpu& v, const char* why) {
     log("\nmargay: guest failure: {}\n", why);
-    virtualization::print_state(v);
+    backend::print_state(v);
     log("  last exits, newest first:\n");
     for (unsigned i = 0; i < exit_records && i < v.sequence; ++i) {
         const ExitRecord& r = v.page->records[(v.sequence - i) % exit_records];

@@ -1,10 +1,11 @@
 // The fast path of a VM exit: from the classified exit straight into the handler's user code, and
 // from its reply back. Everything unusual goes through Vcpu::send and Vcpu::reply.
 #pragma once
+#include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/enter.hpp"
-#include "ukernel/arch/x86_64/virtualization.hpp"
 #include "ukernel/object/thread.hpp"
+#include "ukernel/object/vcpu.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
 namespace margay {
@@ -30,13 +31,13 @@ namespace margay {
     handler->open_on = nullptr;
     handler->state = ContextState::ready;
     core.current = handler;
-    if (row.wanted != 0) virtualization::store_state(v, row.wanted);
+    if (row.wanted != 0) backend::store_state(v, row.wanted);
     if (handler->cr3 != core.cr3) [[unlikely]] {
         core.cr3 = handler->cr3;
         cpu::write_cr3(handler->cr3);
     }
-    enter_thread_message(*handler, row.badge, label, v.sequence, v.vmcb->rip, detail0, detail1,
-                         v.vmcb->rax, v.vmcb->rflags);
+    enter_thread_message(*handler, row.badge, label, v.sequence, v.guest.rip(), detail0, detail1,
+                         v.guest.rax(), v.guest.rflags());
 }
 
 // The reply that most exits get: resume or skip, with nothing but RAX or the low registers changed.
@@ -51,11 +52,11 @@ namespace margay {
         (skip && v.pending.next_rip == 0))
         return false;
     // POINT OF NO RETURN
-    if (skip) virtualization::advance(v);
+    if (skip) v.guest.advance(v.pending.next_rip);
     if (dirty == state::rax_word) {
-        v.vmcb->rax = rax;
+        v.guest.set_rax(rax);
     } else if (dirty != 0) {
-        v.vmcb->rax = v.page->gpr[gpr_rax];
+        v.guest.set_rax(v.page->gpr[gpr_rax]);
         v.gpr[gpr_rcx] = v.page->gpr[gpr_rcx];
         v.gpr[gpr_rdx] = v.page->gpr[gpr_rdx];
         v.gpr[gpr_rbx] = v.page->gpr[gpr_rbx];

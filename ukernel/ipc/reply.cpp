@@ -1,6 +1,6 @@
 // reply_wait: the slow half of IPC, and the replies to VM exits.
+#include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/enter.hpp"
-#include "ukernel/arch/x86_64/virtualization.hpp"
 #include "ukernel/ipc/exit_switch.hpp"
 #include "ukernel/ipc/ipc.hpp"
 #include "ukernel/ipc/transfer.hpp"
@@ -39,7 +39,7 @@ extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t labe
     auto& v = static_cast<Vcpu&>(*handler->caller);
     if (reply_simply(core, *handler, v, label, sequence, dirty, rax)) [[likely]] {
         if (v.attention == 0 && !core.reschedule) [[likely]]
-            virtualization::enter(core, v);
+            backend::enter(core, v);
         scheduler::leave();
     }
     const Status s =
@@ -50,7 +50,7 @@ extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t labe
         enter_thread_result(handler);
     }
     if (core.current == &v && v.attention == 0 && !core.reschedule) [[likely]]
-        virtualization::enter(core, v);
+        backend::enter(core, v);
     scheduler::leave();
 }
 

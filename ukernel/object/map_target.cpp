@@ -43,8 +43,7 @@ Mapping* MapTarget::any_mapping() {
 
 void MapTarget::remove(Mapping& m) {
     if (m.memory == MemoryType::ports) {
-        static_cast<Space*>(this)->io->intercept(static_cast<std::uint32_t>(m.address),
-                                                 static_cast<std::uint32_t>(m.size));
+        static_cast<Space*>(this)->permissions.intercept_ports(m.address, m.size);
         return;
     }
     tables().unmap(m.address, m.size);

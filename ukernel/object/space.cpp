@@ -2,7 +2,6 @@
 
 #include <new>
 
-#include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/core.hpp"
 #include "ukernel/object/thread.hpp"
 #include "ukernel/object/vcpu.hpp"
@@ -12,25 +11,18 @@ namespace margay {
 Result<Space*> Space::create(HostPhys base, std::uint64_t size, std::uint64_t mapping_count) {
     if (mapping_count > 1 << 20) return Status::bad_argument;
     const std::uint64_t records_bytes = align_up(mapping_count * sizeof(Mapping), page_size);
-    const std::uint64_t fixed = 7 * page_size + records_bytes;
+    // Object, permissions, root table, records; then the pool.
+    constexpr std::uint64_t root_offset = page_size + PermissionMap::bytes;
+    constexpr std::uint64_t records_offset = root_offset + page_size;
+    const std::uint64_t fixed = records_offset + records_bytes;
     if (size < fixed) return Status::no_memory;
     auto* s = new (direct<void>(base)) Space{};
-    s->io_phys = base + page_size;
-    s->msr_phys = base + 4 * page_size;
-    s->io = direct<IoBitmap>(s->io_phys);
-    s->msr = direct<MsrBitmap>(s->msr_phys);
-    s->io->intercept_all();
-    s->msr->intercept_all();
-    // What VMLOAD and VMSAVE switch is the guest's own.
-    for (const std::uint32_t index :
-         {cpu::msr::fs_base, cpu::msr::gs_base, cpu::msr::kernel_gs_base, cpu::msr::star,
-          cpu::msr::lstar, cpu::msr::cstar, cpu::msr::sfmask, 0x174u, 0x175u, 0x176u})
-        s->msr->allow(index, true, true);
-    const HostPhys root = base + 6 * page_size;
+    s->permissions.init(base + page_size);
+    const HostPhys root = base + root_offset;
     std::uint64_t* entries = direct<std::uint64_t>(root);
     for (unsigned i = 0; i < 512; ++i) entries[i] = 0;
-    s->init_mappings(true, root, direct<Mapping>(base + 7 * page_size), mapping_count, base + fixed,
-                     base + size);
+    s->init_mappings(true, root, direct<Mapping>(base + records_offset), mapping_count,
+                     base + fixed, base + size);
     return s;
 }
 

@@ -1,7 +1,7 @@
-// Space: a second-level address space of guests: nested page tables and the permission bitmaps.
+// Space: a second-level address space of guests: nested page tables and the permission map.
 #pragma once
 #include "support/result.hpp"
-#include "ukernel/arch/x86_64/svm/permission_bitmap.hpp"
+#include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/object/map_target.hpp"
 
 namespace margay {
@@ -9,9 +9,7 @@ namespace margay {
 struct Vcpu;
 
 struct Space : MapTarget {
-    IoBitmap* io = nullptr;    // 12 KiB, one bit per port; set: exit
-    MsrBitmap* msr = nullptr;  // 8 KiB
-    HostPhys io_phys, msr_phys;
+    PermissionMap permissions;
 
     static Result<Space*> create(HostPhys base, std::uint64_t size, std::uint64_t mapping_count);
     // Stops the vCPUs that live in it.

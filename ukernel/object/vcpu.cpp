@@ -2,8 +2,7 @@
 
 #include <new>
 
-#include "ukernel/arch/x86_64/cpu.hpp"
-#include "ukernel/arch/x86_64/virtualization.hpp"
+#include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/debug/report.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/space.hpp"
@@ -14,13 +13,12 @@ namespace margay {
 
 Result<Vcpu*> Vcpu::create(HostPhys base, std::uint64_t size, Space& in, Core& on_core,
                            unsigned priority, HostPhys state_page) {
+    static_assert(page_size + GuestContext::storage_bytes <= storage_vcpu);
     if (size < storage_vcpu) return Status::no_memory;
     if (!on_core.virtualization) return Status::not_supported;
     auto* v = new (direct<void>(base)) Vcpu{};
     v->kind = ContextKind::vcpu;
     v->core = &on_core;
-    v->vmcb_phys = base.value() + page_size;
-    v->vmcb = direct<Vmcb>(HostPhys{v->vmcb_phys});
     v->page_node.vcpu = v;
     v->page = direct<VcpuState>(state_page);
     v->space = &in;
@@ -28,7 +26,8 @@ Result<Vcpu*> Vcpu::create(HostPhys base, std::uint64_t size, Space& in, Core& o
     v->own.priority = static_cast<std::uint8_t>(priority);
     v->on = &v->own;
     in.cores |= 1ull << on_core.id;
-    virtualization::init(*v);
+    fpu::init(v->fpu);
+    backend::init(*v, base + page_size);
     return v;
 }
 
@@ -37,7 +36,7 @@ void Vcpu::destroy() {
         release_servant(*this);
         scheduler::detach(*this);
         state = ContextState::dead;
-        virtualization::forget(*this);
+        backend::forget(*this);
         if (event != nullptr) event->waiter.store(nullptr);
         for (ExitRow& row : rows)
             if (row.is_linked()) row.unlink();
@@ -84,18 +83,18 @@ void Vcpu::send() {
 }
 
 void Vcpu::fill_message(Thread& handler, std::uint64_t badge) {
-    if (sent_to->wanted != 0) virtualization::store_state(*this, sent_to->wanted);
+    if (sent_to->wanted != 0) backend::store_state(*this, sent_to->wanted);
     const std::uint64_t flags = message_flags();
     delivery |= delivery::seen;
     handler.gpr[gpr_rax] = static_cast<std::uint64_t>(Status::ok);
     handler.gpr[gpr_rdi] = badge;
     handler.gpr[gpr_rsi] = static_cast<std::uint64_t>(pending.exit_class) | flags << 8;
     handler.gpr[gpr_rdx] = sequence;
-    handler.gpr[gpr_r8] = vmcb->rip;
+    handler.gpr[gpr_r8] = guest.rip();
     handler.gpr[gpr_r9] = pending.detail0;
     handler.gpr[gpr_r10] = pending.detail1;
-    handler.gpr[gpr_r12] = vmcb->rax;
-    handler.gpr[gpr_r13] = vmcb->rflags;
+    handler.gpr[gpr_r12] = guest.rax();
+    handler.gpr[gpr_r13] = guest.rflags();
     handler.full_frame = 0;
 }
 
@@ -110,16 +109,16 @@ Status Vcpu::reply(std::uint64_t action, std::uint64_t number, std::uint64_t dir
     if (skip && pending.next_rip == 0) return Status::bad_argument;
     if ((dirty & state::irq_word) != 0 && vector > no_vector) return Status::bad_argument;
     if ((dirty & state::valid_groups) != 0) {
-        const Status s = virtualization::load_state(*this, dirty);
+        const Status s = backend::load_state(*this, dirty);
         if (s != Status::ok) return s;
     }
-    if ((dirty & state::rax_word) != 0) vmcb->rax = rax;
-    if ((dirty & state::irq_word) != 0) virtualization::set_interrupt(*this, vector);
+    if ((dirty & state::rax_word) != 0) guest.set_rax(rax);
+    if ((dirty & state::irq_word) != 0) backend::set_interrupt(*this, vector);
     if ((dirty & state::deadline_word) != 0) {
         attention &= ~attention::deadline;
         scheduler::set_deadline(*this, deadline_at);
     }
-    if (skip) virtualization::advance(*this);
+    if (skip) guest.advance(pending.next_rip);
     after_reply = act;
     if (act != Action::forward) delivery = 0;
     return Status::ok;

@@ -3,7 +3,8 @@
 #include "proto/exit.hpp"
 #include "support/address.hpp"
 #include "support/result.hpp"
-#include "ukernel/arch/x86_64/svm/vmcb.hpp"
+#include "ukernel/arch/x86_64/backend.hpp"
+#include "ukernel/arch/x86_64/fpu.hpp"
 #include "ukernel/object/portal.hpp"
 #include "ukernel/sched/context.hpp"
 
@@ -26,14 +27,6 @@ constexpr std::uint32_t forwarded = 2;  // it went to the default row
 constexpr std::uint32_t seen = 4;       // a handler had it already
 }  // namespace delivery
 
-// What the next exit must look after; zero for most.
-namespace irregular {
-constexpr std::uint32_t event = 1;    // an event was injected
-constexpr std::uint32_t flush = 2;    // the TLB was flushed
-constexpr std::uint32_t step = 4;     // one single step, out of an interrupt shadow
-constexpr std::uint32_t offered = 8;  // an interrupt is offered
-}  // namespace irregular
-
 // The exit that waits for its reply.
 struct PendingExit {
     ExitClass exit_class;
@@ -49,9 +42,8 @@ struct StatePageNode : Node {
 };
 
 struct Vcpu : Context {
-    // gpr[] of Context holds the guest's registers except RAX and RSP, which are in the VMCB.
-    std::uint64_t vmcb_phys;  // known to assembler
-    Vmcb* vmcb;
+    // gpr[] of Context holds the guest's general registers, but for those that the back end keeps.
+    GuestContext guest;  // first: known to assembler
     VcpuState* page;
     StatePageNode page_node;
     Space* space;
@@ -60,16 +52,11 @@ struct Vcpu : Context {
     PendingExit pending{};
     std::uint32_t delivery = 0;  // of the pending exit, see delivery
     std::uint32_t attention = 0;
-    std::uint32_t asid_generation = 0;  // see svm/asid.hpp
-    std::uint64_t tables_generation = 0;
-    std::uint64_t irq_vector = no_vector;  // interrupt asked for and not taken yet
-    InterceptState wanted_intercepts{};
-    std::uint32_t irregular = 0;  // see irregular
-    bool parks_again = false;     // it is to sleep on when what it was woken for is done
+    bool parks_again = false;  // it is to sleep on when what it was woken for is done
     Action after_reply = Action::resume;
     const ExitRow* sent_to = nullptr;
     ExitRow rows[exit_classes];
-    alignas(16) std::uint8_t fpu[512];
+    FpuState fpu;
 
     static Result<Vcpu*> create(HostPhys base, std::uint64_t size, Space& space, Core& core,
                                 unsigned priority, HostPhys state_page);
@@ -85,13 +72,7 @@ struct Vcpu : Context {
     void fill_message(Thread& handler, std::uint64_t badge);
     // Flags of the exit message.
     std::uint64_t message_flags() const {
-        std::uint64_t flags = (vmcb->interrupt_shadow & 1) * exit_flag::shadow;
-        if ((delivery & delivery::seen) != 0) flags |= exit_flag::replayed;
-        if (irregular != 0) {
-            if (irregular & irregular::offered) flags |= exit_flag::irq_pending;
-            if (irregular & irregular::event) flags |= exit_flag::delivering;
-        }
-        return flags;
+        return guest.exit_flags() | ((delivery & delivery::seen) != 0 ? exit_flag::replayed : 0);
     }
     bool has_pending() const { return (delivery & delivery::pending) != 0; }
     // Numbers a new exit and writes it into the flight recorder.
@@ -102,7 +83,7 @@ struct Vcpu : Context {
         ++sequence;
         ExitRecord& r = page->records[sequence % exit_records];
         r.sequence_class = sequence << 8 | static_cast<std::uint64_t>(exit_class);
-        r.rip = vmcb->rip;
+        r.rip = guest.rip();
         r.detail0 = detail0;
         r.detail1 = detail1;
     }

@@ -1,9 +1,9 @@
 #include "ukernel/sched/scheduler.hpp"
 
 #include "ukernel/arch/x86_64/apic.hpp"
+#include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/enter.hpp"
-#include "ukernel/arch/x86_64/virtualization.hpp"
 #include "ukernel/core/feature.hpp"
 #include "ukernel/debug/assert.hpp"
 #include "ukernel/object/thread.hpp"
@@ -183,7 +183,7 @@ void leave() {
         if (c->is_thread()) enter_thread(core, static_cast<Thread&>(*c));
         auto& v = static_cast<Vcpu&>(*c);
         if (v.attention != 0 && !v.serve_attention()) continue;
-        virtualization::enter(core, v);
+        backend::enter(core, v);
     }
 }
 

@@ -37,8 +37,8 @@ Status enter_ports(Space& space, const CapSlot& memory, const Place& p) {
     if (p.address != memory.base + p.offset) return Status::bad_argument;
     // One mapping per port: removing one must not close another.
     for (std::uint64_t port = p.address; port < p.address + p.size; ++port)
-        if (!space.io->intercepts(static_cast<std::uint32_t>(port))) return Status::occupied;
-    space.io->allow(static_cast<std::uint32_t>(p.address), static_cast<std::uint32_t>(p.size));
+        if (!space.permissions.intercepts_port(port)) return Status::occupied;
+    space.permissions.allow_ports(p.address, p.size);
     return Status::ok;
 }
 

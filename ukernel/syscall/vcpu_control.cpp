@@ -1,4 +1,4 @@
-#include "ukernel/arch/x86_64/virtualization.hpp"
+#include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/core/core.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/vcpu.hpp"
@@ -120,7 +120,7 @@ Status vcpu_control(Thread& t) {
             if (!still || v.page == nullptr)
                 s = Status::in_use;
             else
-                virtualization::store_state(v, t.gpr[gpr_rdx]);
+                backend::store_state(v, t.gpr[gpr_rdx]);
         });
         return s;
     case VcpuOp::suspend:

@@ -51,7 +51,7 @@ TEST(Asid, NoStaleTranslationCanEverBeUsed) {
             const unsigned i = static_cast<unsigned>(random() % guests.size());
             Guest& g = guests[i];
             const std::uint64_t now = spaces[g.space].generation;
-            // As virtualization::enter does.
+            // As backend::enter does.
             if (now != g.tables_generation || g.asid_generation != s.generation) {
                 const AsidGrant grant =
                     grant_asid(s, g.asid, g.asid_generation, now != g.tables_generation);

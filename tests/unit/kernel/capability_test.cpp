@@ -332,7 +332,8 @@ void Model::check() {
                 for (std::uint64_t p = 0; p < m->size; ++p)
                     open.insert(static_cast<std::uint32_t>(m->address + p));
         for (std::uint32_t p = 0x3f0; p < 0x420; ++p)
-            ASSERT_EQ(static_cast<Space&>(target).io->intercepts(p), open.count(p) == 0)
+            ASSERT_EQ(static_cast<Space&>(target).permissions.intercepts_port(p),
+                      open.count(p) == 0)
                 << std::hex << p;
     }
 }

@@ -1,4 +1,5 @@
 // IPC beside the fast path, exits and their replay, Events and deadlines.
+#include "guest.hpp"
 #include "system.hpp"
 
 namespace margay {
@@ -220,9 +221,9 @@ TEST_F(Ipc, ExitMessageAndReplies) {
     portal(22, 20);
     Vcpu& v = vcpu(30, 22);
     ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
-    v.vmcb->rip = 0x1000;
-    v.vmcb->rax = 0xabcd;
-    ASSERT_EQ(System::exit_guest(v, vmcb::exit_hlt), &h);
+    machine::set_rip(v, 0x1000);
+    v.guest.set_rax(0xabcd);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &h);
     EXPECT_EQ(h.gpr[gpr_rsi], static_cast<std::uint64_t>(ExitClass::halt));
     EXPECT_EQ(h.gpr[gpr_rdx], v.sequence);
     EXPECT_EQ(h.gpr[gpr_r8], 0x1000u);
@@ -230,9 +231,9 @@ TEST_F(Ipc, ExitMessageAndReplies) {
     EXPECT_EQ(v.page->records[v.sequence % exit_records].sequence_class,
               v.sequence << 8 | static_cast<std::uint64_t>(ExitClass::halt));
     EXPECT_EQ(reply(h, Action::advance, v.sequence), &v);
-    EXPECT_EQ(v.vmcb->rip, 0x1001u);
+    EXPECT_EQ(v.guest.rip(), 0x1001u);
     // Refused replies leave the exit pending.
-    ASSERT_EQ(System::exit_guest(v, vmcb::exit_npf), &h);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::mmio), &h);
     const std::uint64_t sequence = v.sequence;
     EXPECT_EQ(reply(h, Action::resume, sequence - 1), &h);
     EXPECT_EQ(status_of(h), Status::stale);
@@ -245,7 +246,7 @@ TEST_F(Ipc, ExitMessageAndReplies) {
     v.page->event = event_injection::valid;  // an external interrupt
     EXPECT_EQ(reply(h, Action::resume, sequence, state::event), &h);
     EXPECT_EQ(status_of(h), Status::bad_argument);
-    EXPECT_EQ(v.vmcb->rip, 0x1001u);
+    EXPECT_EQ(v.guest.rip(), 0x1001u);
     EXPECT_EQ(reply(h, Action::resume, sequence), &v);
     EXPECT_EQ(v.sequence, sequence);
 }
@@ -255,8 +256,9 @@ TEST_F(Ipc, PendingExitIsReplayedToTheNextHandler) {
     portal(22, 20);
     Vcpu& v = vcpu(30, 22);
     ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
-    v.vmcb->rip = 0x2000;
-    ASSERT_EQ(System::exit_guest(v, vmcb::exit_io, 0x3f8 << 16 | 1 << 4, 0x2002), &h);
+    machine::set_rip(v, 0x2000);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::port, 0x3f8 | 1 << port_access::width_shift, 0x2002),
+              &h);
     const std::uint64_t sequence = v.sequence, detail = h.gpr[gpr_r9];
     kill(h);
     EXPECT_EQ(System::leave(), nullptr);
@@ -274,7 +276,7 @@ TEST_F(Ipc, PendingExitIsReplayedToTheNextHandler) {
             kill(next);
         } else {
             EXPECT_EQ(reply(next, Action::advance, sequence), &v);
-            EXPECT_EQ(v.vmcb->rip, 0x2002u);
+            EXPECT_EQ(v.guest.rip(), 0x2002u);
         }
     }
     EXPECT_TRUE(machine::now.guest_failures.empty());
@@ -287,7 +289,7 @@ TEST_F(Ipc, RunningGuestDoesNotNoticeItsHandlersDeath) {
     ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
     kill(h);
     EXPECT_EQ(System::leave(), &v);
-    EXPECT_EQ(System::exit_guest(v, vmcb::exit_cpuid), nullptr);
+    EXPECT_EQ(System::exit_guest(v, ExitClass::cpuid), nullptr);
     Thread& next = server(50, 30);
     ASSERT_EQ(s.call(Syscall::portal_ctl, {22, 0, 50}), Status::ok);
     ASSERT_EQ(System::leave(), &next);
@@ -308,7 +310,7 @@ TEST_F(Ipc, RowsReboundOneByOneKeepThePendingExit) {
     ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
     kill(h);
     System::leave();
-    System::exit_guest(v, vmcb::exit_cpuid);
+    System::exit_guest(v, ExitClass::cpuid);
     ASSERT_EQ(v.state, ContextState::queued);
     ASSERT_EQ(s.call(Syscall::revoke, {23, 0}), Status::ok);  // the portal goes
     ASSERT_EQ(v.state, ContextState::stopped);
@@ -330,7 +332,7 @@ TEST_F(Ipc, ForwardGoesToTheDefaultRowOnce) {
     ASSERT_EQ(s.call(Syscall::vcpu_ctl, {53, 0, static_cast<unsigned>(ExitClass::other), 42, 0}),
               Status::ok);
     ASSERT_NO_FATAL_FAILURE(start(v, 53, h));
-    ASSERT_EQ(System::exit_guest(v, vmcb::exit_hlt), &h);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &h);
     EXPECT_EQ(reply(h, Action::forward, v.sequence), &fallback);
     EXPECT_EQ(fallback.gpr[gpr_rsi], static_cast<std::uint64_t>(ExitClass::halt));
     EXPECT_EQ(reply(fallback, Action::forward, v.sequence), nullptr);
@@ -348,7 +350,7 @@ TEST_F(Ipc, ExitWithoutAHandlerStopsOnlyThatGuest) {
     for (unsigned c = 0; c < exit_classes; ++c)
         ASSERT_EQ(s.call(Syscall::vcpu_ctl, {33, 0, c, no_slot, 0}), Status::ok);
     ASSERT_EQ(System::leave(), &v);
-    EXPECT_EQ(System::exit_guest(v, vmcb::exit_hlt), nullptr);
+    EXPECT_EQ(System::exit_guest(v, ExitClass::halt), nullptr);
     EXPECT_EQ(v.state, ContextState::dead);
     EXPECT_EQ(machine::now.guest_failures.size(), 1u);
     EXPECT_EQ(s.object<Event>(60).bits.load(), 4u);
@@ -362,7 +364,7 @@ TEST_F(Ipc, ParkedVcpuWakesByEventAndKeepsItsDeadline) {
     ASSERT_EQ(s.call(Syscall::vcpu_ctl, {33, 1, 60}), Status::ok);
     EXPECT_EQ(s.call(Syscall::vcpu_ctl, {33, 1, 60}), Status::in_use);
     ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
-    ASSERT_EQ(System::exit_guest(v, vmcb::exit_hlt), &h);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &h);
     const std::uint64_t at = machine::now.tsc + 5000;
     EXPECT_EQ(reply(h, Action::park_advance, v.sequence, state::deadline_word, at), nullptr);
     EXPECT_EQ(v.state, ContextState::parked);
@@ -407,7 +409,7 @@ TEST_F(Ipc, SuspendedWhileItSleeps) {
     portal(22, 20);
     Vcpu& v = vcpu(30, 22);
     ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
-    ASSERT_EQ(System::exit_guest(v, vmcb::exit_hlt), &h);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &h);
     EXPECT_EQ(reply(h, Action::park, v.sequence), nullptr);
     EXPECT_EQ(v.state, ContextState::parked);
     ASSERT_EQ(s.call(Syscall::vcpu_ctl, {33, 5}), Status::ok);
@@ -424,7 +426,7 @@ TEST_F(Ipc, QueryAndKill) {
     portal(22, 20);
     Vcpu& v = vcpu(30, 22);
     ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
-    ASSERT_EQ(System::exit_guest(v, vmcb::exit_hlt), &h);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &h);
     const std::uint64_t sequence = v.sequence;
     Thread& caller = thread(40, 50);
     ASSERT_EQ(System::leave(), &caller);
@@ -444,7 +446,7 @@ TEST_F(Ipc, DestroyedVcpuLeavesItsHandler) {
     portal(22, 20);
     Vcpu& v = vcpu(30, 22);
     ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
-    ASSERT_EQ(System::exit_guest(v, vmcb::exit_hlt), &h);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &h);
     const std::uint64_t sequence = v.sequence;
     ASSERT_EQ(s.call(Syscall::revoke, {34, 0}), Status::ok);
     ASSERT_EQ(System::leave(), &h);

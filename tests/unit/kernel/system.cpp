@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "guest.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
 namespace margay {
@@ -126,14 +127,9 @@ void System::make(ObjectType type, Slot slot, std::uint64_t bytes,
 
 }  // namespace margay
 
-extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu);
-
-margay::Context* margay::System::exit_guest(Vcpu& v, std::uint64_t code, std::uint64_t info1,
-                                            std::uint64_t info2) {
+margay::Context* margay::System::exit_guest(Vcpu& v, ExitClass exit_class, std::uint64_t detail0,
+                                            std::uint64_t detail1) {
     machine::switch_to(v.core->id);
     EXPECT_EQ(v.core->current, &v) << "only a guest that runs can exit";
-    v.vmcb->exit_code = code;
-    v.vmcb->exit_info1 = info1;
-    v.vmcb->exit_info2 = info2;
-    return machine::run([&v] { guest_exited(&v); });
+    return machine::run([&] { machine::exit(v, exit_class, detail0, detail1); });
 }

@@ -49,8 +49,8 @@ class System {
     // The core goes on: who runs.
     static Context* leave(unsigned core = 0);
     // A guest that runs on this core exits.
-    static Context* exit_guest(Vcpu& v, std::uint64_t code, std::uint64_t info1 = 0,
-                               std::uint64_t info2 = 0);
+    static Context* exit_guest(Vcpu& v, ExitClass exit_class, std::uint64_t detail0 = 0,
+                               std::uint64_t detail1 = 0);
 
     // Carves `bytes` of the storage into a slot.
     void carve(Slot destination, std::uint64_t bytes);

@@ -28,6 +28,13 @@ constexpr std::uint64_t nxe = 1 << 11;
 constexpr std::uint64_t svme = 1 << 12;
 }  // namespace efer
 
+namespace cr0 {
+constexpr std::uint64_t mp = 1 << 1;
+constexpr std::uint64_t em = 1 << 2;
+constexpr std::uint64_t ts = 1 << 3;
+constexpr std::uint64_t wp = 1 << 16;
+}  // namespace cr0
+
 namespace cr4 {
 constexpr std::uint64_t pge = 1 << 7;
 constexpr std::uint64_t osfxsr = 1 << 9;

@@ -66,6 +66,11 @@ inline std::uint64_t read_cr4() {
 inline void write_cr0(std::uint64_t v) { asm volatile("mov %0, %%cr0" : : "r"(v) : "memory"); }
 inline void write_cr3(std::uint64_t v) { asm volatile("mov %0, %%cr3" : : "r"(v) : "memory"); }
 inline void write_cr4(std::uint64_t v) { asm volatile("mov %0, %%cr4" : : "r"(v) : "memory"); }
+// 512 bytes, aligned by 16.
+inline void fxsave(std::uint8_t* image) { asm volatile("fxsave64 (%0)" : : "r"(image) : "memory"); }
+inline void fxrstor(const std::uint8_t* image) {
+    asm volatile("fxrstor64 (%0)" : : "r"(image) : "memory");
+}
 inline void pause() { asm volatile("pause"); }
 // One chance for pending interrupts, at a point where their handlers may change anything.
 inline void take_interrupts() { asm volatile("sti; nop; cli" : : : "memory"); }

@@ -7,7 +7,7 @@
 #define CORE_CR3       16
 #define CORE_STACK_TOP 24
 #define CORE_APIC_POKE 32
-#define CORE_HOST_VMCB 40
+#define CORE_BACKEND   40
 
 // Context: Thread and Vcpu
 #define CTX_CALLER       0
@@ -49,7 +49,7 @@
 #define KIND_VCPU       1
 
 // Vcpu
-#define VCPU_VMCB 360
+#define VCPU_GUEST 360
 
 // CapSlot
 #define SLOT_SHIFT  6

@@ -4,9 +4,9 @@
 #include <new>
 
 #include "ukernel/arch/x86_64/apic.hpp"
+#include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/descriptors.hpp"
-#include "ukernel/arch/x86_64/virtualization.hpp"
 #include "ukernel/core/cores.hpp"
 #include "ukernel/core/feature.hpp"
 #include "ukernel/debug/console.hpp"
@@ -29,7 +29,7 @@ struct PerCore {
     Core core;
     Descriptors descriptors;
     std::uint64_t ist_stacks[3];
-    HostPhys host_save, host_state;
+    HostPhys backend_memory;
     std::uint32_t poked;  // where Core::apic_poke points when nothing needs it
 };
 
@@ -46,8 +46,7 @@ PerCore& allocate_core(unsigned apic_id) {
     for (std::uint64_t& stack : p->ist_stacks)
         stack = reinterpret_cast<std::uint64_t>(direct<char>(boot_allocator::allocate(ist_bytes))) +
                 ist_bytes;
-    p->host_save = boot_allocator::allocate(page_size);
-    p->host_state = boot_allocator::allocate(page_size);
+    p->backend_memory = boot_allocator::allocate(BackendCore::pages * page_size);
     return *p;
 }
 
@@ -60,9 +59,9 @@ void set_up_core(PerCore& p) {
     cpu::write_cr4(cr4);
     // Kernel and servers use no floating point: EM makes every attempt a fault, so the registers
     // always belong to the guest that used them last.
-    cpu::write_cr0((cpu::read_cr0() & ~(1ull << 3)) | 1 << 2 | 1 << 1 | 1 << 16);
+    cpu::write_cr0((cpu::read_cr0() & ~cpu::cr0::ts) | cpu::cr0::em | cpu::cr0::mp | cpu::cr0::wp);
     apic::enable();
-    p.core.virtualization = virtualization::enable(p.core, p.host_save, p.host_state);
+    p.core.virtualization = backend::enable(p.core, p.backend_memory);
     p.core.apic_poke = apic::poke_address(&p.poked);
     p.core.online = true;
 }

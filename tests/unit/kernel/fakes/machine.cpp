@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+#include "guest.hpp"
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/enter.hpp"
@@ -105,7 +106,7 @@ void reset(std::uint64_t ram) {
         c.reschedule = false;
         c.quantum_end = c.armed_for = no_deadline;
         c.fpu_owner = nullptr;
-        c.asid = {1, 16, 1};
+        reset_backend(c);
         c.mailbox = nullptr;
         c.remote = nullptr;
         c.cr3 = now.cr3[i] = kernel_root.value();
@@ -153,6 +154,8 @@ void write_cr3(std::uint64_t v) {
     if (now.on_cr3_write) now.on_cr3_write(machine::this_core_id);
 }
 void write_cr4(std::uint64_t) {}
+void fxsave(std::uint8_t* image) { std::memcpy(image, now.fpu, sizeof(now.fpu)); }
+void fxrstor(const std::uint8_t* image) { std::memcpy(now.fpu, image, sizeof(now.fpu)); }
 // A core that spins would see the others come.
 void pause() {
     if (now.on_pause)
@@ -252,4 +255,3 @@ void enter_thread_message(Thread& t, std::uint64_t badge, std::uint64_t label, s
 
 extern "C" void enter_thread_result(margay::Thread* t) { throw margay::machine::Entered{t}; }
 extern "C" void enter_thread_full(margay::Thread* t) { throw margay::machine::Entered{t}; }
-extern "C" [[noreturn]] void svm_enter(margay::Vcpu* v) { throw margay::machine::Entered{v}; }

@@ -51,6 +51,7 @@ struct State {
     // In the place of serve_kicks when a core spins: what the others do meanwhile. It returns with the
     // same core running.
     std::function<void()> on_pause;
+    std::uint8_t fpu[512];  // the floating-point registers, as FXSAVE stores them
     bool gigabyte_pages;
     bool next_rip;
 };

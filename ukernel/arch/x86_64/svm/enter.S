@@ -1,12 +1,12 @@
 // Into the guest and out again: the trap stub of VM exits (AMD APM vol. 2 §15.5, §15.6).
-#include "ukernel/arch/x86_64/offsets.hpp"
+#include "ukernel/arch/x86_64/svm/offsets.hpp"
 
         .text
 // svm_enter(rdi: Vcpu*), on the core's kernel stack, interrupts off.
         .globl  svm_enter
 svm_enter:
         mov     %gs:CORE_STACK_TOP, %rsp
-        push    %gs:CORE_HOST_VMCB
+        push    %gs:CORE_HOST_STATE
         push    %rdi
         mov     VCPU_VMCB(%rdi), %rax
         mov     RCX(%rdi), %rcx

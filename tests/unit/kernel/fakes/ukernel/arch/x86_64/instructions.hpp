@@ -24,6 +24,8 @@ std::uint64_t read_cr4();
 void write_cr0(std::uint64_t value);
 void write_cr3(std::uint64_t value);
 void write_cr4(std::uint64_t value);
+void fxsave(std::uint8_t* image);
+void fxrstor(const std::uint8_t* image);
 void pause();
 void take_interrupts();
 // Throws machine::Idle: nothing is left to run.

@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "support/address.hpp"
+
 namespace margay {
 
 class IoBitmap {
@@ -60,5 +62,30 @@ class MsrBitmap {
     std::uint8_t bytes_[2 * 4096];
 };
 static_assert(sizeof(MsrBitmap) == 2 * 4096);
+
+// What the guests of a Space may use without an exit.
+class PermissionMap {
+  public:
+    static constexpr std::uint64_t bytes = sizeof(IoBitmap) + sizeof(MsrBitmap);
+
+    // Nothing but the MSRs that are the guest's own.
+    void init(HostPhys storage);
+    // Ports [first, first+count), within 0..65535.
+    void allow_ports(std::uint64_t first, std::uint64_t count) {
+        io_->allow(static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(count));
+    }
+    void intercept_ports(std::uint64_t first, std::uint64_t count) {
+        io_->intercept(static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(count));
+    }
+    bool intercepts_port(std::uint64_t port) const {
+        return io_->intercepts(static_cast<std::uint32_t>(port));
+    }
+    HostPhys io_phys() const { return storage_; }
+    HostPhys msr_phys() const { return storage_ + sizeof(IoBitmap); }
+
+  private:
+    HostPhys storage_;
+    IoBitmap* io_ = nullptr;
+};
 
 }  // namespace margay

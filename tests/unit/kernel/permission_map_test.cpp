@@ -1,4 +1,4 @@
-#include "ukernel/arch/x86_64/svm/permission_bitmap.hpp"
+#include "ukernel/arch/x86_64/svm/permission_map.hpp"
 
 #include <gtest/gtest.h>
 

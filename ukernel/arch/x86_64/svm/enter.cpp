@@ -1,0 +1,89 @@
+// Into the guest, and what its exits become (trap stub: enter.S).
+#include <cstddef>
+
+#include "ukernel/arch/x86_64/backend.hpp"
+#include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/svm/exit_classifier.hpp"
+#include "ukernel/arch/x86_64/svm/offsets.hpp"
+#include "ukernel/arch/x86_64/svm/svm.hpp"
+#include "ukernel/core/feature.hpp"
+#include "ukernel/ipc/exit_switch.hpp"
+#include "ukernel/object/space.hpp"
+#include "ukernel/sched/scheduler.hpp"
+
+extern "C" [[noreturn]] void svm_enter(margay::Vcpu* vcpu);
+
+namespace margay {
+
+static_assert(offsetof(GuestContext, vmcb_phys) == 0 && offsetof(BackendCore, host_state) == 0);
+
+void backend::enter(Core& core, Vcpu& v) {
+    Vmcb& c = *v.guest.vmcb;
+    if (v.space->generation() != v.guest.tables_generation ||
+        v.guest.asid_generation != core.backend.asid.generation) [[unlikely]] {
+        const AsidGrant grant = grant_asid(core.backend.asid, c.asid, v.guest.asid_generation,
+                                           v.space->generation() != v.guest.tables_generation);
+        c.asid = grant.asid;
+        if (grant.flush_all) {
+            c.tlb_control = vmcb::flush_all;
+            v.guest.irregular |= irregular::flush;
+        }
+        v.guest.asid_generation = core.backend.asid.generation;
+        v.guest.tables_generation = v.space->generation();
+    }
+    if (core.fpu_owner != &v) [[unlikely]]
+        fpu::load(core, v);
+    if ((c.interrupt_shadow & 1) != 0 && (c.virtual_interrupt & vmcb::v_irq) != 0) [[unlikely]]
+        svm::begin_step(v);
+    svm_enter(&v);
+}
+
+namespace {
+
+// After an entry or an exit that was out of the ordinary. False: the guest was only stepped.
+bool settle(Vcpu& v) {
+    Vmcb& c = *v.guest.vmcb;
+    const bool stepped = (v.guest.irregular & irregular::step) != 0;
+    c.event_injection = 0;
+    c.tlb_control = 0;
+    v.guest.irregular &= ~(irregular::event | irregular::flush);
+    if (stepped) {
+        svm::end_step(v);
+        if (c.exit_code == vmcb::exception_db) return false;
+    }
+    const bool offered = (c.virtual_interrupt & vmcb::v_irq) != 0;
+    if ((c.exit_int_info & vmcb::event_valid) != 0 && !offered) {
+        // An event was being delivered: deliver it again on resume. An external interrupt that is
+        // still in V_IRQ is delivered from there, whatever type is reported.
+        if ((c.exit_int_info & vmcb::event_type) == vmcb::event_type_intr) {
+            backend::set_interrupt(v, c.exit_int_info & 0xff);
+            return true;
+        }
+        c.event_injection = c.exit_int_info;
+        v.guest.irregular |= irregular::event;
+    }
+    if (!offered && !stepped) {
+        v.guest.irq_vector = no_vector;
+        v.guest.irregular &= ~irregular::offered;
+    }
+    return true;
+}
+
+}  // namespace
+
+}  // namespace margay
+
+// From the trap stub (enter.S): the guest's registers are saved, the host's are back.
+extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu) {
+    using namespace margay;
+    Vcpu& v = *vcpu;
+    Vmcb& c = *v.guest.vmcb;
+    if (((c.exit_int_info & vmcb::event_valid) | v.guest.irregular) != 0 && !settle(v)) [[unlikely]]
+        scheduler::leave();
+    if (c.exit_code == vmcb::exit_intr || c.exit_code == vmcb::exit_nmi) {
+        cpu::take_interrupts();
+        scheduler::leave();
+    }
+    const Classified e = classify_exit(c, v.gpr, features().next_rip);
+    exit_to_handler(v, e.exit_class, e.detail0, e.detail1, e.next_rip);
+}
