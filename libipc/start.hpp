@@ -3,4 +3,5 @@
 #include <cstdint>
 
 // argument: boot_info_address for init, startup_address for servers.
-extern "C" void program_main(std::uint64_t argument);
+// The one name that a program shows when it is built as a shared object (tests/host_node).
+extern "C" [[gnu::visibility("default")]] void program_main(std::uint64_t argument);

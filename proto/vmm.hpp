@@ -27,7 +27,7 @@ constexpr std::uint64_t vmm_options_offset = 2048;
 constexpr std::uint64_t vmm_console_address = 0x2110'0000;
 constexpr std::uint64_t vmm_log_address = 0x2120'0000;
 constexpr std::uint64_t vmm_devices_address = 0x2200'0000;
-constexpr std::uint64_t vmm_ram_address = 0x1'0000'0000;
+constexpr std::uint64_t vmm_ram_address = 0x2000'0000'0000;
 
 constexpr std::uint64_t device_state_bytes = 64 << 10;
 

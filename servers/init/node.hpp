@@ -59,7 +59,7 @@ class Node {
     Slot next_slot_ = init_slot::first_free;
     Slot free_slots_[max_free];
     unsigned free_slot_count_ = 0;
-    std::uint64_t next_address_ = 0x40'0000'0000;
+    std::uint64_t next_address_ = 0x2000'0000'0000;
     Range free_windows_[max_free];
     unsigned free_window_count_ = 0;
     Image images_[max_images];

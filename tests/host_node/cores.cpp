@@ -27,6 +27,7 @@ constexpr std::uint64_t invalid_opcode = 6, page_fault = 14;
 constexpr std::uint64_t page_fault_write = 2, page_fault_user = 4;
 
 Cores::UserCode* current = nullptr;
+bool serving_fault = false;
 struct sigaction handler_before[NSIG];
 
 void leave_for(Cores::Reason reason) {
@@ -41,12 +42,15 @@ void pass_on(int number) {
 }
 
 void on_fault(int number, siginfo_t* info, void* context) {
-    if (Fiber::current() == nullptr) return pass_on(number);
+    if (Fiber::current() == nullptr || serving_fault) return pass_on(number);
     const auto address = reinterpret_cast<std::uint64_t>(info->si_addr);
     const auto error =
         static_cast<std::uint64_t>(static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR]);
     const bool write = number == SIGSEGV && (error & page_fault_write) != 0;
-    if (number == SIGSEGV && user_memory::resolve(address, write)) return;
+    serving_fault = true;
+    const bool visible = number == SIGSEGV && user_memory::resolve(address, write);
+    serving_fault = false;
+    if (visible) return;
     current->vector = number == SIGILL ? invalid_opcode : page_fault;
     current->error = page_fault_user | (write ? page_fault_write : 0);
     current->address = address;
@@ -187,6 +191,7 @@ void Cores::interrupt(unsigned core, std::uint64_t vector) {
         return;
     }
     auto& v = static_cast<Vcpu&>(*c);
+    if (guest_entry) guest_entry(v);
     v.guest.vmcb->exit_code = vmcb::exit_intr;
     v.guest.vmcb->exit_int_info = 0;
     machine::now.on_take_interrupts = [&frame] { kernel_interrupt(&frame); };

@@ -36,6 +36,8 @@ class Cores {
     std::uint64_t add_program(std::function<void(std::uint64_t)> body);
     // What a guest does from an entry to the next exit, which it leaves in the VMCB.
     std::function<void(Vcpu&)> guest;
+    // The entry of a guest that is interrupted before it does anything.
+    std::function<void(Vcpu&)> guest_entry;
     // Before each step of a core.
     std::function<void(unsigned core)> before_step;
 

@@ -109,7 +109,8 @@ void grant_memory(const BootData& boot, const RangeList& free_ram, ExtentWriter&
     }
     for (const Range& r : free_ram) out.add(r, ExtentUse::free_ram, MemoryType::ram, right::all);
     // Everything that is no RAM is device memory, except the interrupt controllers.
-    static RangeList devices;
+    static RangeList devices;  // too large for the stack
+    devices = {};
     devices.add({HostPhys{0}, HostPhys{1ull << features().physical_bits}});
     for (unsigned i = 0; i < boot.ram_count; ++i) {
         devices.remove({boot.ram[i].begin, boot.ram[i].end});

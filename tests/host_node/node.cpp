@@ -1,0 +1,183 @@
+#include "tests/host_node/node.hpp"
+
+#include <cstring>
+#include <stdexcept>
+
+#include "support/elf.hpp"
+#include "tests/host_node/hosted_program.hpp"
+#include "tests/host_node/programs/vmm_seam.hpp"
+#include "ukernel/boot/init_domain.hpp"
+#include "ukernel/boot/multiboot2.hpp"
+#include "ukernel/boot/range_list.hpp"
+#include "ukernel/core/feature.hpp"
+#include "ukernel/memory/boot_allocator.hpp"
+#include "ukernel/memory/direct_map.hpp"
+
+std::uint64_t host_node_blocks_left = 0;
+
+namespace margay::host_node {
+
+namespace {
+
+constexpr std::uint64_t kernel_bytes = 8 << 20;  // what the boot allocator may take
+constexpr std::uint16_t com1 = 0x3f8, com2 = 0x2f8, com3 = 0x3e8, exit_port = 0xf4;
+constexpr unsigned com1_gsi = 4, com2_gsi = 3;
+
+Node* the_node = nullptr;
+
+HostedProgram& hosted(const std::string& name) {
+    static std::map<std::string, HostedProgram> programs;
+    return programs.try_emplace(name, MARGAY_HOSTED_PROGRAMS "/" + name + ".so").first->second;
+}
+
+// An executable that is nothing but an entry point.
+std::vector<std::byte> stub(std::uint64_t entry) {
+    std::vector<std::byte> file(page_size);
+    auto& h = *reinterpret_cast<ElfHeader*>(file.data());
+    constexpr std::uint8_t ident[] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
+    std::memcpy(h.ident, ident, sizeof(ident));
+    h.type = 2, h.machine = 62, h.version = 1, h.entry = entry;
+    h.program_headers = sizeof(ElfHeader);
+    h.header_size = sizeof(ElfHeader), h.program_header_size = sizeof(ElfSegment);
+    h.program_header_count = 1;
+    auto& s = *reinterpret_cast<ElfSegment*>(file.data() + sizeof(ElfHeader));
+    s.type = 1, s.flags = 5, s.address = s.physical = align_down(entry, page_size);
+    s.file_size = s.memory_size = page_size, s.alignment = page_size;
+    return file;
+}
+
+std::vector<std::byte> bytes_of(std::string_view text) {
+    const auto* p = reinterpret_cast<const std::byte*>(text.data());
+    return {p, p + text.size()};
+}
+
+// RAM is full of rubbish before anything of the node has its place there.
+std::uint64_t fresh_machine(const NodeOptions& options) {
+    machine::reset(options.ram);
+    machine::now.tsc_khz = 1'000'000;
+    return options.ram;
+}
+
+class BootModules {
+  public:
+    explicit BootModules(BootData& boot) : boot_{boot} {}
+    void add(const std::string& name, const std::vector<std::byte>& bytes) {
+        const HostPhys at = machine::take_ram(bytes.size());
+        std::memcpy(direct<void>(at), bytes.data(), bytes.size());
+        BootModule& m = boot_.modules[boot_.module_count++];
+        m.begin = at, m.end = at + bytes.size();
+        std::strncpy(m.name, name.c_str(), sizeof(m.name) - 1);
+    }
+
+  private:
+    BootData& boot_;
+};
+
+}  // namespace
+
+Node::Node(const NodeOptions& options) : ram_{fresh_machine(options)}, guests_{options.guests} {
+    the_node = this;
+    host_node_blocks_left = 0;
+    machine::now.on_port_read = [this](std::uint16_t port, unsigned width) {
+        return port_read(port, width);
+    };
+    machine::now.on_port_write = [this](std::uint16_t port, unsigned width, std::uint32_t value) {
+        port_write(port, width, value);
+    };
+    terminal.interrupt = [this] { cores.raise(com1_gsi); };
+    control.interrupt = [this] { cores.raise(com2_gsi); };
+    boot(options);
+}
+
+Node::~Node() {
+    machine::now.on_port_read = nullptr;
+    machine::now.on_port_write = nullptr;
+    the_node = nullptr;
+}
+
+void Node::boot(const NodeOptions& options) {
+    BootData boot{};
+    BootModules modules{boot};
+    const auto program = [&](const std::string& name, const std::string& file) {
+        HostedProgram& hosted_program = hosted(file);
+        modules.add(name, stub(cores.add_program([&hosted_program](std::uint64_t argument) {
+                        hosted_program.run(argument);
+                    })));
+    };
+    program("init", "host_init");
+    program("pmem", "host_pmem");
+    program("console", "host_console");
+    for (const auto& [name, build] : options.vmms) program(name, "host_" + build);
+    modules.add("manifest", bytes_of(options.manifest));
+    for (const auto& [name, script] : options.guests) modules.add(name, script->image());
+    boot.ram[boot.ram_count++] = {HostPhys{machine::ram_begin},
+                                  HostPhys{machine::ram_begin + options.ram}, RamKind::free};
+    std::strcpy(boot.command_line, "log=0x3e8");
+
+    RangeList free_ram;
+    free_ram.add({HostPhys{machine::ram_begin}, HostPhys{machine::ram_begin + options.ram}});
+    for (unsigned i = 0; i < boot.module_count; ++i)
+        free_ram.remove(
+            {boot.modules[i].begin, HostPhys{align_up(boot.modules[i].end.value(), page_size)}});
+    const HostPhys boot_begin = machine::take_ram(kernel_bytes);
+    boot_allocator::init(boot_begin, boot_begin + kernel_bytes);
+    machine::switch_to(0);
+    create_init(boot, free_ram, boot_begin);
+
+    cores.guest = [this](Vcpu& v) { script_of(v).run(v); };
+    cores.guest_entry = [](Vcpu& v) { GuestScript::enter(v); };
+}
+
+// The guest's own code says which one it is.
+const GuestScript& Node::script_of(const Vcpu& v) {
+    const GuestScript* const found = GuestScript::loaded_in(v);
+    for (const auto& [name, script] : guests_)
+        if (script == found) return *script;
+    throw machine::Panic{"a guest that is none of the scripts"};
+}
+
+std::uint32_t Node::port_read(std::uint16_t port, unsigned) {
+    if (port >= com1 && port < com1 + 8) return terminal.read(port - com1);
+    if (port >= com2 && port < com2 + 8) return control.read(port - com2);
+    if (port >= com3 && port < com3 + 8) return logs.read(port - com3);
+    if (port != 0x71) return ~0u;
+    // 2026-11-26 12:00:00, binary, 24 hours.
+    constexpr std::uint8_t date[] = {0, 0, 0, 0, 12, 0, 4, 26, 11, 26, 0, 6};
+    return clock_index_ < sizeof(date) ? date[clock_index_] : 0;
+}
+
+void Node::port_write(std::uint16_t port, unsigned, std::uint32_t value) {
+    const auto byte = static_cast<std::uint8_t>(value);
+    if (port >= com1 && port < com1 + 8) terminal.write(port - com1, byte);
+    if (port >= com2 && port < com2 + 8) control.write(port - com2, byte);
+    if (port >= com3 && port < com3 + 8) logs.write(port - com3, byte);
+    if (port == 0x70) clock_index_ = byte;
+    if (port == exit_port) exit_code_ = byte;
+}
+
+bool Node::run_until(const std::function<bool()>& done, std::uint64_t rounds) {
+    return cores.run([&] { return is_off() || done(); }, rounds) && done();
+}
+
+bool Node::run(std::uint64_t rounds) {
+    return cores.run([this] { return is_off(); }, rounds);
+}
+
+std::string Node::command(std::string_view json) {
+    answers_ = control.sent.size();
+    control.type(std::string{json} + "\n");
+    if (!run_until([this] { return control.sent.find('\n', answers_) != std::string::npos; }))
+        return {};
+    return control.sent.substr(answers_, control.sent.find('\n', answers_) - answers_);
+}
+
+}  // namespace margay::host_node
+
+unsigned host_node_vmm_moment(std::uint64_t sequence, bool replayed, bool after) {
+    using namespace margay::host_node;
+    const Node* node = the_node;
+    if (node == nullptr || !node->fate) return 0;
+    return static_cast<unsigned>(node->fate({sequence, replayed, after}));
+}
+
+void host_node_spin() { margay::host_node::Cores::spin(); }

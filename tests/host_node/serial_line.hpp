@@ -1,0 +1,57 @@
+// A 16550 as the node's drivers see it: what is sent is kept, what is typed can be read and interrupts.
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace margay::host_node {
+
+class SerialLine {
+  public:
+    std::string sent;
+    std::function<void()> interrupt;
+
+    void type(std::string_view text) {
+        input_.insert(input_.end(), text.begin(), text.end());
+        tell();
+    }
+    std::uint8_t read(unsigned reg) {
+        constexpr std::uint8_t transmitter_empty = 0x60, data_ready = 1;
+        switch (reg) {
+        case 0: {
+            if (input_.empty()) return 0;
+            const auto byte = static_cast<std::uint8_t>(input_.front());
+            input_.pop_front();
+            return byte;
+        }
+        case 5: return transmitter_empty | (input_.empty() ? 0 : data_ready);
+        case 7: return scratch_;
+        default: return 0;
+        }
+    }
+    void write(unsigned reg, std::uint8_t value) {
+        constexpr std::uint8_t divisor_latch = 0x80;
+        switch (reg) {
+        case 0:
+            if ((line_control_ & divisor_latch) == 0) sent += static_cast<char>(value);
+            break;
+        case 1:
+            if ((line_control_ & divisor_latch) == 0) enabled_ = value, tell();
+            break;
+        case 3: line_control_ = value; break;
+        case 7: scratch_ = value; break;
+        default: break;
+        }
+    }
+
+  private:
+    void tell() {
+        if ((enabled_ & 1) != 0 && !input_.empty() && interrupt) interrupt();
+    }
+    std::deque<char> input_;
+    std::uint8_t enabled_ = 0, line_control_ = 0, scratch_ = 0;
+};
+
+}  // namespace margay::host_node
