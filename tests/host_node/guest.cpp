@@ -22,13 +22,13 @@ constexpr std::uint64_t rflags_if = 1 << 9;
 
 void set(Vcpu& v, GprIndex r, std::uint64_t value) {
     if (r == gpr_rax)
-        v.vmcb->rax = value;
+        v.guest.vmcb->rax = value;
     else
         v.gpr[r] = value;
 }
 
-std::uint64_t step_at(const Vcpu& v) { return (v.vmcb->rip - first_step) / step_bytes; }
-void skip(Vcpu& v) { v.vmcb->rip = first_step + (step_at(v) + 1) * step_bytes; }
+std::uint64_t step_at(const Vcpu& v) { return (v.guest.vmcb->rip - first_step) / step_bytes; }
+void skip(Vcpu& v) { v.guest.vmcb->rip = first_step + (step_at(v) + 1) * step_bytes; }
 std::uint64_t text_of(std::size_t step) { return texts + step % 1024 * text_bytes; }
 
 }  // namespace
@@ -95,6 +95,7 @@ GuestScript& GuestScript::cache_flush() {
 }
 GuestScript& GuestScript::rdpmc() { return add({Kind::rdpmc, 0, 0, 0, {0x0f, 0x33}, {}}); }
 GuestScript& GuestScript::wait() { return add({Kind::wait, 0, 0, 0, {0xf4}, {}}); }
+GuestScript& GuestScript::echo_last() { return add({Kind::echo, 0x3f8, 0, 1, {0xee}, {}}); }
 GuestScript& GuestScript::say_sum() {
     for (unsigned i = 16; i-- > 0;) add({Kind::say_digit, 0x3f8, i, 1, {0xee}, {}});
     return say("\n");
@@ -167,20 +168,22 @@ void GuestScript::begin(Vcpu& v, const Step& step, std::size_t number) const {
         set(v, gpr_rax,
             static_cast<std::uint8_t>("0123456789abcdef"[v.gpr[gpr_r14] >> 4 * step.b & 15]));
         break;
-    case Kind::wait: v.vmcb->rflags |= rflags_if; break;
+    case Kind::echo: set(v, gpr_rdx, step.a); break;
+    case Kind::wait: v.guest.vmcb->rflags |= rflags_if; break;
     case Kind::cache_flush: break;
     }
 }
 
 // What the processor says (AMD APM vol. 2 appendix C).
 void GuestScript::exit(Vcpu& v, const Step& step) const {
-    Vmcb& c = *v.vmcb;
+    Vmcb& c = *v.guest.vmcb;
     c.exit_info1 = c.exit_info2 = c.exit_int_info = 0;
     const std::uint64_t next = c.rip + step.code.size();
     constexpr std::uint64_t in = 1, string = 4, rep = 8;
     switch (step.kind) {
     case Kind::out:
     case Kind::say_digit:
+    case Kind::echo:
     case Kind::in:
     case Kind::out_string:
     case Kind::in_string:
@@ -214,22 +217,22 @@ void GuestScript::finish(Vcpu& v, const Step& step) const {
     case Kind::in:
     case Kind::hypercall:
     case Kind::mmio_read:
-    case Kind::read_cr8: mix(v, v.vmcb->rax); break;
-    case Kind::read_msr: mix(v, v.vmcb->rax | v.gpr[gpr_rdx] << 32); break;
+    case Kind::read_cr8: mix(v, v.guest.vmcb->rax); break;
+    case Kind::read_msr: mix(v, v.guest.vmcb->rax | v.gpr[gpr_rdx] << 32); break;
     case Kind::cpuid:
-        mix(v, v.vmcb->rax), mix(v, v.gpr[gpr_rbx]), mix(v, v.gpr[gpr_rcx]);
+        mix(v, v.guest.vmcb->rax), mix(v, v.gpr[gpr_rbx]), mix(v, v.gpr[gpr_rcx]);
         mix(v, v.gpr[gpr_rdx]);
         break;
     case Kind::out_string: mix(v, v.gpr[gpr_rsi]); break;
     case Kind::in_string: mix(v, v.gpr[gpr_rdi]); break;
     default: break;
     }
-    mix(v, v.vmcb->rip);
+    mix(v, v.guest.vmcb->rip);
 }
 
 // A fault skips the instruction, as the guest's handler would.
 void GuestScript::enter(Vcpu& v) {
-    Vmcb& c = *v.vmcb;
+    Vmcb& c = *v.guest.vmcb;
     if ((c.event_injection & vmcb::event_valid) == 0) return;
     mix(v, c.event_injection);
     if ((c.event_injection & vmcb::event_type) == event_injection::type_exception) skip(v);
@@ -237,7 +240,7 @@ void GuestScript::enter(Vcpu& v) {
 }
 
 void GuestScript::run(Vcpu& v) const {
-    Vmcb& c = *v.vmcb;
+    Vmcb& c = *v.guest.vmcb;
     enter(v);
     for (;;) {
         if ((c.virtual_interrupt & vmcb::v_irq) != 0 && (c.rflags & rflags_if) != 0) {

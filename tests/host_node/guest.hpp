@@ -38,6 +38,8 @@ class GuestScript {
     GuestScript& rdpmc();        // the VMM answers with #GP
     // Sleeps until an interrupt was taken.
     GuestScript& wait();
+    // Sends the byte that the step before has received.
+    GuestScript& echo_last();
     // Prints the sum as 16 digits.
     GuestScript& say_sum();
     GuestScript& power_off();
@@ -46,6 +48,8 @@ class GuestScript {
     std::vector<std::byte> image() const;
     // The script whose image the guest was loaded from; rubbish if it was none.
     static const GuestScript* loaded_in(const Vcpu& v);
+
+    std::size_t steps() const { return steps_.size(); }
 
     // From an entry to the next exit, which is in the VMCB then.
     void run(Vcpu& v) const;
@@ -69,7 +73,8 @@ class GuestScript {
         cache_flush,
         rdpmc,
         wait,
-        say_digit
+        say_digit,
+        echo
     };
     struct Step {
         Kind kind;

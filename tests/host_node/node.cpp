@@ -75,6 +75,8 @@ class BootModules {
 
 }  // namespace
 
+std::uint64_t& blocks_left() { return host_node_blocks_left; }
+
 Node::Node(const NodeOptions& options) : ram_{fresh_machine(options)}, guests_{options.guests} {
     the_node = this;
     host_node_blocks_left = 0;

@@ -29,6 +29,8 @@ struct VmmMoment {
     bool after;  // it was handled, and the reply is due
 };
 enum class VmmFate { go_on, die, hang };
+// The VMM that runs dies when it has executed so many basic blocks more; 0: it does not.
+std::uint64_t& blocks_left();
 
 class Node {
   public:

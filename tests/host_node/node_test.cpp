@@ -1,14 +1,38 @@
-// The node starts, runs a guest and ends.
+// The real init, servers and VMM over the real kernel: a node that starts, VMMs that die, operators.
 #include "tests/host_node/node.hpp"
+#include "tests/host_node/scripts.hpp"
 
 #include <gtest/gtest.h>
+
+#include <random>
 
 namespace margay::host_node {
 namespace {
 
-std::string manifest(std::string_view more = {}) {
-    return R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "kernel", "core": 0)" +
-           std::string{more} + R"(}], "test_exit_port": 244})";
+// A node with one VM, `g`. `vm`: more of its keys; `node`: more of the manifest's.
+std::string manifest(const std::string& vm = {}, const std::string& node = {}) {
+    return R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "kernel", "restart_limit": 1000000)" +
+           (vm.empty() ? "" : ", " + vm) + R"(}], "test_exit_port": 244)" +
+           (node.empty() ? "" : ", " + node) + "}";
+}
+
+struct Course {
+    std::string output;
+    std::uint64_t exits = 0;
+};
+
+// What the guest says when nothing goes wrong, and how many exits that takes.
+Course undisturbed(const GuestScript& guest) {
+    Course run;
+    Node node{{.manifest = manifest(), .guests = {{"kernel", &guest}}}};
+    node.fate = [&](const VmmMoment& m) {
+        run.exits = m.sequence;
+        return VmmFate::go_on;
+    };
+    EXPECT_TRUE(node.run());
+    EXPECT_TRUE(node.ended_well()) << node.logs.sent;
+    run.output = node.terminal.sent;
+    return run;
 }
 
 TEST(Node, RunsAGuestToItsEnd) {
@@ -18,7 +42,161 @@ TEST(Node, RunsAGuestToItsEnd) {
     EXPECT_TRUE(node.run());
     EXPECT_TRUE(node.ended_well());
     EXPECT_EQ(node.terminal.sent, "hello\n");
-    EXPECT_NE(node.logs.sent.find("guest g powered off"), std::string::npos) << node.logs.sent;
+    EXPECT_NE(node.logs.sent.find("margay: guest g powered off after "), std::string::npos)
+        << node.logs.sent;
+}
+
+TEST(Node, EveryClassOfExit) {
+    const GuestScript guest = every_class();
+    const Course course = undisturbed(guest);
+    EXPECT_EQ(course.output.find("boot\nby a string instruction\ninterrupts\n....\nend "), 0u)
+        << course.output;
+    EXPECT_GT(course.exits, guest.steps());
+    EXPECT_EQ(undisturbed(guest).output, course.output) << "a run is like the other";
+}
+
+TEST(Node, TypedBytesReachTheGuest) {
+    const std::string text = "Margay";
+    const GuestScript guest = echo(text.size());
+    std::string first;
+    for (const bool dies : {false, true}) {
+        Node node{{.manifest = manifest(), .guests = {{"kernel", &guest}}}};
+        node.fate = [&](const VmmMoment& m) {
+            return dies && !m.replayed && m.after ? VmmFate::die : VmmFate::go_on;
+        };
+        for (std::size_t i = 0; i < text.size(); ++i) {
+            const std::string expected = "> ";
+            ASSERT_TRUE(node.run_until([&] { return node.terminal.sent.size() >= 3 * i + 2; }))
+                << node.terminal.sent;
+            node.terminal.type(text.substr(i, 1));
+        }
+        EXPECT_TRUE(node.run());
+        EXPECT_TRUE(node.ended_well());
+        EXPECT_EQ(node.terminal.sent.find("> M> a> r> g> a> y\n"), 0u) << node.terminal.sent;
+        if (dies)
+            EXPECT_EQ(node.terminal.sent, first);
+        else
+            first = node.terminal.sent;
+    }
+}
+
+// Runs the guest with a VMM that meets `fate`; the output must be as if nothing had been.
+void expect_same(const GuestScript& guest, const Course& course,
+                 const std::function<VmmFate(const VmmMoment&)>& fate, std::uint64_t least_deaths,
+                 const std::string& vm = {}) {
+    std::uint64_t deaths = 0;
+    Node node{{.manifest = manifest(vm), .guests = {{"kernel", &guest}}}};
+    node.fate = [&](const VmmMoment& m) {
+        const VmmFate f = fate(m);
+        deaths += f != VmmFate::go_on ? 1 : 0;
+        return f;
+    };
+    ASSERT_TRUE(node.run()) << node.logs.sent.substr(
+        node.logs.sent.size() > 4000 ? node.logs.sent.size() - 4000 : 0);
+    EXPECT_TRUE(node.ended_well()) << node.logs.sent;
+    EXPECT_EQ(node.terminal.sent, course.output);
+    EXPECT_GE(deaths, least_deaths);
+}
+
+TEST(VmmDeath, BeforeEveryExit) {
+    const GuestScript guest = every_class();
+    const Course course = undisturbed(guest);
+    expect_same(
+        guest, course,
+        [](const VmmMoment& m) { return !m.replayed && !m.after ? VmmFate::die : VmmFate::go_on; },
+        course.exits);
+}
+
+TEST(VmmDeath, AfterEveryExit) {
+    const GuestScript guest = every_class();
+    const Course course = undisturbed(guest);
+    expect_same(
+        guest, course,
+        [](const VmmMoment& m) { return !m.replayed && m.after ? VmmFate::die : VmmFate::go_on; },
+        course.exits);
+}
+
+// In each exit's handling, after a number of basic blocks that differs from run to run.
+class VmmDeathWithin : public testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(VmmDeathWithin, EveryExit) {
+    const GuestScript guest = every_class();
+    const Course course = undisturbed(guest);
+    std::mt19937_64 random{GetParam()};
+    expect_same(
+        guest, course,
+        [&](const VmmMoment& m) {
+            if (m.replayed) return VmmFate::go_on;
+            if (!m.after) {
+                blocks_left() = random() % (random() % 8 == 0 ? 1000 : 60) + 1;
+                return VmmFate::go_on;
+            }
+            // It has fewer blocks: then it dies behind them.
+            blocks_left() = 0;
+            return VmmFate::die;
+        },
+        0);
+}
+INSTANTIATE_TEST_SUITE_P(Seeds, VmmDeathWithin, testing::Range<std::uint64_t>(1, 9));
+
+TEST(VmmDeath, AHangIsFound) {
+    const GuestScript guest = counting(20);
+    const Course course = undisturbed(guest);
+    for (const bool after : {false, true})
+        expect_same(
+            guest, course,
+            [&](const VmmMoment& m) {
+                const bool its_turn = m.sequence % 97 == 5 && m.after == after;
+                return !m.replayed && its_turn ? VmmFate::hang : VmmFate::go_on;
+            },
+            2, R"("hang_ms": 20)");
+}
+
+TEST(VmmDeath, AnotherVmmTakesOver) {
+    const GuestScript guest = counting(10);
+    const Course course = undisturbed(guest);
+    unsigned deaths = 0;
+    Node node{{.manifest = manifest(R"("vmm_fallback": "old")"),
+               .guests = {{"kernel", &guest}},
+               .vmms = {{"vmm", "vmm"}, {"old", "vmm"}}}};
+    // Exit 100 kills it, every time; the other one lives.
+    node.fate = [&](const VmmMoment& m) {
+        return m.sequence == 100 && !m.after && deaths < 2 ? ++deaths,
+               VmmFate::die                                : VmmFate::go_on;
+    };
+    ASSERT_TRUE(node.run_until([&] { return deaths == 2; }));
+    EXPECT_NE(node.command(R"({"id": 1, "command": "dominfo", "vm": "g"})").find(R"("vmm":"old")"),
+              std::string::npos)
+        << node.control.sent;
+    EXPECT_TRUE(node.run());
+    EXPECT_TRUE(node.ended_well());
+    EXPECT_EQ(node.terminal.sent, course.output);
+}
+
+TEST(VmmDeath, AFrozenGuestGoesOnWithAnotherVmm) {
+    const GuestScript guest = counting(10);
+    const Course course = undisturbed(guest);
+    bool deadly = true;
+    unsigned deaths = 0;
+    Node node{{.manifest = manifest(),
+               .guests = {{"kernel", &guest}},
+               .vmms = {{"vmm", "vmm"}, {"other", "vmm"}}}};
+    node.fate = [&](const VmmMoment& m) {
+        if (m.sequence != 100 || !m.after || !deadly) return VmmFate::go_on;
+        ++deaths;
+        return VmmFate::die;
+    };
+    ASSERT_TRUE(
+        node.run_until([&] { return node.logs.sent.find("guest g frozen") != std::string::npos; }));
+    EXPECT_EQ(deaths, 2u);
+    deadly = false;
+    EXPECT_NE(node.command(R"({"id": 1, "command": "vmm-swap", "vm": "g", "module": "other"})")
+                  .find(R"("result")"),
+              std::string::npos)
+        << node.control.sent;
+    EXPECT_TRUE(node.run());
+    EXPECT_TRUE(node.ended_well());
+    EXPECT_EQ(node.terminal.sent, course.output);
 }
 
 }  // namespace
