@@ -3,6 +3,7 @@
 #include "tests/fuzz/input.hpp"
 
 #include "ukernel/boot/multiboot2.hpp"
+#include "ukernel/memory/memory_map.hpp"
 
 #include <memory>
 
@@ -24,17 +25,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!parse_multiboot2(info.get(), HostPhys{0x10'0000}, *boot)) {
         return 0;
     }
-    require(boot->module_count <= BootData::max_modules && boot->ram_count <= BootData::max_ram,
-            "counts fit");
+    require(boot->module_count <= BootData::max_modules, "counts fit");
     for (unsigned i = 0; i < boot->module_count; ++i) {
         require(std::memchr(boot->modules[i].name, 0, sizeof(boot->modules[i].name)) != nullptr,
                 "a module's name ends");
     }
-    for (unsigned i = 0; i < boot->ram_count; ++i) {
-        const auto& ram = boot->ram[i];
-        require(ram.begin.value() < ram.end.value(), "a range of RAM is not empty");
-        require((ram.begin.value() | ram.end.value()) % 4096 == 0, "RAM is whole pages");
+    auto map = std::make_unique<MemoryMap>();
+    map->build(boot->memory, HostPhys{1ull << 46});
+    HostPhys last{0};
+    for (const MemoryRange& r : *map) {
+        require(r.begin >= last && r.begin < r.end,
+                "ranges are sorted and disjoint, none is empty");
+        require((r.begin.value() | r.end.value()) % 4096 == 0, "ranges are whole pages");
+        last = r.end;
     }
+    require(last.value() <= 1ull << 46, "ranges are within reach");
     require(std::memchr(boot->command_line, 0, sizeof(boot->command_line)) != nullptr,
             "the command line ends");
     return 0;

@@ -82,7 +82,11 @@ class ExtentWriter {
     void add(Range r, ExtentUse use, MemoryType type, std::uint8_t rights, const char* name = "",
              std::uint64_t length = 0) {
         constexpr unsigned room = sizeof(info_.extent) / sizeof(info_.extent[0]);
-        if (r.size() == 0 || info_.extents == room) return;
+        if (r.size() == 0) return;
+        if (info_.extents == room) {
+            ++left_out;
+            return;
+        }
         const Slot slot = init_slot::first_extent + info_.extents;
         place_memory(domain_, slot, type, r.begin.value(), r.size(), rights);
         BootExtent& e = info_.extent[info_.extents++];
@@ -94,12 +98,15 @@ class ExtentWriter {
         std::memcpy(e.name, name, std::strlen(name) + 1);
     }
 
+    unsigned left_out = 0;  // there is no room for more
+
   private:
     Domain& domain_;
     BootInfo& info_;
 };
 
-void grant_memory(const BootData& boot, const RangeList& free_ram, ExtentWriter& out) {
+void grant_memory(const BootData& boot, const MemoryMap& memory, const RangeList& free_ram,
+                  ExtentWriter& out) {
     for (unsigned i = 0; i < boot.module_count; ++i) {
         const BootModule& m = boot.modules[i];
         if (m.begin.value() % page_size != 0) refuse("a boot module is not page-aligned");
@@ -112,11 +119,11 @@ void grant_memory(const BootData& boot, const RangeList& free_ram, ExtentWriter&
     static RangeList devices;  // too large for the stack
     devices = {};
     devices.add({HostPhys{0}, HostPhys{1ull << features().physical_bits}});
-    for (unsigned i = 0; i < boot.ram_count; ++i) {
-        devices.remove({boot.ram[i].begin, boot.ram[i].end});
-        if (boot.ram[i].kind == RamKind::firmware)
-            out.add({boot.ram[i].begin, boot.ram[i].end}, ExtentUse::firmware, MemoryType::ram,
-                    right::read);
+    for (const MemoryRange& r : memory) {
+        if (r.kind == RamKind::reserved) continue;
+        devices.remove({r.begin, r.end});
+        if (r.kind == RamKind::firmware)
+            out.add({r.begin, r.end}, ExtentUse::firmware, MemoryType::ram, right::read);
     }
     devices.remove({HostPhys{0}, HostPhys{0x100000}});
     devices.remove({HostPhys{0xfec00000}, HostPhys{0xff000000}});
@@ -125,7 +132,8 @@ void grant_memory(const BootData& boot, const RangeList& free_ram, ExtentWriter&
 
 }  // namespace
 
-void create_init(const BootData& boot, RangeList& free_ram, HostPhys boot_begin) {
+void create_init(const BootData& boot, const MemoryMap& memory, RangeList& free_ram,
+                 HostPhys boot_begin) {
     const BootModule* image = nullptr;
     for (unsigned i = 0; i < boot.module_count; ++i)
         if (std::string_view{boot.modules[i].name} == "init") image = &boot.modules[i];
@@ -157,7 +165,7 @@ void create_init(const BootData& boot, RangeList& free_ram, HostPhys boot_begin)
     info.cores = Core::count();
     info.tsc_khz = features().tsc_khz;
     info.virtualization = core.virtualization ? 1 : 0;
-    std::memcpy(info.rsdp, boot.rsdp_copy, sizeof(info.rsdp));
+    std::memcpy(info.rsdp, boot.rsdp, sizeof(info.rsdp));
     std::memcpy(info.processor, features().name, sizeof(info.processor));
     std::memcpy(info.command_line, boot.command_line, sizeof(info.command_line));
 
@@ -171,7 +179,9 @@ void create_init(const BootData& boot, RangeList& free_ram, HostPhys boot_begin)
 
     free_ram.remove({boot_begin, boot_allocator::finish()});
     ExtentWriter out{d, info};
-    grant_memory(boot, free_ram, out);
+    grant_memory(boot, memory, free_ram, out);
+    if (out.left_out != 0)
+        log("margay: {} ranges of memory are not used: there are too many\n", out.left_out);
     scheduler::make_ready(*thread);
 }
 

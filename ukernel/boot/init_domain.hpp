@@ -7,6 +7,7 @@ namespace margay {
 
 // Loads the module named "init" and makes its thread ready on this core. boot_begin: start of the boot
 // allocator's range. Ends boot-time allocation. Halts with a message if init is missing or malformed.
-void create_init(const BootData& boot, RangeList& free_ram, HostPhys boot_begin);
+void create_init(const BootData& boot, const MemoryMap& memory, RangeList& free_ram,
+                 HostPhys boot_begin);
 
 }  // namespace margay

@@ -6,6 +6,7 @@
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/clock.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/io_apic.hpp"
 #include "ukernel/arch/x86_64/pic.hpp"
 #include "ukernel/arch/x86_64/smp.hpp"
 #include "ukernel/boot/init_domain.hpp"
@@ -30,6 +31,8 @@ namespace margay {
 namespace {
 
 BootData boot;
+MemoryMap memory;
+acpi::Platform platform;
 RangeList free_ram;
 HostPhys boot_begin;  // where the boot allocator started
 
@@ -43,8 +46,20 @@ constexpr HostPhys boot_reach{1ull << 32};
 constexpr HostPhys low_memory_end{0x100000};
 
 void find_free_ram() {
-    for (unsigned i = 0; i < boot.ram_count; ++i)
-        if (boot.ram[i].kind == RamKind::free) free_ram.add({boot.ram[i].begin, boot.ram[i].end});
+    const std::uint64_t reach = 1ull << features().physical_bits;
+    memory.build(boot.memory, HostPhys{reach < direct_map_limit ? reach : direct_map_limit});
+    if (memory.beyond_end() != 0)
+        log("margay: {} MiB of RAM lie beyond what the kernel can map\n",
+            memory.beyond_end() >> 20);
+    if (memory.without_room() != 0)
+        log("margay: {} MiB of RAM are not used: firmware's memory map has more than {} ranges\n",
+            memory.without_room() >> 20, MemoryMap::capacity);
+    if (boot.modules_left_out != 0)
+        log("margay: {} boot modules are left out: there are more than {}\n", boot.modules_left_out,
+            BootData::max_modules);
+    for (const MemoryRange& r : memory)
+        if (r.kind == RamKind::free && !free_ram.add({r.begin, r.end}))
+            log("margay: {} MiB of RAM are not used: too many ranges\n", (r.end - r.begin) >> 20);
     // Low memory: BIOS data and the start-up page of other cores.
     free_ram.remove({HostPhys{0}, low_memory_end});
     free_ram.remove({HostPhys{reinterpret_cast<std::uint64_t>(image_begin)},
@@ -52,17 +67,14 @@ void find_free_ram() {
     for (unsigned i = 0; i < boot.module_count; ++i)
         free_ram.remove(
             {boot.modules[i].begin, HostPhys{align_up(boot.modules[i].end.value(), 4096)}});
-    for (unsigned i = 0; i < boot.ram_count; ++i)
-        if (boot.ram[i].kind == RamKind::firmware)
-            free_ram.remove({boot.ram[i].begin, boot.ram[i].end});
 }
 
 // A page in which other cores can start in real mode. Boot loaders put modules and their information
 // there too, on UEFI above all. 0: none is free.
 HostPhys find_trampoline() {
     RangeList low;
-    for (unsigned i = 0; i < boot.ram_count; ++i)
-        if (boot.ram[i].kind == RamKind::free) low.add({boot.ram[i].begin, boot.ram[i].end});
+    for (const MemoryRange& r : memory)
+        if (r.kind == RamKind::free && r.begin < low_memory_end) low.add({r.begin, r.end});
     low.remove({HostPhys{0}, HostPhys{0x1000}});  // interrupt vectors and BIOS data
     low.remove({HostPhys{0xa0000}, HostPhys{~0ull}});
     low.remove({boot.begin, boot.end});
@@ -80,7 +92,7 @@ void start_boot_allocator() {
         const Range reachable{r.begin, r.end < boot_reach ? r.end : boot_reach};
         if (reachable.size() > best.size()) best = reachable;
     }
-    // The boot information must survive until it is copied, and the RSDP in it a little longer.
+    // The boot information must survive until it is copied.
     if (best.begin < boot.end && boot.begin < best.end) {
         const Range low{best.begin, boot.begin > best.begin ? boot.begin : best.begin};
         const Range high{boot.end, best.end};
@@ -91,10 +103,32 @@ void start_boot_allocator() {
     boot_begin = best.begin;
 }
 
-void build_kernel_tables() {
-    static kernel_tables::Ram ram[BootData::max_ram];
-    for (unsigned i = 0; i < boot.ram_count; ++i) ram[i] = {boot.ram[i].begin, boot.ram[i].end};
-    kernel_tables::build(ram, boot.ram_count);
+const std::uint8_t* view(HostPhys begin, std::uint64_t bytes) {
+    if (bytes == 0 || begin.value() + bytes < begin.value()) return nullptr;
+    if (memory.is_free(begin, begin + bytes)) return direct<std::uint8_t>(begin);
+    return static_cast<const std::uint8_t*>(kernel_tables::map_firmware(begin, bytes));
+}
+
+void find_platform() {
+    if (!acpi::parse(boot.rsdp, view, platform)) {
+        log("margay: no usable ACPI tables: one core, no interrupt lines\n");
+        return;
+    }
+    if (platform.bad_checksums != 0)
+        log("margay: {} ACPI tables have a wrong checksum\n", platform.bad_checksums);
+    if (platform.cores_left_out != 0)
+        log("margay: {} cores are left out: this build serves {}\n", platform.cores_left_out,
+            max_cores);
+    if (platform.others_left_out != 0)
+        log("margay: {} entries of ACPI tables are left out: more of a kind than this build "
+            "expects\n",
+            platform.others_left_out);
+    for (unsigned i = 0; i < platform.io_apic_count; ++i)
+        io_apic::add(platform.io_apics[i].base, platform.io_apics[i].first_gsi);
+    for (unsigned i = 0; i < platform.override_count; ++i) {
+        const acpi::LineOverride& o = platform.overrides[i];
+        io_apic::set_trigger(o.gsi, o.active_low, o.level);
+    }
 }
 
 }  // namespace
@@ -111,26 +145,20 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     detect_features();
     find_free_ram();
     start_boot_allocator();
-    build_kernel_tables();
-
-    static acpi::Platform platform;
-    if (!acpi::parse(boot.rsdp, platform) || platform.cores == 0) {
-        log("margay: no usable ACPI tables: one core, no interrupt lines\n");
-        platform.cores = 1;
-        platform.apic_ids[0] = 0;
-    }
+    kernel_tables::build(memory);
+    find_platform();
     pic::disable();
-    apic::map(platform.local_apic);
+    apic::map();
     set_tsc_khz(measure_tsc_khz(platform.pm_timer_port));
-    smp::start_this_core(platform);
+    smp::start_this_core();
     apic::calibrate(features().tsc_khz);
     const HostPhys trampoline = find_trampoline();
     if (trampoline.value() != 0)
         smp::start_other_cores(platform, trampoline);
-    else if (platform.cores > 1)
+    else if (platform.core_count > 1)
         log("margay: no free page below 640 KiB: the other cores cannot be started\n");
 
-    create_init(boot, free_ram, boot_begin);
+    create_init(boot, memory, free_ram, boot_begin);
     scheduler::leave();
 }
 

@@ -29,33 +29,23 @@ void copy_text(char* to, unsigned room, const std::uint8_t* from, std::uint32_t 
 }
 
 void add_module(BootData& d, const std::uint8_t* t, std::uint32_t size) {
-    if (size < 17 || d.module_count == BootData::max_modules) return;
+    if (size < 17) return;
+    if (d.module_count == BootData::max_modules) {
+        ++d.modules_left_out;
+        return;
+    }
     BootModule& m = d.modules[d.module_count++];
     m.begin = HostPhys{field<std::uint32_t>(t, 8)};
     m.end = HostPhys{field<std::uint32_t>(t, 12)};
     copy_text(m.name, sizeof(m.name), t + 16, size - 16);
 }
 
-void add_memory(BootData& d, const std::uint8_t* t, std::uint32_t size) {
+void find_memory(BootData& d, const std::uint8_t* t, std::uint32_t size) {
     if (size < 16) return;
     const std::uint32_t entry = field<std::uint32_t>(t, 8);
     if (entry < 24 || entry > size) return;
-    for (std::uint32_t at = 16; at + 24 <= size; at += entry) {
-        const std::uint32_t type = field<std::uint32_t>(t + at, 16);
-        // 1: free; 3: ACPI tables; 4: ACPI non-volatile storage.
-        if (type != 1 && type != 3 && type != 4) continue;
-        const std::uint64_t base = field<std::uint64_t>(t + at, 0);
-        const std::uint64_t length = field<std::uint64_t>(t + at, 8);
-        if (base + length < base) continue;
-        const std::uint64_t begin = type == 1 ? align_up(base, 4096) : align_down(base, 4096);
-        const std::uint64_t end =
-            type == 1 ? align_down(base + length, 4096) : align_up(base + length, 4096);
-        // Rounding up may have gone around the end of all addresses.
-        if (begin >= end || (type == 1 && begin < base) || d.ram_count == BootData::max_ram)
-            continue;
-        d.ram[d.ram_count++] = {HostPhys{begin}, HostPhys{end},
-                                type == 1 ? RamKind::free : RamKind::firmware};
-    }
+    const std::uint32_t count = (size - 16) / entry;
+    if (count <= BootData::max_memory_entries) d.memory = {t + 16, entry, count};
 }
 
 }  // namespace
@@ -71,19 +61,18 @@ bool parse_multiboot2(const std::uint8_t* info, HostPhys self, BootData& d) {
         const std::uint32_t size = field<std::uint32_t>(t, 4);
         if (size < 8 || size > total - at) return false;
         switch (type) {
-        case tag_end: return d.ram_count != 0;
+        case tag_end: return d.memory.count != 0;
         case tag_command_line:
             copy_text(d.command_line, sizeof(d.command_line), t + 8, size - 8);
             break;
         case tag_module: add_module(d, t, size); break;
-        case tag_memory_map: add_memory(d, t, size); break;
+        case tag_memory_map: find_memory(d, t, size); break;
         case tag_acpi_old:
-            if (d.rsdp.value() != 0) break;
+            if (d.rsdp[0] != 0) break;
             [[fallthrough]];
         case tag_acpi_new:
-            std::memset(d.rsdp_copy, 0, sizeof(d.rsdp_copy));
-            std::memcpy(d.rsdp_copy, t + 8, size - 8 < 36 ? size - 8 : 36);
-            d.rsdp = self + at + 8;
+            std::memset(d.rsdp, 0, sizeof(d.rsdp));
+            std::memcpy(d.rsdp, t + 8, size - 8 < 36 ? size - 8 : 36);
             break;
         default: break;
         }

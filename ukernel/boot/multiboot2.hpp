@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "support/address.hpp"
+#include "ukernel/memory/memory_map.hpp"
 
 namespace margay {
 
@@ -12,26 +13,20 @@ struct BootModule {
     HostPhys begin, end;  // end: exact, not page-aligned
     char name[32];
 };
-enum class RamKind : std::uint8_t { free, firmware };
-struct BootRam {
-    HostPhys begin, end;  // page-aligned, shrunk to whole pages
-    RamKind kind;
-};
-
 struct BootData {
     static constexpr unsigned max_modules = 32;
-    static constexpr unsigned max_ram = 64;
+    static constexpr unsigned max_memory_entries = 2048;
     BootModule modules[max_modules];
     unsigned module_count = 0;
-    BootRam ram[max_ram];
-    unsigned ram_count = 0;
-    HostPhys rsdp;  // of a copy in the boot information; 0 if none
-    std::uint8_t rsdp_copy[40] = {};
+    unsigned modules_left_out = 0;  // there are more than max_modules
+    FirmwareMap memory;             // in the loader's memory
+    std::uint8_t rsdp[40] = {};     // copy of the ACPI root pointer; all zero if there is none
     char command_line[128] = {};
     HostPhys begin, end;  // the boot information itself
 };
 
-// Parses `size` bytes at `info` (mapped). `self`: its physical address. False if it is malformed.
+// Parses the information at `info`, which begins with its size. `self`: its physical address. False if it
+// is malformed or has no memory map, or one of more than max_memory_entries.
 bool parse_multiboot2(const std::uint8_t* info, HostPhys self, BootData& data);
 
 }  // namespace margay

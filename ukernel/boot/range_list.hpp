@@ -11,7 +11,7 @@ struct Range {
 
 class RangeList {
   public:
-    static constexpr unsigned capacity = 128;
+    static constexpr unsigned capacity = 512;
 
     // False if there is no room; the range is lost then, which is safe.
     bool add(Range r) {

@@ -22,9 +22,7 @@ struct BootFrames {
 
 BootFrames frames;
 HostPhys root_table;
-constexpr unsigned max_ram = 64;
-Ram ram_ranges[max_ram];
-unsigned ram_count = 0;
+const MemoryMap* memory_map = nullptr;
 std::uint64_t devices = 0;
 std::uint64_t firmware = 0;
 
@@ -63,16 +61,15 @@ void map_ram(HostPhys begin, HostPhys end) {
 
 }  // namespace
 
-void build(const Ram* ram, unsigned count) {
+void build(const MemoryMap& memory) {
     root_table = boot_allocator::allocate(4096);
     // Every entry of the upper half that is used must exist before the first Domain copies it.
     map_image(text_begin, text_end, 0);
     map_image(rodata_begin, rodata_end, pte::no_execute);
     map_image(data_begin, data_end, pte::write | pte::no_execute);
-    for (unsigned i = 0; i < count; ++i) {
-        map_ram(ram[i].begin, ram[i].end);
-        if (ram_count < max_ram) ram_ranges[ram_count++] = ram[i];
-    }
+    for (const MemoryRange& r : memory)
+        if (r.kind == RamKind::free) map_ram(r.begin, r.end);
+    memory_map = &memory;
     cpu::write_cr3(root_table.value());
 }
 
@@ -92,6 +89,8 @@ void* map_device(HostPhys page) {
 }
 
 const void* map_firmware(HostPhys begin, std::uint64_t bytes) {
+    const std::uint64_t limit = 1ull << features().physical_bits;
+    if (begin.value() >= limit || bytes == 0 || bytes > limit - begin.value()) return nullptr;
     const HostPhys first{align_down(begin.value(), page_size)};
     const std::uint64_t size = align_up(begin.value() + bytes, page_size) - first.value();
     if (firmware + size > firmware_window_bytes) return nullptr;
@@ -112,10 +111,6 @@ void identity_map(HostPhys page, bool present) {
 
 bool is_mapped(std::uint64_t address) { return tables(0).lookup(address).has_value(); }
 
-bool is_ram(HostPhys address) {
-    for (unsigned i = 0; i < ram_count; ++i)
-        if (address >= ram_ranges[i].begin && address < ram_ranges[i].end) return true;
-    return false;
-}
+bool is_ram(HostPhys address) { return memory_map->is_free(address, address + 1); }
 
 }  // namespace margay::kernel_tables

@@ -142,6 +142,43 @@ def multiboot2():
     write("multiboot2", "modules", info(*([tag(3, module)] * 34), tag(6, memory)))
 
 
+def firmware():
+    def entry(shape, base, length):
+        return struct.pack("<BHH", shape, base, length)
+
+    def memory_map(name, *entries):
+        write("firmware", name, bytes([1, len(entries)]) + b"".join(entries))
+
+    memory_map("plain", entry(1, 0, 0x13F), entry(2, 0x9F, 2), entry(1, 0x400, 0xF000), entry(3, 0x7C00, 64))
+    memory_map("overlaps", entry(3, 0x101, 8), entry(1, 0x80, 0x800), entry(4, 0x103, 3), entry(2, 0x90, 1))
+    memory_map("ends", entry(0x11, 4, 0x100), entry(0x32, 0x1000, 0), entry(0x21, 0x400, 0), entry(1, 8, 0))
+
+    def table(signature, body):
+        data = struct.pack("<4sIBB28x", signature, 36 + len(body), 1, 0) + body
+        return data[:9] + bytes([-sum(data) & 0xFF]) + data[10:]
+
+    def tables(name, *made, extended):
+        at, addresses, rest = 0x8000 + 36 + (8 if extended else 4) * len(made), [], b""
+        for t in made:
+            addresses.append(at + len(rest))
+            rest += t
+        form = "Q" if extended else "I"
+        root = table(b"XSDT" if extended else b"RSDT", struct.pack(f"<{len(made)}{form}", *addresses))
+        write("firmware", name, bytes([0, 2 if extended else 0, 0, 0]) + root + rest)
+
+    madt = struct.pack("<II", 0xFEE00000, 1)
+    madt += struct.pack("<BBBBI", 0, 8, 0, 0, 1) + struct.pack("<BBBBI", 0, 8, 1, 4, 1)
+    madt += struct.pack("<BBHIII", 9, 16, 0, 300, 1, 2) + struct.pack("<BBBBII", 1, 12, 0, 0, 0xFEC00000, 0)
+    madt += struct.pack("<BBBBIH", 2, 10, 0, 0, 2, 0xD)
+    srat = bytes(12) + struct.pack("<BBBBIB3BI", 0, 16, 1, 4, 1, 0, 0, 0, 0, 0)
+    srat += struct.pack("<BBIHQQIIQ", 1, 40, 1, 0, 0x100000, 0x8000000, 0, 1, 0)
+    srat += struct.pack("<BBHIIIII", 2, 24, 0, 1, 300, 1, 0, 0)
+    fadt = bytes(40) + struct.pack("<I", 0x608) + bytes(36)
+    tables("xsdt", table(b"FACP", fadt), table(b"APIC", madt), table(b"SRAT", srat), extended=True)
+    tables("rsdt", table(b"SRAT", srat), table(b"APIC", madt), extended=False)
+    tables("broken", table(b"APIC", madt)[:-3], extended=False)
+
+
 def elf():
     def image(segments, entry=0x400000):
         data = b"\x7fELF\2\1\1" + bytes(9)
@@ -192,5 +229,5 @@ def region():
     write("region", "guest_word", bytes([7]) + patch(16, struct.pack("<QQQ", 7, 0x10, 0x55)))
 
 
-for make in (emulator, loader, devices, multiboot2, elf, node_console, region):
+for make in (emulator, loader, devices, multiboot2, firmware, elf, node_console, region):
     make()

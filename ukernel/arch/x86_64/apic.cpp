@@ -39,7 +39,9 @@ void send(unsigned apic_id, std::uint32_t command) {
 
 }  // namespace
 
-void map(HostPhys base) {
+void map() {
+    constexpr std::uint64_t address = 0x000f'ffff'ffff'f000;
+    const HostPhys base{cpu::read_msr(cpu::msr::apic_base) & address};
     registers = static_cast<volatile std::uint32_t*>(kernel_tables::map_device(base));
 }
 

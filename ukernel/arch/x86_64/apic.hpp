@@ -14,7 +14,7 @@ constexpr unsigned spurious = 0xff;
 }  // namespace vector
 
 // Once: maps the registers.
-void map(HostPhys base);
+void map();
 // On each core.
 void enable();
 unsigned id();

@@ -15,7 +15,6 @@ struct Controller {
     volatile std::uint32_t* window;
     unsigned first, count;
 };
-constexpr unsigned max_controllers = 8;
 Controller controllers[max_controllers];
 unsigned controller_count = 0;
 
@@ -23,7 +22,6 @@ struct Line {
     bool active_low, level;
 };
 Line lines[max_gsi];
-unsigned isa_gsi[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // Select and window belong together; the handler on core 0 and irq_ctl on any core use them.
 class RegisterLock {
@@ -74,12 +72,10 @@ void add(HostPhys base, unsigned first_gsi) {
     controllers[controller_count++] = c;
 }
 
-void add_override(unsigned isa, unsigned gsi, bool active_low, bool level) {
-    if (isa < 16) isa_gsi[isa] = gsi;
+void set_trigger(unsigned gsi, bool active_low, bool level) {
     if (gsi < max_gsi) lines[gsi] = {active_low, level};
 }
 
-unsigned gsi_of_isa(unsigned isa) { return isa < 16 ? isa_gsi[isa] : isa; }
 bool exists(unsigned gsi) { return gsi < max_gsi && find(gsi) != nullptr; }
 bool is_level(unsigned gsi) { return lines[gsi].level; }
 

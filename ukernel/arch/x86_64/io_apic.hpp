@@ -6,12 +6,11 @@
 
 namespace margay::io_apic {
 
-// From ACPI.
+// One that ACPI names: all its lines are masked. At most max_controllers; more are left alone.
+constexpr unsigned max_controllers = 16;
 void add(HostPhys base, unsigned first_gsi);
-// Polarity and trigger of a line that differs from ISA's (active high, edge). `isa`: its ISA number.
-void add_override(unsigned isa, unsigned gsi, bool active_low, bool level);
-// ISA interrupt number to global system interrupt.
-unsigned gsi_of_isa(unsigned isa);
+// Polarity and trigger of a line that differs from ISA's (active high, edge).
+void set_trigger(unsigned gsi, bool active_low, bool level);
 bool exists(unsigned gsi);
 bool is_level(unsigned gsi);
 void unmask(unsigned gsi, unsigned vector, unsigned apic_id);

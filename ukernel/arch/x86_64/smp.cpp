@@ -100,23 +100,23 @@ bool start(PerCore& p, HostPhys trampoline_page) {
 
 }  // namespace
 
-void start_this_core(const acpi::Platform&) {
-    PerCore& p = allocate_core(0);
+void start_this_core() {
+    PerCore& p = allocate_core(apic::id());
     register_core(p.core);
     set_up_core(p);
-    p.core.apic_id = apic::id();
 }
 
 void start_other_cores(const acpi::Platform& platform, HostPhys trampoline_page) {
-    if (platform.cores < 2) return;
+    if (platform.core_count < 2) return;
     kernel_tables::identity_map(trampoline_page, true);
-    for (unsigned i = 0; i < platform.cores; ++i) {
-        if (platform.apic_ids[i] == Core::here().apic_id) continue;
-        PerCore& p = allocate_core(platform.apic_ids[i]);
+    for (unsigned i = 0; i < platform.core_count; ++i) {
+        const unsigned apic_id = platform.cores[i].apic_id;
+        if (apic_id == Core::here().apic_id) continue;
+        PerCore& p = allocate_core(apic_id);
         // Known before it runs: its id must be in place.
         register_core(p.core);
         if (!start(p, trampoline_page))
-            log("margay: core with APIC id {} does not answer\n", platform.apic_ids[i]);
+            log("margay: core with APIC id {} does not answer\n", apic_id);
     }
     kernel_tables::identity_map(trampoline_page, false);
 }

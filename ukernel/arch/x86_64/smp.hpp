@@ -5,7 +5,7 @@
 namespace margay::smp {
 
 // The core that the boot loader started us on.
-void start_this_core(const acpi::Platform& platform);
+void start_this_core();
 // All others, one after the other. One that does not answer is left out. trampoline: a free page of RAM
 // below 640 KiB, for their first instructions.
 void start_other_cores(const acpi::Platform& platform, HostPhys trampoline);
