@@ -5,6 +5,7 @@
 
 #include "libipc/mapping.hpp"
 #include "proto/vmm.hpp"
+#include "servers/init/wanted_state.hpp"
 #include "support/address.hpp"
 
 namespace margay::init {
@@ -14,25 +15,6 @@ namespace {
 constexpr std::uint64_t space_mappings = 64;
 constexpr std::uint64_t space_table_bytes = 1 << 20;
 constexpr std::uint64_t rw = map_right::read | map_right::write;
-
-// What the handler of a class needs beside the message. Port, CPUID, MSR and hypercall exits carry
-// everything in registers.
-std::uint64_t wanted_state(ExitClass c) {
-    using namespace state;
-    switch (c) {
-    // What a restored VM starts from stands in the state page already.
-    case ExitClass::startup: return 0;
-    case ExitClass::cpuid:
-    case ExitClass::msr: return gpr_low;
-    case ExitClass::mmio: return gpr_low | gpr_mid | gpr_high | rip | rflags | segments | control;
-    case ExitClass::control_register:
-    case ExitClass::exception:
-    case ExitClass::shutdown:
-    case ExitClass::invalid_state:
-    case ExitClass::other: return all & ~(event | intercepts);
-    default: return 0;
-    }
-}
 
 }  // namespace
 

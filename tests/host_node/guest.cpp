@@ -94,6 +94,19 @@ GuestScript& GuestScript::cache_flush() {
     return add({Kind::cache_flush, 0, 0, 0, {0x0f, 0x09}, {}});
 }
 GuestScript& GuestScript::rdpmc() { return add({Kind::rdpmc, 0, 0, 0, {0x0f, 0x33}, {}}); }
+GuestScript& GuestScript::pause() { return add({Kind::pause, 0, 0, 0, {0xf3, 0x90}, {}}); }
+GuestScript& GuestScript::interrupt_window() {
+    return add({Kind::interrupt_window, 0, 0, 0, {0x90}, {}});
+}
+GuestScript& GuestScript::exception(std::uint64_t vector, std::uint64_t error) {
+    return add({Kind::exception, vector, error, 0, {0x0f, 0x0b}, {}});
+}
+GuestScript& GuestScript::triple_fault() {
+    return add({Kind::triple_fault, 0, 0, 0, {0x0f, 0x0b}, {}});
+}
+GuestScript& GuestScript::invalid_state() {
+    return add({Kind::invalid_state, 0, 0, 0, {0x0f, 0x0b}, {}});
+}
 GuestScript& GuestScript::wait() { return add({Kind::wait, 0, 0, 0, {0xf4}, {}}); }
 GuestScript& GuestScript::echo_last() { return add({Kind::echo, 0x3f8, 0, 1, {0xee}, {}}); }
 GuestScript& GuestScript::say_sum() {
@@ -170,7 +183,8 @@ void GuestScript::begin(Vcpu& v, const Step& step, std::size_t number) const {
         break;
     case Kind::echo: set(v, gpr_rdx, step.a); break;
     case Kind::wait: v.guest.vmcb->rflags |= rflags_if; break;
-    case Kind::cache_flush: break;
+    case Kind::interrupt_window: v.gpr[gpr_r13] = 1; break;
+    default: break;
     }
 }
 
@@ -209,6 +223,14 @@ void GuestScript::exit(Vcpu& v, const Step& step) const {
     case Kind::cache_flush: c.exit_code = vmcb::exit_wbinvd; break;
     case Kind::rdpmc: c.exit_code = vmcb::exit_rdpmc; break;
     case Kind::wait: c.exit_code = vmcb::exit_hlt; break;
+    case Kind::pause: c.exit_code = vmcb::exit_pause; break;
+    case Kind::interrupt_window: c.exit_code = vmcb::exit_vintr; break;
+    case Kind::exception:
+        c.exit_code = vmcb::exception_0 + step.a;
+        c.exit_info1 = step.b;
+        break;
+    case Kind::triple_fault: c.exit_code = vmcb::exit_shutdown; break;
+    case Kind::invalid_state: c.exit_code = ~0ull; break;
     }
 }
 
@@ -256,7 +278,10 @@ void GuestScript::run(Vcpu& v) const {
         if (at == 0) {
             begin(v, step, number);
             ++c.rip;
+        } else if (at == 1 && step.kind == Kind::interrupt_window && v.gpr[gpr_r13] == 0) {
+            skip(v);  // it was open: the instruction has been executed
         } else if (at == 1) {
+            v.gpr[gpr_r13] = 0;
             exit(v, step);
             return;
         } else if (step.kind == Kind::wait) {

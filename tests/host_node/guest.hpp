@@ -36,6 +36,12 @@ class GuestScript {
     GuestScript& read_cr8();
     GuestScript& cache_flush();  // WBINVD
     GuestScript& rdpmc();        // the VMM answers with #GP
+    GuestScript& pause();        // PAUSE, intercepted
+    GuestScript& interrupt_window();
+    // Ends of a guest: none of these can be answered.
+    GuestScript& exception(std::uint64_t vector, std::uint64_t error);
+    GuestScript& triple_fault();
+    GuestScript& invalid_state();
     // Sleeps until an interrupt was taken.
     GuestScript& wait();
     // Sends the byte that the step before has received.
@@ -74,7 +80,12 @@ class GuestScript {
         rdpmc,
         wait,
         say_digit,
-        echo
+        echo,
+        pause,
+        interrupt_window,
+        exception,
+        triple_fault,
+        invalid_state
     };
     struct Step {
         Kind kind;

@@ -112,8 +112,11 @@ void Node::boot(const NodeOptions& options) {
     for (const auto& [name, build] : options.vmms) program(name, "host_" + build);
     modules.add("manifest", bytes_of(options.manifest));
     for (const auto& [name, script] : options.guests) modules.add(name, script->image());
-    boot.ram[boot.ram_count++] = {HostPhys{machine::ram_begin},
-                                  HostPhys{machine::ram_begin + options.ram}, RamKind::free};
+    // What firmware would say: base, length, type 1.
+    const std::uint64_t firmware[] = {machine::ram_begin, options.ram, 1};
+    boot.memory = {reinterpret_cast<const std::uint8_t*>(firmware), sizeof(firmware), 1};
+    MemoryMap memory;
+    memory.build(boot.memory, HostPhys{1ull << features().physical_bits});
     std::strcpy(boot.command_line, "log=0x3e8");
 
     RangeList free_ram;
@@ -124,7 +127,7 @@ void Node::boot(const NodeOptions& options) {
     const HostPhys boot_begin = machine::take_ram(kernel_bytes);
     boot_allocator::init(boot_begin, boot_begin + kernel_bytes);
     machine::switch_to(0);
-    create_init(boot, free_ram, boot_begin);
+    create_init(boot, memory, free_ram, boot_begin);
 
     cores.guest = [this](Vcpu& v) { script_of(v).run(v); };
     cores.guest_entry = [](Vcpu& v) { GuestScript::enter(v); };

@@ -43,7 +43,8 @@ int page_is(const std::vector<Entry>& entries, std::uint64_t page) {
         std::uint64_t next = byte;
         for (const Entry& e : entries)
             if (e.type == usable && e.base <= byte && e.length > byte - e.base)
-                next = std::max<std::uint64_t>(next, e.base + e.length < e.base ? ~0ull : e.base + e.length);
+                next = std::max<std::uint64_t>(
+                    next, e.base + e.length < e.base ? ~0ull : e.base + e.length);
         if (next == byte) return 0;
         byte = next;
     }

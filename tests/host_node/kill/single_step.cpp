@@ -1,4 +1,4 @@
-#include "tests/unit/vmm_kill/single_step.hpp"
+#include "tests/host_node/kill/single_step.hpp"
 
 #include <csignal>
 #include <stdexcept>
