@@ -14,6 +14,7 @@
 #   STATUS n, CORES n, MEMORY mib, TIMEOUT seconds (default: 33, 1, 512, 60)
 #   MACHINE bochs        boots it in Bochs; the test is system.bochs_n, and waits ten times as long
 #   CPU model            the emulator's processor model (default: EPYC,+svm; ryzen in Bochs)
+#   NUMA n               nodes with equal shares of cores and memory (QEMU)
 #   UEFI, ICOUNT         start by UEFI; count instructions
 #   SCRIPT file.py       drives the node itself: its function test(node), see tests/system/harness.py;
 #                        ARGS … are in node.arguments. MODULES and the rest set the defaults.
@@ -43,7 +44,7 @@ endfunction()
 
 function(margay_system_test)
     cmake_parse_arguments(PARSE_ARGV 0 arg "UEFI;ICOUNT"
-        "NAME;KERNEL;ARGUMENTS;STATUS;CORES;MEMORY;TIMEOUT;SCRIPT;CPU;MACHINE" "MODULES;EXPECT;FORBID;ARGS")
+        "NAME;KERNEL;ARGUMENTS;STATUS;CORES;MEMORY;TIMEOUT;SCRIPT;CPU;MACHINE;NUMA" "MODULES;EXPECT;FORBID;ARGS")
     if(MARGAY_FUZZ)
         return()
     endif()
@@ -67,7 +68,7 @@ function(margay_system_test)
     foreach(module IN LISTS modules)
         list(APPEND line --module "${module}")
     endforeach()
-    foreach(option IN ITEMS ARGUMENTS STATUS CORES MEMORY CPU MACHINE)
+    foreach(option IN ITEMS ARGUMENTS STATUS CORES MEMORY CPU MACHINE NUMA)
         if(DEFINED arg_${option})
             string(TOLOWER ${option} lower)
             list(APPEND line --${lower} "${arg_${option}}")

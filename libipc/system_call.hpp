@@ -147,12 +147,24 @@ inline void yield() { (void)thread_ctl(no_slot, ThreadOp::yield); }
     return raw::simple(Syscall::irq_ctl, irq, static_cast<std::uint64_t>(op), event, bits);
 }
 
-// Interrupts that the kernel has taken on the core so far.
-[[nodiscard]] inline Result<std::uint64_t> count_interrupts(Slot core) {
+struct CoreInfo {
+    std::uint64_t interrupts = 0;  // that the kernel has taken on it so far
+    std::uint64_t apic_id = 0, node = 0;
+    std::int64_t tsc_offset = 0;  // ticks, against core 0
+    std::uint64_t tsc_error = 0;
+    std::uint64_t flags = 0;  // core_flag
+};
+[[nodiscard]] inline Result<CoreInfo> query_core(Slot core) {
     raw::Registers r{core, static_cast<std::uint64_t>(CoreOp::query)};
     const Status s = raw::system_call(Syscall::core_ctl, r);
     if (s != Status::ok) return s;
-    return r.rdi;
+    return CoreInfo{r.rdi, r.rsi, r.rdx, static_cast<std::int64_t>(r.r8), r.r9, r.r10};
+}
+// Interrupts that the kernel has taken on the core so far.
+[[nodiscard]] inline Result<std::uint64_t> count_interrupts(Slot core) {
+    const Result<CoreInfo> info = query_core(core);
+    if (!info) return info.status();
+    return info->interrupts;
 }
 
 struct ExtentInfo {

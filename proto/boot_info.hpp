@@ -9,7 +9,8 @@ namespace margay {
 
 constexpr std::uint64_t boot_info_magic = 0x796167'72614d;  // "Margay"
 constexpr std::uint64_t boot_info_address = 0x1000'0000;
-constexpr std::uint64_t boot_info_bytes = 4 * page_size;
+constexpr std::uint64_t boot_info_bytes = 9 * page_size;
+constexpr unsigned boot_extents = 512;
 
 // Slots that init finds filled.
 namespace init_slot {
@@ -19,9 +20,9 @@ constexpr Slot irq_control = 3;
 constexpr Slot ports = 4;
 constexpr Slot first_core = 8;  // one per core, up to max_cores
 constexpr Slot first_extent = first_core + max_cores;
-constexpr Slot first_free = 256;
+constexpr Slot first_free = first_extent + boot_extents;
 }  // namespace init_slot
-constexpr std::uint64_t init_slots = 4096;
+constexpr std::uint64_t init_slots = 8192;
 constexpr std::uint64_t init_mappings = 4096;
 
 enum class ExtentUse : std::uint32_t { free_ram = 0, module = 1, device = 2, firmware = 3 };
@@ -31,7 +32,8 @@ struct BootExtent {
     std::uint64_t length;
     ExtentUse use;
     Slot slot;
-    char name[32];  // modules: the name given in the boot configuration
+    std::uint32_t node;  // free RAM: its NUMA node; no extent lies in two
+    char name[28];       // modules: the name given in the boot configuration
 };
 
 struct BootInfo {
@@ -44,7 +46,7 @@ struct BootInfo {
     std::uint8_t rsdp[40];  // copy of the ACPI root pointer; all zero if there is none
     char processor[48];
     char command_line[128];
-    BootExtent extent[176];
+    BootExtent extent[boot_extents];
 };
 static_assert(sizeof(BootExtent) == 64);
 static_assert(sizeof(BootInfo) <= boot_info_bytes);

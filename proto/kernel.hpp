@@ -12,7 +12,7 @@
 namespace margay {
 
 // Raised when a layout or meaning below changes. See docs/manual/abi-changes.md.
-constexpr std::uint32_t abi_version = 2;
+constexpr std::uint32_t abi_version = 3;
 
 enum class Syscall : std::uint64_t {
     call = 0,  // RDI portal, RSI label, RDX.. six words     -> RSI label, six words
@@ -187,8 +187,15 @@ enum class MemoryOp : std::uint64_t {
 };
 
 enum class CoreOp : std::uint64_t {
-    query = 0,  // -> RDI interrupts that the kernel has taken on the core, RSI its local APIC id
+    // -> RDI interrupts that the kernel has taken on the core, RSI its local APIC id, RDX its NUMA node,
+    // R8 its time-stamp counter minus core 0's when it started (ticks, signed), R9 the error of that at
+    // most (~0: not measured), R10 core_flag bits
+    query = 0,
 };
+
+namespace core_flag {
+constexpr std::uint64_t x2apic = 1;  // its local APIC is in x2APIC mode
+}  // namespace core_flag
 
 enum class VcpuOp : std::uint64_t {
     bind_row = 0,    // RDX ExitClass, R8 portal or no_slot, R9 wanted StateGroups

@@ -23,8 +23,9 @@ EXIT_PORT = 0xF4
 DEFAULT_CPU = "EPYC,+svm"
 
 
-def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False, cpu=DEFAULT_CPU):
-    """QEMU's command line without the console."""
+def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False, cpu=DEFAULT_CPU,
+            numa=1):
+    """QEMU's command line without the console. numa: nodes with equal shares of memory and cores."""
     line = ["qemu-system-x86_64", "-nodefaults", "-M", "q35", "-cpu", cpu, "-m", str(memory_mib)]
     line += ["-display", "none", "-no-reboot"]
     line += ["-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4"]
@@ -33,6 +34,10 @@ def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False, c
         line += ["-accel", "tcg", "-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01,clock=vm"]
     else:
         line += ["-accel", "tcg", "-smp", str(cores)]
+    for node in range(numa if numa > 1 else 0):
+        line += ["-object", f"memory-backend-ram,id=node{node},size={memory_mib // numa}M"]
+        first, last = cores * node // numa, cores * (node + 1) // numa - 1
+        line += ["-numa", f"node,nodeid={node},memdev=node{node},cpus={first}-{last}"]
     if uefi:
         code, variables = OVMF / "OVMF_CODE_4M.fd", OVMF / "OVMF_VARS_4M.fd"
         line += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]

@@ -21,6 +21,30 @@ Manifest manifest;
 // A bit of init's own Event; the others are vm_bit's and node_bit's.
 constexpr std::uint64_t service_died = 1ull << 34;
 
+// Each NUMA node once, if there are several.
+void print_nodes(const BootInfo& info, const Services& services) {
+    const auto first_of = [&info](std::uint32_t node) {
+        unsigned i = 0;
+        while (info.extent[i].use != ExtentUse::free_ram || info.extent[i].node != node) ++i;
+        return i;
+    };
+    bool several = false;
+    for (unsigned i = 0; i < info.extents; ++i)
+        several |= info.extent[i].use == ExtentUse::free_ram && info.extent[i].node != 0;
+    for (unsigned i = 0; several && i < info.extents; ++i) {
+        const BootExtent& e = info.extent[i];
+        if (e.use != ExtentUse::free_ram || first_of(e.node) != i) continue;
+        const Result<MemoryUse> memory = query_memory_use(services.pmem(), e.node);
+        unsigned cores = 0;
+        for (unsigned c = 0; c < info.cores; ++c)
+            if (const auto core = query_core(init_slot::first_core + c);
+                core && core->node == e.node)
+                ++cores;
+        log("          node {}: {} core{}, {} MiB free\n", e.node, cores, cores == 1 ? "" : "s",
+            memory ? memory->free >> 20 : 0);
+    }
+}
+
 void print_banner(const Node& node, const Services& services) {
     const BootInfo& info = node.info();
     const Result<MemoryUse> memory = query_memory_use(services.pmem());
@@ -31,7 +55,10 @@ void print_banner(const Node& node, const Services& services) {
         memory ? memory->free >> 20 : 0,
         info.virtualization != 0 ? "SVM with nested paging"
                                  : "no SVM: this machine cannot run guests");
+    print_nodes(info, services);
     log("\n");
+    if (services.unused_ram() != 0)
+        log("margay: {} MiB of RAM are not used: too many ranges\n", services.unused_ram() >> 20);
 }
 
 bool read_manifest(Node& node, ManifestError& error) {

@@ -14,6 +14,7 @@ namespace {
 
 constexpr unsigned pmem_priority = 48;
 constexpr unsigned console_priority = 40;
+constexpr unsigned pmem_extents = 60;
 constexpr std::uint64_t bootstrap_bytes = 4 << 20;
 constexpr std::uint64_t channel_area = 0x3000'0000;
 constexpr std::uint64_t console_control_address = 0x2f00'0000;
@@ -54,6 +55,18 @@ void give_uart(Node& node, Program& console, const char* ports_item, std::uint16
     must(console.give_capability(irq_item, irq), irq_item);
 }
 
+// pmem is given the largest of them when there are very many; a start-up block has no room for more.
+bool is_among_the_small(const BootInfo& info, const BootExtent& one) {
+    unsigned larger = 0;
+    for (unsigned i = 0; i < info.extents; ++i) {
+        const BootExtent& e = info.extent[i];
+        if (e.use == ExtentUse::free_ram &&
+            (e.size > one.size || (e.size == one.size && e.base < one.base)))
+            ++larger;
+    }
+    return larger >= pmem_extents;
+}
+
 }  // namespace
 
 void Services::start_memory(Node& node) {
@@ -85,7 +98,12 @@ void Services::start_memory(Node& node) {
     for (unsigned i = 0; i < info.extents; ++i) {
         const BootExtent& e = info.extent[i];
         if (e.use != ExtentUse::free_ram) continue;
-        must(pmem.give_capability("ram", &e == largest ? rest : e.slot), "RAM for pmem");
+        if (is_among_the_small(info, e)) {
+            unused_ram_ += e.size;
+            continue;
+        }
+        must(pmem.give_capability("ram", &e == largest ? rest : e.slot, right::all, 0, e.node),
+             "RAM for pmem");
     }
     node_event_ = must(node.create_event(), "an event");
     must(pmem.make_thread(node_event_, 1ull << 34), "pmem's thread");

@@ -27,6 +27,8 @@ class Services {
     void attach_console(unsigned vm) { attach(terminals_[vm]); }
 
     Slot pmem() const { return pmem_; }
+    // Bytes of RAM that pmem was not given, because there are too many ranges.
+    std::uint64_t unused_ram() const { return unused_ram_; }
     Slot console_event() const { return console_event_; }
     Slot node_event() const { return node_event_; }
     Slot guest_event(unsigned vm) const { return guest_events_[vm]; }
@@ -40,7 +42,7 @@ class Services {
     Channel make_channel(Node& node);
     void attach(const Channel& terminal);
 
-    std::uint64_t tsc_khz_ = 0;
+    std::uint64_t tsc_khz_ = 0, unused_ram_ = 0;
     Slot pmem_ = no_slot, console_event_ = no_slot, node_event_ = no_slot;
     Channel init_log_, node_terminal_, control_line_;
     ConsoleControl* console_control_ = nullptr;

@@ -11,7 +11,7 @@ namespace {
 
 ExtentTable table;
 
-constexpr unsigned max_roots = 32;
+constexpr unsigned max_roots = startup_items;
 Slot roots[max_roots];
 
 // One capability slot per extent that is in use.

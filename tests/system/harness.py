@@ -76,7 +76,7 @@ class Node:
         else:
             uefi = options.uefi if uefi is None else uefi
             cpu = options.cpu or qemu.DEFAULT_CPU
-            line = qemu.command(iso, memory, cores, uefi, icount=options.icount, cpu=cpu)
+            line = qemu.command(iso, memory, cores, uefi, icount=options.icount, cpu=cpu, numa=options.numa)
             emulator = qemu.Captured
         self.machine = emulator(line, timeout or options.timeout, control_line=control_line, log=log)
         return self.machine
@@ -141,6 +141,7 @@ def main():
     parser.add_argument("--forbid", action="append", default=[], metavar="REGEX")
     parser.add_argument("--machine", choices=("qemu", "bochs"), default="qemu")
     parser.add_argument("--cpu", help="the emulator's processor model")
+    parser.add_argument("--numa", type=int, default=1, metavar="NODES")
     parser.add_argument("--uefi", action="store_true")
     parser.add_argument("--icount", action="store_true")
     parser.add_argument("--script", type=pathlib.Path)

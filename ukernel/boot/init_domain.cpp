@@ -80,10 +80,9 @@ class ExtentWriter {
     ExtentWriter(Domain& d, BootInfo& info) : domain_{d}, info_{info} {}
 
     void add(Range r, ExtentUse use, MemoryType type, std::uint8_t rights, const char* name = "",
-             std::uint64_t length = 0) {
-        constexpr unsigned room = sizeof(info_.extent) / sizeof(info_.extent[0]);
+             std::uint64_t length = 0, std::uint32_t node = 0) {
         if (r.size() == 0) return;
-        if (info_.extents == room) {
+        if (info_.extents == boot_extents) {
             ++left_out;
             return;
         }
@@ -95,6 +94,7 @@ class ExtentWriter {
         e.length = length != 0 ? length : r.size();
         e.use = use;
         e.slot = slot;
+        e.node = node;
         std::memcpy(e.name, name, std::strlen(name) + 1);
     }
 
@@ -105,8 +105,8 @@ class ExtentWriter {
     BootInfo& info_;
 };
 
-void grant_memory(const BootData& boot, const MemoryMap& memory, const RangeList& free_ram,
-                  ExtentWriter& out) {
+void grant_memory(const BootData& boot, const acpi::Platform& platform, const MemoryMap& memory,
+                  const RangeList& free_ram, ExtentWriter& out) {
     for (unsigned i = 0; i < boot.module_count; ++i) {
         const BootModule& m = boot.modules[i];
         if (m.begin.value() % page_size != 0) refuse("a boot module is not page-aligned");
@@ -114,7 +114,14 @@ void grant_memory(const BootData& boot, const MemoryMap& memory, const RangeList
                 MemoryType::ram, right::read | right::execute | right::derive, m.name,
                 m.end - m.begin);
     }
-    for (const Range& r : free_ram) out.add(r, ExtentUse::free_ram, MemoryType::ram, right::all);
+    for (const Range& r : free_ram) {
+        for (HostPhys at = r.begin; at < r.end;) {
+            HostPhys end = r.end;
+            const std::uint32_t node = platform.node_of(at, end);
+            out.add({at, end}, ExtentUse::free_ram, MemoryType::ram, right::all, "", 0, node);
+            at = end;
+        }
+    }
     // Everything that is no RAM is device memory, except the interrupt controllers.
     static RangeList devices;  // too large for the stack
     devices = {};
@@ -132,8 +139,8 @@ void grant_memory(const BootData& boot, const MemoryMap& memory, const RangeList
 
 }  // namespace
 
-void create_init(const BootData& boot, const MemoryMap& memory, RangeList& free_ram,
-                 HostPhys boot_begin) {
+void create_init(const BootData& boot, const acpi::Platform& platform, const MemoryMap& memory,
+                 RangeList& free_ram, HostPhys boot_begin) {
     const BootModule* image = nullptr;
     for (unsigned i = 0; i < boot.module_count; ++i)
         if (std::string_view{boot.modules[i].name} == "init") image = &boot.modules[i];
@@ -179,7 +186,7 @@ void create_init(const BootData& boot, const MemoryMap& memory, RangeList& free_
 
     free_ram.remove({boot_begin, boot_allocator::finish()});
     ExtentWriter out{d, info};
-    grant_memory(boot, memory, free_ram, out);
+    grant_memory(boot, platform, memory, free_ram, out);
     if (out.left_out != 0)
         log("margay: {} ranges of memory are not used: there are too many\n", out.left_out);
     scheduler::make_ready(*thread);

@@ -150,7 +150,11 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     pic::disable();
     apic::map();
     set_tsc_khz(measure_tsc_khz(platform.pm_timer_port));
-    smp::start_this_core();
+    if (!features().constant_tsc)
+        log("margay: the processor does not promise a constant time-stamp counter\n");
+    smp::start_this_core(platform);
+    if (Core::here().apic_id > 254)
+        log("margay: the boot core has APIC id {}: no interrupt lines\n", Core::here().apic_id);
     apic::calibrate(features().tsc_khz);
     const HostPhys trampoline = find_trampoline();
     if (trampoline.value() != 0)
@@ -158,7 +162,7 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     else if (platform.core_count > 1)
         log("margay: no free page below 640 KiB: the other cores cannot be started\n");
 
-    create_init(boot, memory, free_ram, boot_begin);
+    create_init(boot, platform, memory, free_ram, boot_begin);
     scheduler::leave();
 }
 

@@ -11,7 +11,7 @@ constexpr std::uint32_t multiboot2_magic = 0x36d76289;
 
 struct BootModule {
     HostPhys begin, end;  // end: exact, not page-aligned
-    char name[32];
+    char name[28];
 };
 struct BootData {
     static constexpr unsigned max_modules = 32;

@@ -34,6 +34,10 @@ struct CoreFields {
 struct Core : CoreFields {
     unsigned id;
     unsigned apic_id;
+    std::uint32_t node;       // NUMA
+    std::uint64_t flags;      // core_flag
+    std::int64_t tsc_offset;  // ticks against core 0's counter, as measured at start
+    std::uint64_t tsc_error;  // at most; ~0: not measured
     bool online;
     bool virtualization;
     Budget* budget;  // what `current` runs on

@@ -29,6 +29,7 @@ void detect_features() {
                     found.name[i * 16 + w * 4 + b] = static_cast<char>(words[w] >> 8 * b);
         }
     }
+    if (extended >= 0x80000007) found.constant_tsc = cpu::cpuid(0x80000007).edx >> 8 & 1;
     if (extended >= 0x80000008) found.physical_bits = cpu::cpuid(0x80000008).eax & 0xff;
     if (found.svm && extended >= 0x8000000a) {
         const auto r = cpu::cpuid(0x8000000a);

@@ -12,6 +12,7 @@ struct Features {
     bool smep = false, smap = false, umip = false;
     std::uint64_t physical_bits = 36;
     std::uint64_t tsc_khz = 0;
+    bool constant_tsc = false;  // whatever the processor's power and performance states
     char name[49] = {};
 };
 

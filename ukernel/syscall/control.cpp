@@ -179,6 +179,10 @@ Status core_control(Thread& t) {
     if (static_cast<CoreOp>(t.gpr[gpr_rsi]) != CoreOp::query) return Status::bad_syscall;
     t.gpr[gpr_rdi] = core->interrupts;
     t.gpr[gpr_rsi] = core->apic_id;
+    t.gpr[gpr_rdx] = core->node;
+    t.gpr[gpr_r8] = static_cast<std::uint64_t>(core->tsc_offset);
+    t.gpr[gpr_r9] = core->tsc_error;
+    t.gpr[gpr_r10] = core->flags;
     return Status::ok;
 }
 

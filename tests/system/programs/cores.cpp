@@ -1,4 +1,4 @@
-// Every core runs a thread of its own.
+// Every core runs a thread of its own, and says what it is.
 #include "libipc/start.hpp"
 #include "tests/system/programs/check.hpp"
 #include "tests/system/programs/sandbox.hpp"
@@ -30,6 +30,18 @@ void program_main(std::uint64_t argument) {
             (void)wait(nothing, rdtsc() + node.info().tsc_khz);
         if (core == 0 || child.shared->words[0] == 1) ++answered;
         child.destroy();
+        const CoreInfo info = must(query_core(init_slot::first_core + core), "core");
+        const bool behind = info.tsc_offset < 0;
+        say("core {}: APIC id {}{}, node {}, clock {}{} within {}\n", core, info.apic_id,
+            (info.flags & core_flag::x2apic) != 0 ? " (x2APIC)" : "", info.node, behind ? "-" : "",
+            behind ? -info.tsc_offset : info.tsc_offset, info.tsc_error);
+        // Against itself there is nothing to measure.
+        if (core != 0 && info.tsc_error == ~0ull) say("FAILED clock of core {}\n", core);
+    }
+    for (unsigned i = 0; i < node.info().extents; ++i) {
+        const BootExtent& e = node.info().extent[i];
+        if (e.use == ExtentUse::free_ram)
+            say("RAM {x} {x} node {}\n", e.base, e.base + e.size, e.node);
     }
     say("{} cores answered\n", answered);
     end(answered == node.info().cores);

@@ -8,7 +8,7 @@ namespace margay::apic {
 
 namespace {
 
-volatile std::uint32_t* registers = nullptr;
+volatile std::uint32_t* registers = nullptr;  // null: x2APIC mode
 std::uint64_t ticks_per_4g_tsc = 0;
 
 enum Register : unsigned {
@@ -28,25 +28,54 @@ enum Register : unsigned {
 };
 constexpr std::uint32_t masked = 1 << 16;
 
-void write(Register r, std::uint32_t v) { registers[r / 4] = v; }
-std::uint32_t read(Register r) { return registers[r / 4]; }
+// In x2APIC mode each register is an MSR (§16.9; SDM vol. 3 §10.12).
+constexpr std::uint32_t msr_of(Register r) { return 0x800 + r / 16; }
+
+void write(Register r, std::uint32_t v) {
+    if (registers != nullptr)
+        registers[r / 4] = v;
+    else
+        cpu::write_msr(msr_of(r), v);
+}
+std::uint32_t read(Register r) {
+    return registers != nullptr ? registers[r / 4]
+                                : static_cast<std::uint32_t>(cpu::read_msr(msr_of(r)));
+}
 
 void send(unsigned apic_id, std::uint32_t command) {
+    if (registers == nullptr) {
+        // The MSR's write waits for nothing: what the other core is to find must be there before.
+        asm volatile("mfence; lfence" : : : "memory");
+        cpu::write_msr(msr_of(reg_icr_low), std::uint64_t{apic_id} << 32 | command);
+        return;
+    }
     write(reg_icr_high, apic_id << 24);
     write(reg_icr_low, command);
     for (unsigned i = 0; i < 1'000'000 && (read(reg_icr_low) & 1 << 12); ++i) cpu::pause();
 }
 
+constexpr std::uint64_t base_enabled = 1 << 11, base_x2apic = 1 << 10;
+
 }  // namespace
 
 void map() {
+    const std::uint64_t base = cpu::read_msr(cpu::msr::apic_base);
+    constexpr std::uint32_t has_x2apic = 1 << 21;
+    registers = nullptr;
+    // Firmware may have chosen already; then there is no way back but a reset.
+    if ((base & base_x2apic) != 0 || (cpu::cpuid(1).ecx & has_x2apic) != 0) return;
     constexpr std::uint64_t address = 0x000f'ffff'ffff'f000;
-    const HostPhys base{cpu::read_msr(cpu::msr::apic_base) & address};
-    registers = static_cast<volatile std::uint32_t*>(kernel_tables::map_device(base));
+    registers =
+        static_cast<volatile std::uint32_t*>(kernel_tables::map_device(HostPhys{base & address}));
 }
 
+bool is_x2apic() { return registers == nullptr; }
+
 void enable() {
-    cpu::write_msr(cpu::msr::apic_base, cpu::read_msr(cpu::msr::apic_base) | 1 << 11);
+    const std::uint64_t base = cpu::read_msr(cpu::msr::apic_base);
+    // From off to x2APIC the way goes by way of xAPIC.
+    if ((base & base_enabled) == 0) cpu::write_msr(cpu::msr::apic_base, base | base_enabled);
+    if (is_x2apic()) cpu::write_msr(cpu::msr::apic_base, base | base_enabled | base_x2apic);
     // First: the mask bits of the LVT cannot be cleared before (§16.4.7).
     write(reg_spurious, 0x100 | vector::spurious);
     write(reg_tpr, 0);
@@ -57,7 +86,7 @@ void enable() {
     write(reg_lvt_timer, vector::timer);
 }
 
-unsigned id() { return read(reg_id) >> 24; }
+unsigned id() { return is_x2apic() ? read(reg_id) : read(reg_id) >> 24; }
 void end_of_interrupt() { write(reg_eoi, 0); }
 
 void arm_timer(std::uint64_t tsc) {
@@ -93,8 +122,8 @@ std::uint64_t poke_address(std::uint32_t* elsewhere) {
     const auto r = cpu::cpuid(0x40000000);
     constexpr std::uint32_t tcgt = 0x54474354, cgtc = 0x43544743,
                             gtcg = 0x47435447;  // "TCGTCGTCGTCG"
-    const bool emulated =
-        (cpu::cpuid(1).ecx >> 31) != 0 && r.ebx == tcgt && r.ecx == cgtc && r.edx == gtcg;
+    const bool emulated = !is_x2apic() && (cpu::cpuid(1).ecx >> 31) != 0 && r.ebx == tcgt &&
+                          r.ecx == cgtc && r.edx == gtcg;
     return emulated ? reinterpret_cast<std::uint64_t>(registers + reg_tpr / 4)
                     : reinterpret_cast<std::uint64_t>(elsewhere);
 }

@@ -1,4 +1,5 @@
-// The local APIC: one-shot timer and inter-processor interrupts (AMD APM vol. 2 chapter 16).
+// The local APIC: one-shot timer and inter-processor interrupts (AMD APM vol. 2 chapter 16). In x2APIC mode
+// where there is one: ids above 254 exist only there, and no register is in memory.
 #pragma once
 #include <cstdint>
 
@@ -13,9 +14,10 @@ constexpr unsigned kick = 0xf1;
 constexpr unsigned spurious = 0xff;
 }  // namespace vector
 
-// Once: maps the registers.
+// Once: chooses x2APIC mode where the processor has it, or maps the registers.
 void map();
-// On each core.
+bool is_x2apic();
+// On each core, before any other use.
 void enable();
 unsigned id();
 void end_of_interrupt();

@@ -7,6 +7,7 @@
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/descriptors.hpp"
+#include "ukernel/arch/x86_64/tsc_offset.hpp"
 #include "ukernel/core/cores.hpp"
 #include "ukernel/core/feature.hpp"
 #include "ukernel/debug/console.hpp"
@@ -29,6 +30,7 @@ struct PerCore {
     Core core;
     Descriptors descriptors;
     std::uint64_t ist_stacks[3];
+    TscExchange exchange;  // of the core that starts with the one that starts it
     HostPhys backend_memory;
     std::uint32_t poked;  // where Core::apic_poke points when nothing needs it
 };
@@ -63,6 +65,7 @@ void set_up_core(PerCore& p) {
     apic::enable();
     p.core.virtualization = backend::enable(p.core, p.backend_memory);
     p.core.apic_poke = apic::poke_address(&p.poked);
+    if (apic::is_x2apic()) p.core.flags |= core_flag::x2apic;
     p.core.online = true;
 }
 
@@ -73,6 +76,7 @@ void wait_ms(unsigned ms) {
 
 [[noreturn]] void other_core(PerCore* p) {
     set_up_core(*p);
+    p->exchange.answer(cpu::rdtsc, cpu::pause, 1ull << 32);
     scheduler::leave();
 }
 
@@ -98,12 +102,30 @@ bool start(PerCore& p, HostPhys trampoline_page) {
     return online;
 }
 
+void compare_clock(PerCore& p) {
+    Core& core = p.core;
+    constexpr unsigned limit_ms = 100;  // on a slow emulator a few rounds must do
+    const TscOffset found =
+        p.exchange.measure(cpu::rdtsc, cpu::pause, features().tsc_khz * limit_ms);
+    core.tsc_offset = found.offset;
+    core.tsc_error = found.error;
+    if (!found.is_measured())
+        log("margay: the time-stamp counter of core {} cannot be compared\n", core.id);
+    else if (found.exceeds(features().tsc_khz / 1000))  // a microsecond
+        log("margay: the time-stamp counter of core {} is {} ticks {} core 0's\n", core.id,
+            found.offset < 0 ? -found.offset : found.offset,
+            found.offset < 0 ? "behind" : "ahead of");
+}
+
 }  // namespace
 
-void start_this_core() {
-    PerCore& p = allocate_core(apic::id());
+void start_this_core(const acpi::Platform& platform) {
+    PerCore& p = allocate_core(0);
     register_core(p.core);
     set_up_core(p);
+    p.core.apic_id = apic::id();
+    for (unsigned i = 0; i < platform.core_count; ++i)
+        if (platform.cores[i].apic_id == p.core.apic_id) p.core.node = platform.cores[i].node;
 }
 
 void start_other_cores(const acpi::Platform& platform, HostPhys trampoline_page) {
@@ -115,7 +137,10 @@ void start_other_cores(const acpi::Platform& platform, HostPhys trampoline_page)
         PerCore& p = allocate_core(apic_id);
         // Known before it runs: its id must be in place.
         register_core(p.core);
-        if (!start(p, trampoline_page))
+        p.core.node = platform.cores[i].node;
+        if (start(p, trampoline_page))
+            compare_clock(p);
+        else
             log("margay: core with APIC id {} does not answer\n", apic_id);
     }
     kernel_tables::identity_map(trampoline_page, false);
