@@ -195,6 +195,7 @@ enum class CoreOp : std::uint64_t {
 
 namespace core_flag {
 constexpr std::uint64_t x2apic = 1;  // its local APIC is in x2APIC mode
+constexpr std::uint64_t pcid = 2;    // switches between address spaces keep translations
 }  // namespace core_flag
 
 enum class VcpuOp : std::uint64_t {

@@ -7,12 +7,14 @@
 namespace margay {
 
 namespace {
-Core* table[max_cores];
+Core** table = nullptr;
 unsigned cores = 0;
 }  // namespace
 
 Core* Core::by_id(std::uint64_t id) { return id < cores ? table[id] : nullptr; }
 unsigned Core::count() { return cores; }
+
+void reserve_cores(Core** room) { table = room; }
 
 void register_core(Core& core) {
     core.id = cores;

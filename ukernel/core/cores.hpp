@@ -4,6 +4,8 @@
 
 namespace margay {
 
+// Where they are listed: room for as many as will be registered, for ever.
+void reserve_cores(Core** room);
 // Gives the core the next id.
 void register_core(Core& core);
 

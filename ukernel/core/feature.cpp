@@ -14,6 +14,8 @@ void set_tsc_khz(std::uint64_t khz) { found.tsc_khz = khz; }
 void detect_features() {
     const std::uint32_t extended = cpu::cpuid(0x80000000).eax;
     const auto leaf7 = cpu::cpuid(7);
+    found.pcid = cpu::cpuid(1).ecx >> 17 & 1;
+    found.invpcid = leaf7.ebx >> 10 & 1;
     found.smep = leaf7.ebx >> 7 & 1;
     found.smap = leaf7.ebx >> 20 & 1;
     found.umip = leaf7.ecx >> 2 & 1;

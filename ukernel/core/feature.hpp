@@ -9,6 +9,7 @@ struct Features {
     bool next_rip = false;  // SVM saves the next instruction's address
     std::uint32_t asids = 0;
     bool gigabyte_pages = false;
+    bool pcid = false, invpcid = false;
     bool smep = false, smap = false, umip = false;
     std::uint64_t physical_bits = 36;
     std::uint64_t tsc_khz = 0;

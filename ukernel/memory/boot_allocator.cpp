@@ -24,6 +24,8 @@ HostPhys allocate(std::uint64_t bytes) {
     return result;
 }
 
+std::uint64_t left() { return limit - next; }
+
 HostPhys finish() {
     limit = next;
     return next;

@@ -12,6 +12,8 @@ void init(HostPhys begin, HostPhys end);
 // Zeroed, page-aligned, physically contiguous. Panics when the range is exhausted: the node cannot
 // start without.
 HostPhys allocate(std::uint64_t bytes);
+// Bytes that it can still give.
+std::uint64_t left();
 // The end of what was taken; later calls to allocate() are errors.
 HostPhys finish();
 

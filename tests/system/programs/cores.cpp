@@ -32,8 +32,9 @@ void program_main(std::uint64_t argument) {
         child.destroy();
         const CoreInfo info = must(query_core(init_slot::first_core + core), "core");
         const bool behind = info.tsc_offset < 0;
-        say("core {}: APIC id {}{}, node {}, clock {}{} within {}\n", core, info.apic_id,
-            (info.flags & core_flag::x2apic) != 0 ? " (x2APIC)" : "", info.node, behind ? "-" : "",
+        say("core {}: APIC id {}{}{}, node {}, clock {}{} within {}\n", core, info.apic_id,
+            (info.flags & core_flag::x2apic) != 0 ? " (x2APIC)" : "",
+            (info.flags & core_flag::pcid) != 0 ? " (PCID)" : "", info.node, behind ? "-" : "",
             behind ? -info.tsc_offset : info.tsc_offset, info.tsc_error);
         // Against itself there is nothing to measure.
         if (core != 0 && info.tsc_error == ~0ull) say("FAILED clock of core {}\n", core);

@@ -39,6 +39,7 @@ namespace cr4 {
 constexpr std::uint64_t pge = 1 << 7;
 constexpr std::uint64_t osfxsr = 1 << 9;
 constexpr std::uint64_t umip = 1 << 11;
+constexpr std::uint64_t pcide = 1 << 17;
 constexpr std::uint64_t smep = 1 << 20;
 constexpr std::uint64_t smap = 1 << 21;
 }  // namespace cr4

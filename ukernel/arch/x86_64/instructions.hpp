@@ -71,6 +71,11 @@ inline void fxsave(std::uint8_t* image) { asm volatile("fxsave64 (%0)" : : "r"(i
 inline void fxrstor(const std::uint8_t* image) {
     asm volatile("fxrstor64 (%0)" : : "r"(image) : "memory");
 }
+// Drops all translations that are not global, of every process-context identifier.
+inline void invalidate_all_pcids() {
+    const std::uint64_t descriptor[2] = {};
+    asm volatile("invpcid %0, %1" : : "m"(descriptor), "r"(3ull) : "memory");
+}
 inline void pause() { asm volatile("pause"); }
 // One chance for pending interrupts, at a point where their handlers may change anything.
 inline void take_interrupts() { asm volatile("sti; nop; cli" : : : "memory"); }

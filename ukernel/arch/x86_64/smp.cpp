@@ -25,6 +25,8 @@ namespace {
 
 constexpr std::uint64_t stack_bytes = 16384;
 constexpr std::uint64_t ist_bytes = 8192;
+constexpr std::uint64_t core_bytes = 64 << 10;  // what one takes at most, see allocate_core
+constexpr std::uint64_t left_for_init = 8 << 20;
 
 struct PerCore {
     Core core;
@@ -34,6 +36,10 @@ struct PerCore {
     HostPhys backend_memory;
     std::uint32_t poked;  // where Core::apic_poke points when nothing needs it
 };
+
+static_assert(sizeof(PerCore) + stack_bytes + 3 * ist_bytes +
+                  (BackendCore::pages + 1) * page_size <=
+              core_bytes);
 
 PerCore& allocate_core(unsigned apic_id) {
     auto* p = new (direct<void>(boot_allocator::allocate(sizeof(PerCore)))) PerCore{};
@@ -58,6 +64,7 @@ void set_up_core(PerCore& p) {
     if (features().smep) cr4 |= cpu::cr4::smep;
     if (features().smap) cr4 |= cpu::cr4::smap;
     if (features().umip) cr4 |= cpu::cr4::umip;
+    if (features().pcid) cr4 |= cpu::cr4::pcide;  // the loaded tables have number 0, as they must
     cpu::write_cr4(cr4);
     // Kernel and servers use no floating point: EM makes every attempt a fault, so the registers
     // always belong to the guest that used them last.
@@ -66,6 +73,7 @@ void set_up_core(PerCore& p) {
     p.core.virtualization = backend::enable(p.core, p.backend_memory);
     p.core.apic_poke = apic::poke_address(&p.poked);
     if (apic::is_x2apic()) p.core.flags |= core_flag::x2apic;
+    if (features().pcid) p.core.flags |= core_flag::pcid;
     p.core.online = true;
 }
 
@@ -120,6 +128,9 @@ void compare_clock(PerCore& p) {
 }  // namespace
 
 void start_this_core(const acpi::Platform& platform) {
+    // Firmware may have forgotten this one.
+    reserve_cores(
+        direct<Core*>(boot_allocator::allocate((platform.core_count + 1) * sizeof(Core*))));
     PerCore& p = allocate_core(0);
     register_core(p.core);
     set_up_core(p);
@@ -134,6 +145,11 @@ void start_other_cores(const acpi::Platform& platform, HostPhys trampoline_page)
     for (unsigned i = 0; i < platform.core_count; ++i) {
         const unsigned apic_id = platform.cores[i].apic_id;
         if (apic_id == Core::here().apic_id) continue;
+        if (boot_allocator::left() < core_bytes + left_for_init) {
+            log("margay: {} cores are left out: too little RAM below 4 GiB\n",
+                platform.core_count - Core::count());
+            break;
+        }
         PerCore& p = allocate_core(apic_id);
         // Known before it runs: its id must be in place.
         register_core(p.core);

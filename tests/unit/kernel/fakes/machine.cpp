@@ -50,6 +50,8 @@ void build() {
     void* ram = mmap(nullptr, max_ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, the_ram_file, 0);
     if (ram == MAP_FAILED) std::abort();
     direct_map_base = reinterpret_cast<std::uint64_t>(ram) - ram_begin;
+    static Core* room[cores];
+    reserve_cores(room);
     for (Core& c : the_cores) register_core(c);
 }
 
@@ -146,14 +148,20 @@ std::uint64_t rdtsc() { return now.tsc; }
 std::uint64_t read_cr0() { return 0; }
 std::uint64_t read_cr2() { return now.cr2; }
 std::uint64_t read_cr3() { return now.cr3[machine::this_core_id]; }
-std::uint64_t read_cr4() { return 0; }
+std::uint64_t read_cr4() { return cr4::pge; }
 void write_cr0(std::uint64_t) {}
 void write_cr3(std::uint64_t v) {
     now.cr3[machine::this_core_id] = v;
     ++now.cr3_writes[machine::this_core_id];
     if (now.on_cr3_write) now.on_cr3_write(machine::this_core_id);
 }
-void write_cr4(std::uint64_t) {}
+// Every change of it drops all translations, those that are global too.
+void write_cr4(std::uint64_t) {
+    if (now.on_full_flush) now.on_full_flush(machine::this_core_id);
+}
+void invalidate_all_pcids() {
+    if (now.on_full_flush) now.on_full_flush(machine::this_core_id);
+}
 void fxsave(std::uint8_t* image) { std::memcpy(image, now.fpu, sizeof(now.fpu)); }
 void fxrstor(const std::uint8_t* image) { std::memcpy(now.fpu, image, sizeof(now.fpu)); }
 // A core that spins would see the others come.
@@ -223,6 +231,8 @@ bool is_ram(HostPhys) { return true; }
 const Features& features() {
     machine::the_features.gigabyte_pages = now.gigabyte_pages;
     machine::the_features.next_rip = now.next_rip;
+    machine::the_features.pcid = now.pcid;
+    machine::the_features.invpcid = now.invpcid;
     machine::the_features.svm = true;
     machine::the_features.asids = 16;
     machine::the_features.tsc_khz = now.tsc_khz;

@@ -44,6 +44,8 @@ struct State {
     std::function<void(std::uint16_t port, unsigned width, std::uint32_t value)> on_port_write;
     // The translations of a core are flushed; by whatever it loads, the same tables included.
     std::function<void(unsigned core)> on_cr3_write;
+    // Those of all process-context identifiers are.
+    std::function<void(unsigned core)> on_full_flush;
     // A core lets in what interrupted a guest.
     std::function<void()> on_take_interrupts;
     bool hold_kicks;       // kicked cores do not come until the test runs serve_kicks or serve
@@ -54,6 +56,7 @@ struct State {
     std::uint8_t fpu[512];  // the floating-point registers, as FXSAVE stores them
     bool gigabyte_pages;
     bool next_rip;
+    bool pcid, invpcid;
 };
 extern State now;
 

@@ -26,6 +26,7 @@ void write_cr3(std::uint64_t value);
 void write_cr4(std::uint64_t value);
 void fxsave(std::uint8_t* image);
 void fxrstor(const std::uint8_t* image);
+void invalidate_all_pcids();
 void pause();
 void take_interrupts();
 // Throws machine::Idle: nothing is left to run.
