@@ -85,6 +85,8 @@ constexpr std::uint8_t wait = 2;
 // Domain
 constexpr std::uint8_t grant = 1;  // place capabilities into its table
 constexpr std::uint8_t map = 2;    // Domain and Space: map memory into it
+// Vcpu, for whoever handles its exits: VcpuOp::read_state and query
+constexpr std::uint8_t inspect = 1;
 // Domain, Space, Thread, Vcpu, Irq, IrqControl, Core
 constexpr std::uint8_t control = 4;
 }  // namespace right
@@ -112,7 +114,8 @@ enum class MemoryType : std::uint8_t { ram = 0, device = 1, ports = 2 };
 // create, by type (RDX R8 R9 R10 R12):
 //   domain   RDX slots, R8 mapping records; the rest of the storage is its page-table pool
 //   space    RDX mapping records; the rest is its page-table pool
-//   memory   RSI parent extent, RDX base (bytes, or port number), R8 size: a disjoint child, no storage
+//   memory   RSI parent extent, RDX base (bytes, or port number), R8 size, R9 CarveFlags: a disjoint child,
+//            no storage
 //   thread   RDX domain, R8 core | priority << 32, R9 entry, R10 stack pointer, R12 first argument (RDI)
 //   vcpu     RDX space, R8 core | priority << 32, R9 memory of the state page (4 KiB RAM)
 //   portal   RDX handler thread or no_slot, R8 core
@@ -120,13 +123,21 @@ enum class MemoryType : std::uint8_t { ram = 0, device = 1, ports = 2 };
 //   irq      RDX irq_control, R8 global system interrupt number
 // Bytes of storage each type needs at least; extents used as storage are page-aligned.
 constexpr std::uint64_t storage_thread = 4096;
-constexpr std::uint64_t storage_vcpu = 8192;
+constexpr std::uint64_t storage_vcpu = 12288;
 constexpr std::uint64_t storage_small = 4096;  // portal, event, irq
-constexpr std::uint64_t slot_bytes = 64;
-constexpr std::uint64_t mapping_bytes = 72;
+constexpr std::uint64_t slot_bytes = 128;
+constexpr std::uint64_t mapping_bytes = 96;
+constexpr std::uint64_t max_slots = 1 << 20;     // of a Domain
+constexpr std::uint64_t max_mappings = 1 << 20;  // of a Domain or Space
 constexpr std::uint64_t space_overhead =
     8 * page_size;  // object, I/O and MSR permission maps, root
 constexpr std::uint64_t domain_overhead = 2 * page_size;  // object, root table
+
+namespace carve_flag {
+// What is derived from the child gets a lock of its own: calls about it do not wait for calls about other
+// estates. For whoever hands out memory: one estate for each client.
+constexpr std::uint64_t estate = 1;
+}  // namespace carve_flag
 
 enum class PortalOp : std::uint64_t {
     bind = 0,    // RDX thread: the handler; waiting callers are served

@@ -32,7 +32,8 @@ constexpr std::uint64_t image_lowest = 0x400000;
 
 // A boot capability has no parent and no storage that anybody could take back.
 void place(Domain& d, Slot number, ObjectType type, void* object) {
-    CapSlot& s = d.slots[number];
+    CapSlot& s = *new (&d.slots[number]) CapSlot{};
+    s.domain = &d;
     s.object = object;
     s.rights = right::all;
     s.is_copy = true;
@@ -41,7 +42,8 @@ void place(Domain& d, Slot number, ObjectType type, void* object) {
 
 void place_memory(Domain& d, Slot number, MemoryType type, std::uint64_t base, std::uint64_t size,
                   std::uint8_t rights) {
-    CapSlot& s = d.slots[number];
+    CapSlot& s = *new (&d.slots[number]) CapSlot{};
+    s.domain = &d;
     s.base = base;
     s.size = size;
     s.memory = type;
@@ -164,7 +166,6 @@ void create_init(const BootData& boot, const acpi::Platform& platform, const Mem
     const HostPhys thread_at = boot_allocator::allocate(storage_thread);
     auto* thread = new (direct<void>(thread_at))
         Thread{d, core, init_priority, entry, stack_top - 16, boot_info_address};
-    core.contexts.push_back(*thread);
 
     auto& info = *direct<BootInfo>(info_at);
     info.magic = boot_info_magic;

@@ -21,7 +21,14 @@ void register_core(Core& core) {
     table[cores++] = &core;
 }
 
-void Core::serve_others() {
+void Core::flush_here() { cpu::write_cr3(cpu::read_cr3()); }
+
+void Core::serve_work() {
+    if (const std::uint64_t wanted = flush_wanted.load(std::memory_order_acquire);
+        wanted != flush_done.load(std::memory_order_relaxed)) {
+        flush_here();
+        flush_done.store(wanted, std::memory_order_release);
+    }
     if (remote.load(std::memory_order_relaxed) != nullptr) {
         for (RemoteWork* w = remote.exchange(nullptr); w != nullptr;) {
             RemoteWork* next = w->next;  // the requester may reuse it once done is set
@@ -33,8 +40,7 @@ void Core::serve_others() {
     if (mailbox.load(std::memory_order_relaxed) != nullptr) {
         for (Event* e = mailbox.exchange(nullptr); e != nullptr;) {
             Event* next = e->next;
-            e->posted.store(false);
-            e->deliver();
+            e->arrive();
             e = next;
         }
     }
@@ -54,7 +60,7 @@ void Core::run_here(void (*work)(void*), void* argument) {
     kick();
     // The other core may be waiting for us in the same way.
     while (!w.done.load(std::memory_order_acquire)) {
-        mine.serve_others();
+        mine.serve_work();
         cpu::pause();
     }
 }

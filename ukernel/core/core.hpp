@@ -31,6 +31,9 @@ struct CoreFields {
     BackendCore backend;
 };
 
+// Bounds what has to be walked: chains of calls, a portal's queue.
+constexpr unsigned max_contexts_per_core = 4096;
+
 struct Core : CoreFields {
     unsigned id;
     unsigned apic_id;
@@ -43,7 +46,7 @@ struct Core : CoreFields {
     Budget* budget;  // what `current` runs on
     bool reschedule;
     RunQueue ready;
-    Context::CoreList contexts;
+    std::atomic<unsigned> contexts;  // bound to it; at most max_contexts_per_core
     bi::multiset<
         Deadline,
         bi::base_hook<bi::set_base_hook<bi::tag<DeadlineTag>, bi::link_mode<bi::auto_unlink>>>,
@@ -55,21 +58,28 @@ struct Core : CoreFields {
     std::uint64_t interrupts;  // taken by the kernel on this core
     std::atomic<Event*> mailbox;
     std::atomic<RemoteWork*> remote;
+    std::atomic<std::uint64_t> epoch;         // passed last (core/epoch.hpp)
+    std::atomic<std::uint64_t> flush_wanted;  // by a wait of that number
+    std::atomic<std::uint64_t> flush_done;
 
     // The core this code runs on.
     static Core& here() { return *cpu::this_core(); }
     static Core* by_id(std::uint64_t id);
     static unsigned count();
 
-    // Runs what other cores have posted. Called on the way out of the kernel and while spinning.
-    void serve_others();
+    // Does what other cores have posted. Called on the way out of the kernel and while waiting.
+    void serve_work();
+    // Drops this core's translations of native address spaces. They are not global; guests are flushed by
+    // their tables' generation on the next entry.
+    static void flush_here();
     // Posts work and waits until it is done there; direct if it is this core.
     void run_here(void (*work)(void*), void* argument);
     // Wakes the core so that it looks at its mailboxes.
     void kick();
 };
 
-// Runs f on the core and returns when it is done there.
+// Runs f on the core and returns when it is done there. What this core has found stays pinned meanwhile,
+// but other cores' work may be done here: what it is about to change must be looked at again.
 template <typename F>
 void run_on(Core& core, F f) {
     core.run_here([](void* argument) { (*static_cast<F*>(argument))(); }, &f);

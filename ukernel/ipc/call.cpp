@@ -1,11 +1,12 @@
 #include "ukernel/ipc/ipc.hpp"
+#include "ukernel/ipc/transfer.hpp"
 #include "ukernel/object/domain.hpp"
 #include "ukernel/sched/scheduler.hpp"
 #include "ukernel/syscall/capability.hpp"
 
 namespace margay {
 
-void slow_call(Thread& t) {
+void slow_call(Thread& t, EstateLock& held) {
     Core& core = Core::here();
     const Result<CapSlot*> slot =
         find_capability(t, t.gpr[gpr_rdi] & 0xffff'ffff, ObjectType::portal, right::call);
@@ -13,16 +14,18 @@ void slow_call(Thread& t) {
         t.set_status(slot.status());
         return;
     }
-    auto& portal = *static_cast<Portal*>((*slot)->object);
+    auto& portal = object_of<Portal>(**slot);
     if (portal.core != &core) {
         t.set_status(Status::wrong_core);
         return;
     }
+    Thread* handler = portal.handler;
+    const bool open = handler != nullptr && handler->open_on == &core;
+    if (open && !can_transfer(t, held)) return;
     // Served at once, through the same door as a caller that had to wait.
     scheduler::block_current(ContextState::queued);
-    portal.enqueue(t, (*slot)->badge);
-    Thread* handler = portal.handler;
-    if (handler != nullptr && handler->open_on == &core) handler->accept_queued();
+    portal.enqueue(t, *slot, (*slot)->badge);
+    if (open) handler->accept_queued();
 }
 
 }  // namespace margay

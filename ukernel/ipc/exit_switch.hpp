@@ -27,6 +27,7 @@ namespace margay {
     const std::uint64_t label = static_cast<std::uint64_t>(exit_class) | v.message_flags() << 8;
     v.delivery = delivery::pending | delivery::seen;
     v.state = ContextState::calling;
+    v.callee = handler;
     handler->caller = &v;
     handler->open_on = nullptr;
     handler->state = ContextState::ready;

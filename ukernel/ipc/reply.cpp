@@ -54,33 +54,37 @@ extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t labe
     scheduler::leave();
 }
 
-void slow_reply_wait(Thread& t) {
+void slow_reply_wait(Thread& t, EstateLock& held) {
     Core& core = Core::here();
-    if (Context* caller = t.caller) {
-        if (caller->is_thread()) {
-            auto& to = static_cast<Thread&>(*caller);
-            to.gpr[gpr_rdi] = 0;
-            to.gpr[gpr_rsi] = t.gpr[gpr_rsi];
-            to.gpr[gpr_rdx] = t.gpr[gpr_rdx];
-            to.gpr[gpr_r8] = t.gpr[gpr_r8];
-            to.gpr[gpr_r9] = t.gpr[gpr_r9];
-            to.gpr[gpr_r10] = t.gpr[gpr_r10];
-            to.gpr[gpr_r12] = t.gpr[gpr_r12];
-            to.gpr[gpr_r13] = t.gpr[gpr_r13];
-            to.set_status(Status::ok);
-            to.full_frame = 0;
-            transfer_capability(t, to);
-            to.state = ContextState::ready;
-            accept(core, t);
-            core.current = &to;
-        } else {
-            const Status s =
-                answer_vcpu(core, t, static_cast<Vcpu&>(*caller), t.gpr[gpr_rsi], t.gpr[gpr_rdx],
-                            t.gpr[gpr_r8], t.gpr[gpr_r9], t.gpr[gpr_r10], t.gpr[gpr_r12]);
-            if (s != Status::ok) {
-                t.set_status(s);
-                return;
-            }
+    // Who is taken from a queue may bring a capability, and so may the reply; both need a lock before
+    // anything changes. After a reply, the handler comes again for the caller.
+    Context* caller = t.caller;
+    const bool to_thread = caller != nullptr && caller->is_thread();
+    if (to_thread && !can_transfer(t, held)) return;
+    if (caller == nullptr && t.callers_wait != 0 && !can_transfer(t.next_caller(), held)) return;
+    if (to_thread) {
+        auto& to = static_cast<Thread&>(*caller);
+        to.gpr[gpr_rdi] = 0;
+        to.gpr[gpr_rsi] = t.gpr[gpr_rsi];
+        to.gpr[gpr_rdx] = t.gpr[gpr_rdx];
+        to.gpr[gpr_r8] = t.gpr[gpr_r8];
+        to.gpr[gpr_r9] = t.gpr[gpr_r9];
+        to.gpr[gpr_r10] = t.gpr[gpr_r10];
+        to.gpr[gpr_r12] = t.gpr[gpr_r12];
+        to.gpr[gpr_r13] = t.gpr[gpr_r13];
+        to.set_status(Status::ok);
+        to.full_frame = 0;
+        transfer_capability(t, to);
+        to.state = ContextState::ready;
+        accept(core, t);
+        core.current = &to;
+    } else if (caller != nullptr) {
+        const Status s =
+            answer_vcpu(core, t, static_cast<Vcpu&>(*caller), t.gpr[gpr_rsi], t.gpr[gpr_rdx],
+                        t.gpr[gpr_r8], t.gpr[gpr_r9], t.gpr[gpr_r10], t.gpr[gpr_r12]);
+        if (s != Status::ok) {
+            t.set_status(s);
+            return;
         }
     } else {
         // Its own budget rests until somebody calls.
@@ -88,10 +92,13 @@ void slow_reply_wait(Thread& t) {
         core.current = nullptr;
         core.budget = nullptr;
         core.reschedule = true;
-        t.on = nullptr;
     }
     // answer_vcpu may have led another exit to this handler already.
-    if (t.callers_wait != 0 && t.open_on != nullptr) t.accept_queued();
+    if (t.callers_wait == 0 || t.open_on == nullptr) return;
+    if (caller == nullptr || !brings_capability(t.next_caller()))
+        t.accept_queued();
+    else
+        t.ask_again();
 }
 
 }  // namespace margay

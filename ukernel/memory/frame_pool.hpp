@@ -35,25 +35,33 @@ class FramePool {
         return frame;
     }
 
-    // A table that was unlinked. It is not handed out before settle(): a TLB may still walk it.
+    // A table that was unlinked. It is not handed out again: a TLB may still walk it.
     void release(HostPhys frame) {
-        *table(frame) = limbo_.value();
-        if (limbo_.value() == 0) limbo_last_ = frame;
-        limbo_ = frame;
+        *table(frame) = limbo_.first.value();
+        if (limbo_.first.value() == 0) limbo_.last = frame;
+        limbo_.first = frame;
     }
 
-    // After the TLB shootdown: released frames may be used again.
-    void settle() {
-        if (limbo_.value() == 0) return;
-        *table(limbo_last_) = free_.value();
-        free_ = limbo_;
-        limbo_ = HostPhys{};
+    // Released frames, for whoever flushes the TLBs.
+    struct Released {
+        HostPhys first, last;  // list through the first word; 0: none
+    };
+    Released take_released() {
+        const Released r = limbo_;
+        limbo_ = {};
+        return r;
+    }
+    // After the flush: they may be used again.
+    void give_back(const Released& r) {
+        if (r.first.value() == 0) return;
+        *table(r.last) = free_.value();
+        free_ = r.first;
     }
 
   private:
     HostPhys next_, end_;  // never used yet
     HostPhys free_;        // list through the first word; 0 ends it
-    HostPhys limbo_, limbo_last_;
+    Released limbo_;
 };
 
 }  // namespace margay

@@ -1,23 +1,37 @@
-// The derivation tree: making nodes and taking subtrees away. All under the capability lock.
+// The derivation tree: making nodes and taking subtrees away, under the locks of the estates concerned.
 #pragma once
 #include "ukernel/object/map_target.hpp"
 #include "ukernel/object/node.hpp"
 
 namespace margay::derivation {
 
-// Hangs a node below another one. `too_deep` or `bad_capability` (the parent is being revoked).
-Status attach(Node& child, Node& parent);
+// Whether something may be hung below a node. `too_deep`, or `bad_capability`: it is being revoked, or is
+// gone. A revocation of something above it, in another estate, can begin right after; it will find what
+// is attached then.
+Status can_attach(const Node& parent);
+// Hangs a node below another one, in that one's estate.
+void attach(Node& child, Node& parent);
 
 // Undoes attach for a node without children.
 void unlink(Node& node);
 
-// Whether [base, base+size) overlaps a child that was carved out of the extent, through any copy.
-bool overlaps_carved(const Node& extent, std::uint64_t base, std::uint64_t size);
+// Makes a binding through `capability`, instead of the one it was made through before. Needs the locks of
+// both. What the binding means is the caller's to write, on the right core.
+void bind(Binding& binding, CapSlot& capability);
+void unbind(Binding& binding);
+// The estate whose lock is needed to change the binding: that of the capability it was made through, or
+// `otherwise`.
+inline Estate estate_of(const Binding& b, Estate otherwise) {
+    return b.is_bound() ? b.estate : otherwise;
+}
+
+// Whether [base, base+size) overlaps something that was carved out of the extent, through any copy.
+bool overlaps_carved(CapSlot& extent, std::uint64_t base, std::uint64_t size);
 
 enum class Progress { done, more };
 // Removes everything derived from the slot (and the slot itself, if `self`), leaves first, up to a
-// bounded amount of work. Ends with one TLB shootdown over the cores concerned, after which nothing
-// removed can be used any more.
-Progress revoke_step(CapSlot& slot, bool self);
+// bounded amount of work. `held`: the estate of the slot, and with `self` that of its parent. When it
+// returns `more`, `needs` is an estate to hold besides for the next step.
+Progress revoke_step(CapSlot& slot, bool self, EstateLock& held, Estate& needs);
 
 }  // namespace margay::derivation

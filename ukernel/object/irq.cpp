@@ -7,56 +7,64 @@
 namespace margay {
 
 namespace {
-// By global system interrupt. Written under the capability lock, read by the interrupt handler of the
-// core that the line is routed to.
+// By global system interrupt.
 std::atomic<Irq*> sources[max_gsi];
+
+void end_binding(Binding& b) {
+    run_on(Irq::core(), [&b] { static_cast<Irq*>(b.owner)->unbind(); });
+}
 }  // namespace
 
-bool Irq::is_taken(unsigned gsi) { return sources[gsi].load() != nullptr; }
-void Irq::register_source(Irq& irq) { sources[irq.gsi].store(&irq); }
+Irq::Irq(unsigned number) : gsi{number}, binding{end_binding, this} {}
 
-Status Irq::bind(Event& to, std::uint64_t event_bits) {
+Core& Irq::core() { return *Core::by_id(0); }
+
+bool Irq::register_source(Irq& irq) {
+    Irq* nobody = nullptr;
+    return sources[irq.gsi].compare_exchange_strong(nobody, &irq);
+}
+
+void Irq::bind(Event& to, std::uint64_t event_bits) {
     bits = event_bits;
     event = &to;
     level = io_apic::is_level(gsi);
-    io_apic::unmask(gsi, apic::vector::first_gsi + gsi, Core::by_id(0)->apic_id);
-    return Status::ok;
+    in_service = false;
+    io_apic::unmask(gsi, apic::vector::first_gsi + gsi, core().apic_id);
 }
 
 void Irq::unbind() {
     io_apic::mask(gsi);
     event = nullptr;
+    in_service = false;
 }
 
 void Irq::acknowledge() {
-    if (event != nullptr && level)
-        io_apic::unmask(gsi, apic::vector::first_gsi + gsi, Core::by_id(0)->apic_id);
+    if (event == nullptr || !in_service) return;
+    in_service = false;
+    io_apic::unmask(gsi, apic::vector::first_gsi + gsi, core().apic_id);
 }
 
+// A vector that comes on another core, or without a client, is nobody's: it is not acted on.
 void Irq::fire(unsigned gsi) {
+    if (&Core::here() != &core()) return;
     Irq* irq = sources[gsi].load();
-    Event* to = irq != nullptr ? irq->event.load() : nullptr;
-    if (to == nullptr) {
+    if (irq == nullptr || irq->event == nullptr) {
         io_apic::mask(gsi);
         return;
     }
     // A level stays until its client has served the device.
-    if (irq->level) io_apic::mask(gsi);
-    to->signal(irq->bits);
-}
-
-void Irq::forget(Event& event) {
-    for (auto& source : sources) {
-        Irq* irq = source.load();
-        if (irq != nullptr && irq->event.load() == &event) irq->unbind();
+    if (irq->level) {
+        io_apic::mask(gsi);
+        irq->in_service = true;
     }
+    irq->event->signal(irq->bits);
 }
 
 void Irq::destroy() {
-    unbind();
-    sources[gsi].store(nullptr);
-    // Interrupts are routed to core 0: once it has passed here, no handler still uses the object.
-    run_on(*Core::by_id(0), [] {});
+    run_on(core(), [this] {
+        unbind();
+        sources[gsi].store(nullptr);
+    });
 }
 
 }  // namespace margay

@@ -1,36 +1,39 @@
 // Irq: one interrupt source (a global system interrupt of an I/O APIC); delivers to an Event.
 #pragma once
-#include <atomic>
-#include <cstdint>
-
-#include "proto/status.hpp"
+#include "ukernel/object/node.hpp"
 
 namespace margay {
 
+struct Core;
 struct Event;
 
 constexpr unsigned max_gsi = 128;
 
+// All words are written on the core that the line is routed to; there, the handler reads them.
 struct Irq {
     unsigned gsi;
-    std::atomic<Event*> event{nullptr};  // read by the interrupt handler on core 0
+    Event* event = nullptr;
     std::uint64_t bits = 0;
     bool level = false;
+    bool in_service = false;  // a level that its client has still to serve
+    Binding binding;          // below the Event's capability
 
-    explicit Irq(unsigned number) : gsi{number} {}
+    explicit Irq(unsigned number);
+
+    // The core that takes the interrupts of all lines.
+    static Core& core();
+    // False if there is one for the line already.
+    static bool register_source(Irq& irq);
     void destroy();
 
-    Status bind(Event& to, std::uint64_t event_bits);
+    // All on that core.
+    void bind(Event& to, std::uint64_t event_bits);
     void unbind();
     // The client has served a level-triggered line.
     void acknowledge();
 
     // The vector of this source fired on this core.
     static void fire(unsigned gsi);
-    static bool is_taken(unsigned gsi);
-    static void register_source(Irq& irq);
-    // Unbinds every source that delivers to the event.
-    static void forget(Event& event);
 };
 
 }  // namespace margay

@@ -17,37 +17,45 @@ void MapTarget::init_mappings(bool guest, HostPhys root, Mapping* records, std::
     root_ = root;
     records_ = records;
     record_count_ = count;
-    for (std::uint64_t i = 0; i < count; ++i) free_records_.push_back(*new (&records[i]) Mapping{});
     pool_.fill(pool_begin, pool_end);
 }
 
 Mapping* MapTarget::take_record() {
-    if (free_records_.empty()) return nullptr;
-    auto& m = static_cast<Mapping&>(free_records_.front());
-    free_records_.pop_front();
-    return &m;
+    if (Mapping* m = free_records_) {
+        free_records_ = m->next;
+        return new (m) Mapping{};
+    }
+    if (records_used_ == record_count_) return nullptr;
+    return new (&records_[records_used_++]) Mapping{};
 }
 
 void MapTarget::release_record(Mapping& m) {
+    if (m.type == mapping_node) {
+        (m.previous != nullptr ? m.previous->next : mappings_) = m.next;
+        if (m.next != nullptr) m.next->previous = m.previous;
+    }
     m.type = ObjectType::none;
-    m.parent = nullptr;
-    m.target = nullptr;
-    free_records_.push_front(m);
+    m.next = free_records_;
+    free_records_ = &m;
 }
 
-Mapping* MapTarget::any_mapping() {
-    for (; search_ < record_count_; ++search_)
-        if (records_[search_].type == mapping_node) return &records_[search_];
-    return nullptr;
+void MapTarget::enter_record(Mapping& m) {
+    m.type = mapping_node;
+    m.target = this;
+    m.previous = nullptr;
+    m.next = mappings_;
+    if (mappings_ != nullptr) mappings_->previous = &m;
+    mappings_ = &m;
 }
 
-void MapTarget::remove(Mapping& m) {
+FramePool::Released MapTarget::remove(Mapping& m) {
     if (m.memory == MemoryType::ports) {
         static_cast<Space*>(this)->permissions.intercept_ports(m.address, m.size);
-        return;
+        return {};
     }
     tables().unmap(m.address, m.size);
     entries_removed();
+    return pool_.take_released();
 }
 
 }  // namespace margay

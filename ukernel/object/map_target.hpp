@@ -1,21 +1,21 @@
 // What Domain and Space share: page tables with a pool, and mapping records.
 #pragma once
+#include "ukernel/core/core_set.hpp"
+#include "ukernel/core/spin_lock.hpp"
 #include "ukernel/memory/frame_pool.hpp"
 #include "ukernel/memory/page_table.hpp"
 #include "ukernel/object/node.hpp"
 
 namespace margay {
 
-// One bit per core.
-using CoreMask = std::uint64_t;
-static_assert(max_cores <= 64);
-
 class MapTarget {
   public:
-    // Cores on which translations of this target can be cached.
-    CoreMask cores = 0;
-    bool dying = false;     // what it holds is being taken away: it takes nothing more
-    bool settling = false;  // in the list of targets touched by the revocation step under way
+    // Cores that can have translations of this target, or look into what it holds.
+    CoreSet cores;
+    // Over tables, pool, records, a Domain's slots and threads, a Space's vCPUs.
+    SpinLock guard;
+    // While it is taken apart: its threads or vCPUs have ended, and who ran on them is out of the kernel.
+    bool contexts_ended = false;
 
     FramePool& pool() { return pool_; }
     HostPhys root() const { return root_; }
@@ -24,16 +24,20 @@ class MapTarget {
 
     // A free mapping record, or null. It comes back with release_record.
     Mapping* take_record();
+    // Nothing is entered: the record goes back.
     void release_record(Mapping& m);
-    // Any mapping of this target that is in use, or null.
-    Mapping* any_mapping();
+    // The mapping is one of the target's from now on.
+    void enter_record(Mapping& m);
+    // Any mapping of this target, or null.
+    Mapping* any_mapping() const { return mappings_; }
 
-    // Removes a mapping's leaves (no shootdown) and, for ports, its permissions.
-    void remove(Mapping& m);
+    // Removes a mapping's leaves or ports; translations of them are still to be flushed. Returns the
+    // tables that became empty: they are handed out again after give_back().
+    FramePool::Released remove(Mapping& m);
 
-    std::uint64_t generation() const { return generation_; }
+    std::uint64_t generation() const { return __atomic_load_n(&generation_, __ATOMIC_ACQUIRE); }
     // Leaves were removed: guests must not use translations from before.
-    void entries_removed() { ++generation_; }
+    void entries_removed() { __atomic_fetch_add(&generation_, 1, __ATOMIC_RELEASE); }
 
   protected:
     void init_mappings(bool guest, HostPhys root, Mapping* records, std::uint64_t count,
@@ -45,9 +49,10 @@ class MapTarget {
     HostPhys root_;
     Mapping* records_ = nullptr;
     std::uint64_t record_count_ = 0;
-    std::uint64_t search_ = 0;  // any_mapping: only used while the target is being destroyed
-    Node::Children free_records_;
-    std::uint64_t generation_ = 1;  // raised when translations were removed (ASID bookkeeping)
+    std::uint64_t records_used_ = 0;     // behind these no record was ever taken
+    Mapping* free_records_ = nullptr;    // through `next`
+    Mapping* mappings_ = nullptr;        // entered ones, both ways
+    std::uint64_t generation_ = 1;       // raised when translations were removed (ASID bookkeeping)
 };
 
 }  // namespace margay

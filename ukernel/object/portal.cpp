@@ -1,15 +1,30 @@
 #include "ukernel/object/portal.hpp"
 
+#include "ukernel/core/core.hpp"
 #include "ukernel/debug/assert.hpp"
+#include "ukernel/ipc/transfer.hpp"
 #include "ukernel/object/thread.hpp"
-#include "ukernel/object/vcpu.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
 namespace margay {
 
-void Portal::enqueue(Context& caller, std::uint64_t badge) {
+namespace {
+
+ContextFields nobody;
+
+void end_binding(Binding& b) {
+    auto& portal = *static_cast<Portal*>(b.owner);
+    run_on(*portal.core, [&portal] { portal.unbind(); });
+}
+
+}  // namespace
+
+Portal::Portal(Core& on) : PortalFields{&nobody, &on}, binding{end_binding, this} {}
+
+void Portal::enqueue(Context& caller, const CapSlot* through, std::uint64_t badge) {
     caller.queued_on = this;
     caller.queued_badge = badge;
+    caller.through = through;
     auto at = queue.begin();
     while (at != queue.end() && at->own.priority >= caller.own.priority) ++at;
     queue.insert(at, caller);
@@ -26,13 +41,21 @@ void Portal::update_pending() {
     handler->callers_wait = handler->pending.empty() ? 0 : 1;
 }
 
-void Portal::bind(Thread& thread) {
+Status Portal::bind(Thread& thread) {
+    if (thread.state == ContextState::dead) return Status::dead_partner;
     if (handler != nullptr) unbind();
     handler = &thread;
+    entry = &thread;
     thread.portals.push_back(*this);
     update_pending();
     // It may be waiting already: then it takes a queued caller now.
-    if (thread.callers_wait != 0 && thread.open_on != nullptr) thread.accept_queued();
+    if (thread.callers_wait != 0 && thread.open_on != nullptr) {
+        if (brings_capability(thread.next_caller()))
+            thread.ask_again();
+        else
+            thread.accept_queued();
+    }
+    return Status::ok;
 }
 
 void Portal::unbind() {
@@ -41,27 +64,27 @@ void Portal::unbind() {
     if (BoundHook::is_linked()) BoundHook::unlink();
     handler->callers_wait = handler->pending.empty() ? 0 : 1;
     handler = nullptr;
+    entry = &nobody;
+}
+
+void Portal::evict(const CapSlot& slot) {
+    run_on(*core, [this, &slot] {
+        for (auto at = queue.begin(); at != queue.end();) {
+            Context& c = *at++;
+            if (c.through != &slot) continue;
+            queue.erase(queue.iterator_to(c));
+            c.queued_on = nullptr;
+            static_cast<Thread&>(c).set_status(Status::bad_capability);
+            scheduler::make_ready(c);
+        }
+        update_pending();
+    });
 }
 
 void Portal::destroy() {
     run_on(*core, [this] {
         unbind();
-        while (!queue.empty()) {
-            Context& c = queue.front();
-            queue.pop_front();
-            c.queued_on = nullptr;
-            if (c.is_thread()) {
-                static_cast<Thread&>(c).set_status(Status::bad_capability);
-                scheduler::make_ready(c);
-            } else {
-                // The vCPU keeps its exit; it is sent again when its row is bound again.
-                c.state = ContextState::stopped;
-            }
-        }
-        while (!rows.empty()) {
-            rows.front().portal = nullptr;
-            rows.pop_front();
-        }
+        MARGAY_EXPECT(queue.empty());
     });
 }
 

@@ -5,20 +5,14 @@
 namespace margay {
 
 struct Thread;
-struct Portal;
-
-// One row of a vCPU's exit table, resolved when it is bound.
-struct ExitRow : bi::list_base_hook<bi::link_mode<bi::auto_unlink>> {
-    Portal* portal = nullptr;
-    std::uint64_t wanted = 0;
-    std::uint64_t badge = 0;
-};
 
 struct BoundTag;
 struct PendingTag;
 
+// Known to assembler. `entry` is the handler, or somebody who never accepts a call.
 struct PortalFields {
-    Thread* handler = nullptr;  // first: known to assembler
+    ContextFields* entry;
+    Core* core;
 };
 
 struct Portal : PortalFields,
@@ -29,19 +23,25 @@ struct Portal : PortalFields,
     using BoundList = bi::list<Portal, bi::base_hook<BoundHook>, bi::constant_time_size<false>>;
     using PendingList = bi::list<Portal, bi::base_hook<PendingHook>, bi::constant_time_size<false>>;
 
-    Core* core = nullptr;
+    Thread* handler = nullptr;
     Context::Queue queue;
-    bi::list<ExitRow, bi::constant_time_size<false>> rows;  // exit-table rows that lead here
+    Binding binding;  // below the handler's capability
 
-    explicit Portal(Core& on) : core{&on} {}
+    explicit Portal(Core& on);
+    // When nobody can find it any more: no row leads here, no thread waits here.
     void destroy();
 
-    void bind(Thread& thread);
+    // All on its core.
+    // `dead_partner` if the thread is dead: then nothing has changed.
+    Status bind(Thread& thread);
     void unbind();
     // Queues a caller by priority. It must not be ready.
-    void enqueue(Context& caller, std::uint64_t badge);
+    void enqueue(Context& caller, const CapSlot* through, std::uint64_t badge);
     // After the queue or the handler changed: tells the handler whether callers wait.
     void update_pending();
+
+    // A capability to it is gone: who waits through that one is sent away. From any core.
+    void evict(const CapSlot& slot);
 };
 
 }  // namespace margay

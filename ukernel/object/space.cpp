@@ -9,7 +9,6 @@
 namespace margay {
 
 Result<Space*> Space::create(HostPhys base, std::uint64_t size, std::uint64_t mapping_count) {
-    if (mapping_count > 1 << 20) return Status::bad_argument;
     const std::uint64_t records_bytes = align_up(mapping_count * sizeof(Mapping), page_size);
     // Object, permissions, root table, records; then the pool.
     constexpr std::uint64_t root_offset = page_size + PermissionMap::bytes;
@@ -26,21 +25,25 @@ Result<Space*> Space::create(HostPhys base, std::uint64_t size, std::uint64_t ma
     return s;
 }
 
-void Space::destroy() {
-    for (unsigned i = 0; i < Core::count(); ++i) {
-        if ((cores >> i & 1) == 0) continue;
-        Core& core = *Core::by_id(i);
-        run_on(core, [&core, this] {
-            for (auto it = core.contexts.begin(); it != core.contexts.end();) {
-                Context& c = *it++;
-                if (c.is_thread() || static_cast<Vcpu&>(c).space != this) continue;
-                auto& v = static_cast<Vcpu&>(c);
-                release_servant(v);
-                v.stop(nullptr);
-                v.space = nullptr;
-            }
-        });
+bool Space::end_vcpu() {
+    Core* core = nullptr;
+    {
+        const SpinGuard lock{guard};
+        if (vcpus.empty()) return false;
+        core = vcpus.front().core;
     }
+    run_on(*core, [this, core] {
+        Vcpu* v = nullptr;
+        {
+            const SpinGuard lock{guard};
+            if (vcpus.empty() || vcpus.front().core != core) return;
+            v = &vcpus.front();
+            vcpus.pop_front();
+            v->space = nullptr;
+        }
+        v->stop(nullptr);
+    });
+    return true;
 }
 
 }  // namespace margay

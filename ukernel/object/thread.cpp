@@ -2,8 +2,8 @@
 
 #include "ukernel/debug/assert.hpp"
 #include "ukernel/ipc/transfer.hpp"
-#include "ukernel/memory/kernel_tables.hpp"
 #include "ukernel/object/domain.hpp"
+#include "ukernel/object/event.hpp"
 #include "ukernel/object/vcpu.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
@@ -24,67 +24,65 @@ Thread::Thread(Domain& in, Core& on_core, unsigned priority, std::uint64_t entry
     own.priority = static_cast<std::uint8_t>(priority);
     on = &own;
     full_frame = 1;
+    in.cores.add(on_core.id);
+    const SpinGuard lock{in.guard};
     in.threads.push_back(*this);
-    in.cores |= 1ull << on_core.id;
 }
 
-namespace {
-
-// The context that serves h's call at the end of the chain, or null.
-Context* callee_of(Context& h) {
-    for (Context& c : h.core->contexts)
-        if (c.caller == &h) return &c;
-    return nullptr;
+void Context::signal_death() {
+    if (death_event != nullptr) death_event->signal(death_bits);
 }
 
-// The budget on which h's work goes on right now; it is taken away from whoever runs on it, who
-// continues on its own. h must be about to end.
-Budget* reclaim_budget(Context& h) {
-    Core& core = *h.core;
-    Context* end = &h;
-    while (end->state == ContextState::calling) {
-        Context* next = callee_of(*end);
-        if (next == nullptr) return &end->own;
-        end = next;
+void Context::end_death(Binding& b) {
+    auto& context = *static_cast<Context*>(b.owner);
+    run_on(*context.core, [&context] { context.set_death_event(nullptr, 0); });
+}
+
+Budget& budget_of(Context& context) {
+    Context* first = &context;
+    while (first->caller != nullptr) first = first->caller;
+    return first->own;
+}
+
+void sever(Context& dying) {
+    Core& core = *dying.core;
+    Budget& budget = budget_of(dying);
+    Context* servant = dying.state == ContextState::calling ? dying.callee : nullptr;
+    scheduler::detach(dying);
+    if (servant != nullptr) {
+        // The end of the chain has the budget. It goes on with that of its new beginning.
+        servant->caller = nullptr;
+        if (core.budget == &budget) {
+            core.budget = &servant->own;
+            core.reschedule = true;
+        } else {
+            Context& end = *budget.resume;
+            const bool queued = budget.is_queued();
+            if (queued) core.ready.remove(budget);
+            end.on = &servant->own;
+            servant->own.resume = &end;
+            if (queued) core.ready.push_back(servant->own);
+        }
     }
-    if (end == &h) return h.on != nullptr ? h.on : &h.own;
-    Budget* b;
-    if (core.current == end) {
-        b = core.budget;
-        core.budget = &end->own;
-        core.reschedule = true;
-    } else {
-        b = end->on;
-        const bool queued = b != nullptr && b->is_queued();
-        if (queued) core.ready.remove(*b);
-        end->on = &end->own;
-        end->own.resume = end;
-        if (queued) core.ready.push_back(end->own);
+    dying.state = ContextState::dead;
+    if (Context* waiting = dying.caller) {
+        dying.caller = nullptr;
+        waiting->on = &budget;
+        budget.resume = waiting;
     }
-    return b;
-}
-
-}  // namespace
-
-// What Thread and Vcpu do alike when they end: whoever serves them goes on without a caller.
-void release_servant(Context& h) {
-    if (h.state != ContextState::calling) return;
-    Context* servant = callee_of(h);
-    reclaim_budget(h);
-    if (servant != nullptr) servant->caller = nullptr;
 }
 
 void Thread::die() {
-    const bool was_calling = state == ContextState::calling;
-    Context* servant = was_calling ? callee_of(*this) : nullptr;
-    scheduler::detach(*this);
-    Budget* b = reclaim_budget(*this);
-    if (servant != nullptr) servant->caller = nullptr;
-    state = ContextState::dead;
+    Context* waiting = caller;
+    sever(*this);
     while (!portals.empty()) portals.front().unbind();
-    if (Context* waiting = caller) {
-        caller = nullptr;
-        waiting->on = b == &own ? &waiting->own : b;
+    if (restart.under_way) {
+        // What it was taking away stays; whoever asks for it again begins anew.
+        restart.under_way = false;
+        CapSlot& slot = slots[restart.slot];
+        if (slot.serial == restart.serial) __atomic_store_n(&slot.revoking, false, __ATOMIC_RELEASE);
+    }
+    if (waiting != nullptr) {
         if (waiting->is_thread()) {
             static_cast<Thread*>(waiting)->set_status(Status::dead_partner);
             scheduler::make_ready(*waiting);
@@ -92,36 +90,50 @@ void Thread::die() {
             static_cast<Vcpu*>(waiting)->send_again();
         }
     }
-    if (death_event != nullptr) death_event->signal(death_bits);
+    signal_death();
 }
 
 void Thread::destroy() {
     run_on(*core, [this] {
-        if (state != ContextState::dead) {
-            death_event = nullptr;
-            die();
+        if (state != ContextState::dead) die();
+        if (Domain* d = domain) {
+            const SpinGuard lock{d->guard};
+            DomainHook::unlink();
+            domain = nullptr;
         }
-        if (DomainHook::is_linked()) DomainHook::unlink();
-        if (OnCoreHook::is_linked()) OnCoreHook::unlink();
-        domain = nullptr;
     });
+    core->contexts.fetch_sub(1);
+}
+
+Context& Thread::next_caller() {
+    MARGAY_DEBUG_EXPECT(!pending.empty());
+    Context* best = &pending.front().queue.front();
+    for (Portal& p : pending)
+        if (p.queue.front().own.priority > best->own.priority) best = &p.queue.front();
+    return *best;
+}
+
+void Thread::ask_again() {
+    open_on = nullptr;
+    gpr[gpr_rax] = static_cast<std::uint64_t>(Syscall::reply_wait);
+    gpr[gpr_rsi] = 0;
+    full_frame = 0;
+    repeat_call();
+    on = &own;
+    scheduler::make_ready(*this);
 }
 
 void Thread::accept_queued() {
-    MARGAY_DEBUG_EXPECT(!pending.empty());
-    Portal* best = &pending.front();
-    for (Portal& p : pending)
-        if (p.queue.front().own.priority > best->queue.front().own.priority) best = &p;
-    Context& c = best->queue.front();
-    best->queue.pop_front();
+    Context& c = next_caller();
+    Portal& portal = *c.queued_on;
+    portal.queue.erase(portal.queue.iterator_to(c));
     c.queued_on = nullptr;
-    best->update_pending();
+    portal.update_pending();
     c.state = ContextState::calling;
+    c.callee = this;
     caller = &c;
     open_on = nullptr;
-    // The caller's budget carries the handler from here on.
-    Budget* b = c.on != nullptr ? c.on : &c.own;
-    c.on = nullptr;
+    on = c.on;  // the caller's budget carries it from here on
     if (c.is_thread()) {
         auto& from = static_cast<Thread&>(c);
         set_status(Status::ok);
@@ -138,7 +150,6 @@ void Thread::accept_queued() {
         static_cast<Vcpu&>(c).fill_message(*this, c.queued_badge);
     }
     full_frame = 0;
-    on = b;
     scheduler::make_ready(*this);
 }
 

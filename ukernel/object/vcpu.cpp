@@ -11,37 +11,97 @@
 
 namespace margay {
 
+namespace {
+
+Vcpu& owner_of(Binding& b) { return *static_cast<Vcpu*>(b.owner); }
+
+void end_row(Binding& b) {
+    auto& row = *static_cast<ExitRow*>(b.owner);
+    run_on(*row.vcpu->core, [&row] { row.vcpu->set_row(row, nullptr, 0, 0); });
+}
+void end_event(Binding& b) {
+    Vcpu& v = owner_of(b);
+    run_on(*v.core, [&v] { (void)v.set_event(nullptr); });
+}
+// A vCPU without a state page cannot go on.
+void end_page(Binding& b) {
+    Vcpu& v = owner_of(b);
+    run_on(*v.core, [&v] {
+        v.stop(nullptr);
+        v.page = nullptr;
+    });
+}
+
+}  // namespace
+
+ExitRow::ExitRow() : binding{end_row, this} {}
+
+Vcpu::Vcpu() : page_binding{end_page, this}, event_binding{end_event, this} {
+    page_binding.uses_extent = true;
+    for (ExitRow& row : rows) row.vcpu = this;
+}
+
 Result<Vcpu*> Vcpu::create(HostPhys base, std::uint64_t size, Space& in, Core& on_core,
                            unsigned priority, HostPhys state_page) {
-    static_assert(page_size + GuestContext::storage_bytes <= storage_vcpu);
+    static_assert(sizeof(Vcpu) + GuestContext::storage_bytes <= storage_vcpu);
     if (size < storage_vcpu) return Status::no_memory;
     if (!on_core.virtualization) return Status::not_supported;
-    auto* v = new (direct<void>(base)) Vcpu{};
+    auto* v = new (direct<void>(base)) Vcpu;
     v->kind = ContextKind::vcpu;
     v->core = &on_core;
-    v->page_node.vcpu = v;
     v->page = direct<VcpuState>(state_page);
     v->space = &in;
     v->own.owner = v;
     v->own.priority = static_cast<std::uint8_t>(priority);
     v->on = &v->own;
-    in.cores |= 1ull << on_core.id;
+    in.cores.add(on_core.id);
     fpu::init(v->fpu);
-    backend::init(*v, base + page_size);
+    backend::init(*v, base + (storage_vcpu - GuestContext::storage_bytes));
+    const SpinGuard lock{in.guard};
+    in.vcpus.push_back(*v);
     return v;
 }
 
 void Vcpu::destroy() {
     run_on(*core, [this] {
-        release_servant(*this);
-        scheduler::detach(*this);
-        state = ContextState::dead;
+        if (state != ContextState::dead) sever(*this);
         backend::forget(*this);
-        if (event != nullptr) event->waiter.store(nullptr);
-        for (ExitRow& row : rows)
-            if (row.is_linked()) row.unlink();
-        if (OnCoreHook::is_linked()) OnCoreHook::unlink();
+        if (Space* in = space) {
+            const SpinGuard lock{in->guard};
+            SpaceHook::unlink();
+            space = nullptr;
+        }
     });
+    core->contexts.fetch_sub(1);
+}
+
+void Vcpu::set_row(ExitRow& row, Portal* portal, std::uint64_t badge, std::uint64_t wanted) {
+    if (state == ContextState::queued && sent_to == &row) {
+        // It keeps its exit; that is sent again when the row is bound again.
+        scheduler::detach(*this);
+        state = ContextState::stopped;
+    }
+    row.portal = portal;
+    row.wanted = wanted;
+    row.badge = badge;
+    if (portal == nullptr) return;
+    // Other rows may be bound before the one that the exit waits for.
+    const bool waits_for_it = &row == &rows[static_cast<unsigned>(pending.exit_class)] ||
+                              &row == &rows[static_cast<unsigned>(ExitClass::other)];
+    if (has_pending() && state == ContextState::stopped && waits_for_it) send();
+}
+
+Status Vcpu::set_event(Event* to) {
+    if (state == ContextState::dead) to = nullptr;
+    if (to == nullptr && event == nullptr) return Status::ok;
+    if (to != nullptr) {
+        Waiter nobody;
+        if (!to->waiter.compare_exchange_strong(nobody, Waiter{*this})) return Status::in_use;
+    }
+    if (event != nullptr) event->leave();
+    event = to;
+    if (to != nullptr) to->deliver();  // bits that were latched before
+    return Status::ok;
 }
 
 void Vcpu::deliver(ExitClass exit_class, std::uint64_t detail0, std::uint64_t detail1,
@@ -65,19 +125,19 @@ void Vcpu::send() {
     if (handler == nullptr || handler->open_on != core) {
         if (running) scheduler::block_current(ContextState::queued);
         state = ContextState::queued;
-        row->portal->enqueue(*this, row->badge);
+        row->portal->enqueue(*this, nullptr, row->badge);
         return;
     }
     handler->caller = this;
     handler->open_on = nullptr;
+    callee = handler;
     state = ContextState::calling;
     fill_message(*handler, row->badge);
     if (running) {
         handler->state = ContextState::ready;
         core->current = handler;  // on the vCPU's budget
     } else {
-        handler->on = on != nullptr ? on : &own;
-        on = nullptr;
+        handler->on = on;
         scheduler::make_ready(*handler);
     }
 }
@@ -182,20 +242,10 @@ void Vcpu::send_again() {
 }
 
 void Vcpu::stop(const char* why) {
+    if (state == ContextState::dead) return;
     if (why != nullptr) report_guest_failure(*this, why);
-    scheduler::detach(*this);
-    state = ContextState::dead;
-    if (death_event != nullptr) death_event->signal(death_bits);
-}
-
-void Vcpu::lose_state_page() {
-    run_on(*core, [this] {
-        release_servant(*this);
-        scheduler::detach(*this);
-        state = ContextState::dead;
-        page = nullptr;
-        if (death_event != nullptr) death_event->signal(death_bits);
-    });
+    sever(*this);
+    signal_death();
 }
 
 }  // namespace margay

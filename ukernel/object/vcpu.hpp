@@ -36,18 +36,30 @@ struct PendingExit {
 
 struct Vcpu;
 
-// In the derivation tree below the extent that a vCPU uses as its state page.
-struct StatePageNode : Node {
+// One row of a vCPU's exit table, resolved when it is bound.
+struct alignas(64) ExitRow {
+    Portal* portal = nullptr;
+    std::uint64_t wanted = 0;
+    std::uint64_t badge = 0;
+    Binding binding;  // below the portal's capability
+
+    ExitRow();
     Vcpu* vcpu = nullptr;
 };
 
-struct Vcpu : Context {
+struct InSpaceTag;
+
+struct Vcpu : Context, bi::list_base_hook<bi::tag<InSpaceTag>, bi::link_mode<bi::auto_unlink>> {
+    using SpaceHook = bi::list_base_hook<bi::tag<InSpaceTag>, bi::link_mode<bi::auto_unlink>>;
+    using SpaceList = bi::list<Vcpu, bi::base_hook<SpaceHook>, bi::constant_time_size<false>>;
+
     // gpr[] of Context holds the guest's general registers, but for those that the back end keeps.
     GuestContext guest;  // first: known to assembler
-    VcpuState* page;
-    StatePageNode page_node;
-    Space* space;
+    VcpuState* page = nullptr;
+    Binding page_binding;    // below the extent that is its state page
+    Space* space = nullptr;  // null once that ends; changed on this core only
     Event* event = nullptr;  // signals arrive as recall
+    Binding event_binding;   // below the Event's capability
     std::uint64_t sequence = 0;
     PendingExit pending{};
     std::uint32_t delivery = 0;  // of the pending exit, see delivery
@@ -58,6 +70,7 @@ struct Vcpu : Context {
     ExitRow rows[exit_classes];
     FpuState fpu;
 
+    Vcpu();
     static Result<Vcpu*> create(HostPhys base, std::uint64_t size, Space& space, Core& core,
                                 unsigned priority, HostPhys state_page);
     void destroy();
@@ -99,8 +112,11 @@ struct Vcpu : Context {
     void send_again();
     // It will never be entered again; `why` null: as its handler wished.
     void stop(const char* why);
-    // Its state page was revoked.
-    void lose_state_page();
+    // On its core: a row leads to the portal from now on (null: nowhere), and an exit that waits for it
+    // goes there.
+    void set_row(ExitRow& row, Portal* portal, std::uint64_t badge, std::uint64_t wanted);
+    // On its core: signals of the event arrive as recall (null: of none). `in_use` if somebody waits for it.
+    Status set_event(Event* to);
 };
 
 }  // namespace margay

@@ -28,7 +28,6 @@ enum class ContextKind : std::uint8_t { thread = 0, vcpu = 1 };
 
 struct QueueTag;
 struct DeadlineTag;
-struct OnCoreTag;
 
 // Waits for a time: ordered by it.
 struct Deadline : bi::set_base_hook<bi::tag<DeadlineTag>, bi::link_mode<bi::auto_unlink>> {
@@ -51,27 +50,41 @@ struct ContextFields {
     std::uint64_t rip = 0;
     std::uint64_t rflags = 0x202;
     std::uint64_t gpr[16] = {};
+    Context* callee = nullptr;  // who serves it; only while it is `calling`
 };
 
+// Budgets: a context without a caller runs, waits or is ready on its own. A call takes the budget along:
+// the end of a chain of calls has the budget of the chain's beginning, and the others in it have none.
+// So each budget has one holder at most, and which one follows from the links of callers (budget_of).
 struct Context : ContextFields,
-                 bi::list_base_hook<bi::tag<QueueTag>, bi::link_mode<bi::auto_unlink>>,
-                 bi::list_base_hook<bi::tag<OnCoreTag>, bi::link_mode<bi::auto_unlink>> {
+                 bi::list_base_hook<bi::tag<QueueTag>, bi::link_mode<bi::auto_unlink>> {
     using QueueHook = bi::list_base_hook<bi::tag<QueueTag>, bi::link_mode<bi::auto_unlink>>;
-    using OnCoreHook = bi::list_base_hook<bi::tag<OnCoreTag>, bi::link_mode<bi::auto_unlink>>;
     using Queue = bi::list<Context, bi::base_hook<QueueHook>, bi::constant_time_size<false>>;
-    using CoreList = bi::list<Context, bi::base_hook<OnCoreHook>, bi::constant_time_size<false>>;
 
     Core* core = nullptr;  // bound for life
     Budget own;            // its own budget
-    Budget* on = nullptr;  // the budget it holds while it waits or is preempted
+    // The budget it holds while it waits or is ready and does not run. Without meaning while it runs,
+    // calls, accepts or is dead.
+    Budget* on = nullptr;
     Portal* queued_on = nullptr;
     std::uint64_t queued_badge = 0;
     Event* waits_for = nullptr;
+    const CapSlot* through = nullptr;  // the capability by which a thread is queued or waits
     Deadline deadline;
     Event* death_event = nullptr;
     std::uint64_t death_bits = 0;
+    Binding death{end_death, this};  // below death_event's capability
 
     bool is_thread() const { return kind == ContextKind::thread; }
+    // On its core: where its death is signalled from now on; null: nowhere.
+    void set_death_event(Event* event, std::uint64_t bits) {
+        death_event = event;
+        death_bits = bits;
+    }
+    void signal_death();
+
+  private:
+    static void end_death(Binding& b);
 };
 
 }  // namespace margay

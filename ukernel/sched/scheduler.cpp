@@ -4,8 +4,11 @@
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/enter.hpp"
+#include "ukernel/core/epoch.hpp"
 #include "ukernel/core/feature.hpp"
 #include "ukernel/debug/assert.hpp"
+#include "ukernel/object/event.hpp"
+#include "ukernel/object/portal.hpp"
 #include "ukernel/object/thread.hpp"
 #include "ukernel/object/vcpu.hpp"
 
@@ -83,7 +86,7 @@ void make_ready(Context& c) {
     // A thread waited until then; a vCPU's deadline stays until it passes or a reply moves it.
     if (c.is_thread() && c.deadline.is_linked()) set_deadline(c, no_deadline);
     c.state = ContextState::ready;
-    if (c.on == nullptr) c.on = &c.own;
+    MARGAY_DEBUG_EXPECT(c.on == &budget_of(c));
     c.on->resume = &c;
     core.ready.push_back(*c.on);
     core.reschedule = true;
@@ -92,8 +95,10 @@ void make_ready(Context& c) {
 void block_current(ContextState why) {
     Core& core = Core::here();
     Context& c = *core.current;
+    MARGAY_DEBUG_EXPECT(core.budget == &budget_of(c));
     c.state = why;
     c.on = core.budget;
+    c.on->resume = &c;
     core.current = nullptr;
     core.budget = nullptr;
     core.reschedule = true;
@@ -104,7 +109,7 @@ void detach(Context& c) {
     MARGAY_DEBUG_EXPECT(&core == &Core::here());
     if (c.deadline.is_linked()) set_deadline(c, no_deadline);
     if (c.waits_for != nullptr) {
-        c.waits_for->waiter.store(nullptr);
+        c.waits_for->leave();
         c.waits_for = nullptr;
     }
     if (c.queued_on != nullptr) {
@@ -119,7 +124,7 @@ void detach(Context& c) {
         core.current = nullptr;
         core.budget = nullptr;
         core.reschedule = true;
-    } else if (c.state == ContextState::ready && c.on != nullptr) {
+    } else if (c.state == ContextState::ready) {
         core.ready.remove(*c.on);
     }
 }
@@ -144,7 +149,7 @@ void serve_timer() {
         c.deadline.unlink();
         if (c.is_thread()) {
             if (c.waits_for != nullptr) {
-                c.waits_for->waiter.store(nullptr);
+                c.waits_for->leave();
                 c.waits_for = nullptr;
             }
             static_cast<Thread&>(c).set_status(Status::timed_out);
@@ -172,7 +177,8 @@ void yield() {
 void leave() {
     Core& core = Core::here();
     for (;;) {
-        core.serve_others();
+        core.serve_work();
+        epoch::pass();
         if (core.reschedule || core.current == nullptr) pick(core);
         Context* c = core.current;
         if (c == nullptr) {

@@ -8,8 +8,6 @@ namespace margay::scheduler {
 void make_ready(Context& context);
 // The current context waits from now on; it keeps its budget.
 void block_current(ContextState why);
-// The budget of the current context goes on with another one (direct switch).
-inline void switch_to(Core& core, Context& to) { core.current = &to; }
 // Takes a context out of everything it waits in or runs on.
 void detach(Context& context);
 

@@ -1,61 +1,83 @@
 #include "ukernel/syscall/capability.hpp"
 
-#include <atomic>
+#include <new>
 
+#include "ukernel/debug/assert.hpp"
 #include "ukernel/object/derivation.hpp"
 #include "ukernel/object/thread.hpp"
 
 namespace margay {
 
-namespace {
-
-std::uint32_t frame_number(const Domain& d) {
-    return static_cast<std::uint32_t>(physical_of(&d).value() / page_size);
-}
-
-bool is_lock_free(ObjectType type) {
-    return type == ObjectType::portal || type == ObjectType::event;
-}
-
-}  // namespace
-
 Result<CapSlot*> find_capability(const Thread& t, std::uint64_t number, ObjectType type,
                                  std::uint8_t rights) {
     if (number >= t.slot_count) return Status::bad_capability;
     CapSlot* slot = &t.slots[number];
-    if (slot->type == ObjectType::none) return Status::bad_capability;
-    if (type != ObjectType::none && slot->type != type) return Status::wrong_type;
+    const ObjectType there = type_of(*slot);
+    if (there == ObjectType::none) return Status::bad_capability;
+    if (type != ObjectType::none && there != type) return Status::wrong_type;
     if ((slot->rights & rights) != rights) return Status::no_right;
     return slot;
 }
 
-Result<CapSlot*> find_empty(Domain& domain, std::uint64_t number) {
+Result<Reservation> Reservation::make(Domain& domain, std::uint64_t number) {
     CapSlot* slot = domain.slot(number);
     if (slot == nullptr) return Status::bad_capability;
-    if (slot->type != ObjectType::none) return Status::occupied;
-    return slot;
+    const SpinGuard lock{domain.guard};
+    if (type_of(*slot) != ObjectType::none || slot->removal != Removal::none || slot->reserved)
+        return Status::occupied;
+    slot->reserved = true;
+    return Reservation{domain, *slot};
 }
 
-Status place_object(CapSlot& slot, Domain& in, ObjectType type, void* object, Node& parent) {
-    const Status s = derivation::attach(slot, parent);
+Reservation::~Reservation() {
+    if (slot_ == nullptr) return;
+    const SpinGuard lock{domain_->guard};
+    slot_->reserved = false;
+}
+
+// A slot that was empty is all zero or what its last capability left; somebody may still look at its type.
+CapSlot& Reservation::open(Node& parent) {
+    CapSlot& s = *slot_;
+    const auto serial = static_cast<std::uint16_t>(s.serial + 1);
+    new (&s) CapSlot{};
+    s.serial = serial;
+    s.reserved = true;
+    s.domain = domain_;
+    derivation::attach(s, parent);
+    return s;
+}
+
+void Reservation::publish(ObjectType type) {
+    __atomic_store_n(&slot_->type, type, __ATOMIC_RELEASE);
+    slot_->reserved = false;
+    slot_ = nullptr;
+}
+
+void Reservation::fill(ObjectType type, void* object, std::uint64_t badge, Node& parent) {
+    CapSlot& s = open(parent);
+    s.object = object;
+    s.badge = badge;
+    s.rights = right::all;
+    publish(type);
+}
+
+Status Reservation::fill_extent(CapSlot& parent, std::uint64_t base, std::uint64_t size,
+                                Estate estate) {
+    Status s = derivation::can_attach(parent);
+    if (s == Status::ok) s = take_extent(parent, ExtentState::carved);
     if (s != Status::ok) return s;
-    slot.object = object;
-    slot.badge = type == ObjectType::event ? ~0ull : 0;
-    slot.rights = right::all;
-    slot.is_copy = false;
-    slot.revoking = false;
-    slot.uses = is_lock_free(type) ? frame_number(in) : 0;
-    std::atomic_signal_fence(std::memory_order_release);
-    slot.type = type;
+    CapSlot& slot = open(parent);
+    if (estate != 0) slot.estate = estate;
+    slot.base = base;
+    slot.size = size;
+    slot.rights = parent.rights;
+    slot.memory = parent.memory;
+    static_cast<CapSlot&>(extent_root(parent)).carved.insert(slot);
+    publish(ObjectType::memory);
     return Status::ok;
 }
 
-Status copy_capability(CapSlot& source, Domain& to, CapSlot& destination, std::uint8_t rights,
-                       std::uint64_t badge) {
-    if (to.dying) return Status::bad_capability;
-    if (destination.type != ObjectType::none) return Status::occupied;
-    if (source.type == ObjectType::none || source.type >= ObjectType::count)
-        return Status::bad_capability;
+Status Reservation::fill_copy(CapSlot& source, std::uint8_t rights, std::uint64_t badge) {
     std::uint64_t second = source.badge;  // of Memory: the size
     if (badge != 0) {
         if (source.type == ObjectType::portal) {
@@ -67,19 +89,23 @@ Status copy_capability(CapSlot& source, Domain& to, CapSlot& destination, std::u
             return Status::bad_argument;
         }
     }
-    const Status s = derivation::attach(destination, source);
+    const Status s = derivation::can_attach(source);
     if (s != Status::ok) return s;
-    destination.object = source.object;
-    destination.badge = second;
-    destination.rights = source.rights & rights;
-    destination.memory = source.memory;
-    destination.extent = ExtentState::unused;
-    destination.is_copy = true;
-    destination.revoking = false;
-    destination.uses = is_lock_free(source.type) ? frame_number(to) : 0;
-    std::atomic_signal_fence(std::memory_order_release);
-    destination.type = source.type;
+    CapSlot& slot = open(source);
+    slot.object = source.object;
+    slot.badge = second;
+    slot.rights = source.rights & rights;
+    slot.memory = source.memory;
+    slot.is_copy = true;
+    publish(source.type);
     return Status::ok;
+}
+
+Status copy_capability(CapSlot& source, Domain& to, std::uint64_t destination, std::uint8_t rights,
+                       std::uint64_t badge) {
+    Result<Reservation> slot = Reservation::make(to, destination);
+    if (!slot) return slot.status();
+    return (*slot).fill_copy(source, rights, badge);
 }
 
 }  // namespace margay

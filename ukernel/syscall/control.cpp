@@ -1,6 +1,8 @@
 // The control calls of portals, threads, domains, interrupts and memory.
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/core.hpp"
+#include "ukernel/object/derivation.hpp"
+#include "ukernel/object/event.hpp"
 #include "ukernel/object/irq.hpp"
 #include "ukernel/sched/scheduler.hpp"
 #include "ukernel/syscall/capability.hpp"
@@ -82,50 +84,73 @@ Status own_thread_control(Thread& t) {
 
 }  // namespace
 
-Status set_death_event(Thread& t, Context& c) {
+// Whether the thread is alive is looked at where and when it is bound.
+Status bind_portal(Portal& portal, CapSlot& thread, EstateLock& held) {
+    auto& handler = object_of<Thread>(thread);
+    if (handler.core != portal.core) return Status::wrong_core;
+    if (!held.want(thread.estate, derivation::estate_of(portal.binding, thread.estate)))
+        return Status::ok;
+    Status s = derivation::can_attach(thread);
+    if (s != Status::ok) return s;
+    run_on(*portal.core, [&portal, &handler, &s] { s = portal.bind(handler); });
+    if (s == Status::ok) derivation::bind(portal.binding, thread);
+    return s;
+}
+
+Status set_death_event(Thread& t, Context& c, EstateLock& held) {
+    if (t.gpr[gpr_rdx] == no_slot) {
+        if (!c.death.is_bound()) return Status::ok;
+        if (!held.want(c.death.estate)) return Status::ok;
+        derivation::unbind(c.death);
+        run_on(*c.core, [&c] { c.set_death_event(nullptr, 0); });
+        return Status::ok;
+    }
     const Result<CapSlot*> e = find_capability(t, t.gpr[gpr_rdx], ObjectType::event, right::signal);
     if (!e) return e.status();
-    c.death_bits = t.gpr[gpr_r8] & (*e)->badge;
-    c.death_event = static_cast<Event*>((*e)->object);
+    const Estate estate = (*e)->estate;
+    if (!held.want(estate, derivation::estate_of(c.death, estate))) return Status::ok;
+    const Status s = derivation::can_attach(**e);
+    if (s != Status::ok) return s;
+    derivation::bind(c.death, **e);
+    auto& event = object_of<Event>(**e);
+    const std::uint64_t bits = t.gpr[gpr_r8] & (*e)->badge;
+    run_on(*c.core, [&c, &event, bits] { c.set_death_event(&event, bits); });
     return Status::ok;
 }
 
-Status portal_control(Thread& t) {
+Status portal_control(Thread& t, EstateLock& held) {
     const Result<CapSlot*> slot =
         find_capability(t, t.gpr[gpr_rdi], ObjectType::portal, right::bind);
     if (!slot) return slot.status();
-    auto& portal = *static_cast<Portal*>((*slot)->object);
+    auto& portal = object_of<Portal>(**slot);
     switch (static_cast<PortalOp>(t.gpr[gpr_rsi])) {
     case PortalOp::bind: {
         const Result<CapSlot*> thread =
             find_capability(t, t.gpr[gpr_rdx], ObjectType::thread, right::control);
         if (!thread) return thread.status();
-        auto& handler = *static_cast<Thread*>((*thread)->object);
-        if (handler.core != portal.core) return Status::wrong_core;
-        Status s = Status::ok;
-        run_on(*portal.core, [&] {
-            if (handler.state == ContextState::dead)
-                s = Status::dead_partner;
-            else
-                portal.bind(handler);
-        });
-        return s;
+        return bind_portal(portal, **thread, held);
     }
-    case PortalOp::unbind: run_on(*portal.core, [&] { portal.unbind(); }); return Status::ok;
+    case PortalOp::unbind:
+        if (portal.binding.is_bound()) {
+            if (!held.want(portal.binding.estate)) return Status::ok;
+            derivation::unbind(portal.binding);
+        }
+        run_on(*portal.core, [&portal] { portal.unbind(); });
+        return Status::ok;
     }
     return Status::bad_syscall;
 }
 
-Status thread_control(Thread& t) {
+Status thread_control(Thread& t, EstateLock& held) {
     if (t.gpr[gpr_rdi] == no_slot) return own_thread_control(t);
     const Result<CapSlot*> slot =
         find_capability(t, t.gpr[gpr_rdi], ObjectType::thread, right::control);
     if (!slot) return slot.status();
-    auto& x = *static_cast<Thread*>((*slot)->object);
+    auto& x = object_of<Thread>(**slot);
     switch (static_cast<ThreadOp>(t.gpr[gpr_rsi])) {
     case ThreadOp::start: return start_thread(x);
     case ThreadOp::suspend: return suspend_thread(x);
-    case ThreadOp::set_death_event: return set_death_event(t, x);
+    case ThreadOp::set_death_event: return set_death_event(t, x, held);
     case ThreadOp::read_registers: return read_register(t, x);
     case ThreadOp::kill: return kill_thread(x);
     default: return Status::bad_syscall;
@@ -136,7 +161,7 @@ Status domain_control(Thread& t) {
     const Result<CapSlot*> slot =
         find_capability(t, t.gpr[gpr_rdi], ObjectType::domain, right::control);
     if (!slot) return slot.status();
-    auto& d = *static_cast<Domain*>((*slot)->object);
+    auto& d = object_of<Domain>(**slot);
     switch (static_cast<DomainOp>(t.gpr[gpr_rsi])) {
     case DomainOp::set_name:
         for (unsigned i = 0; i < 16; ++i) {
@@ -150,11 +175,11 @@ Status domain_control(Thread& t) {
     return Status::bad_syscall;
 }
 
-Status irq_control(Thread& t) {
+Status irq_control(Thread& t, EstateLock& held) {
     const Result<CapSlot*> slot =
         find_capability(t, t.gpr[gpr_rdi], ObjectType::irq, right::control);
     if (!slot) return slot.status();
-    auto& irq = *static_cast<Irq*>((*slot)->object);
+    auto& irq = object_of<Irq>(**slot);
     switch (static_cast<IrqOp>(t.gpr[gpr_rsi])) {
     case IrqOp::bind: {
         const Result<CapSlot*> e =
@@ -162,10 +187,25 @@ Status irq_control(Thread& t) {
         if (!e) return e.status();
         const std::uint64_t bits = t.gpr[gpr_r8] & (*e)->badge;
         if (bits == 0) return Status::bad_argument;
-        return irq.bind(*static_cast<Event*>((*e)->object), bits);
+        const Estate estate = (*e)->estate;
+        if (!held.want(estate, derivation::estate_of(irq.binding, estate))) return Status::ok;
+        const Status s = derivation::can_attach(**e);
+        if (s != Status::ok) return s;
+        derivation::bind(irq.binding, **e);
+        auto& event = object_of<Event>(**e);
+        run_on(Irq::core(), [&irq, &event, bits] { irq.bind(event, bits); });
+        return Status::ok;
     }
-    case IrqOp::unbind: irq.unbind(); return Status::ok;
-    case IrqOp::acknowledge: irq.acknowledge(); return Status::ok;
+    case IrqOp::unbind:
+        if (irq.binding.is_bound()) {
+            if (!held.want(irq.binding.estate)) return Status::ok;
+            derivation::unbind(irq.binding);
+        }
+        run_on(Irq::core(), [&irq] { irq.unbind(); });
+        return Status::ok;
+    case IrqOp::acknowledge:
+        run_on(Irq::core(), [&irq] { irq.acknowledge(); });
+        return Status::ok;
     }
     return Status::bad_syscall;
 }

@@ -1,78 +1,112 @@
 // From the syscall stub to the function for each call.
-#include "ukernel/core/capability_lock.hpp"
+#include "ukernel/core/estate.hpp"
 #include "ukernel/ipc/ipc.hpp"
 #include "ukernel/object/derivation.hpp"
+#include "ukernel/object/domain.hpp"
 #include "ukernel/sched/scheduler.hpp"
-#include "ukernel/syscall/capability.hpp"
 #include "ukernel/syscall/system_call.hpp"
 
 namespace margay {
 
 namespace {
 
-// Another core may have ended the thread while it waited for the lock.
+// Another core may have ended the thread while it waited.
 bool still_runs(const Thread& t) { return Core::here().current == &t; }
 
-void with_lock(Thread& t, Status (*call)(Thread&)) {
-    const CapabilityLock lock;
-    if (!still_runs(t)) return;
-    const Status s = call(t);
-    t.set_status(s);
+// While it waits for a lock the thread can be ended or suspended, and even its memory can go: it is left
+// in a state in which it makes its call again.
+template <typename Call>
+void with_estates(Thread& t, Call call) {
+    EstateLock held;
+    for (;;) {
+        call(held);
+        if (!held.wants_more()) return;
+        t.repeat_call();
+        held.take_wanted();
+        if (!still_runs(t)) return;
+        t.go_on();
+    }
 }
 
-// One bounded step per entry into the kernel: the thread repeats the instruction until nothing is
-// left, and interrupts come through in between.
+void change_tree(Thread& t, Status (*call)(Thread&, EstateLock&)) {
+    with_estates(t, [&t, call](EstateLock& held) {
+        const Status s = call(t, held);
+        if (!held.wants_more()) t.set_status(s);
+    });
+}
+
+// One bounded step per entry into the kernel: the thread repeats the call until nothing is left, and
+// interrupts come through in between. What it began on is told by the slot's serial number: a slot that
+// was emptied and filled again meanwhile is not what was to be revoked.
 void revoke(Thread& t) {
-    const CapabilityLock lock;
-    if (!still_runs(t)) return;
-    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::none, 0);
-    if (!slot || t.gpr[gpr_rsi] > revoke_flag::self) {
-        t.set_status(slot ? Status::bad_argument : slot.status());
-        return;
+    EstateLock held;
+    for (;;) {
+        const std::uint64_t number = t.gpr[gpr_rdi], flags = t.gpr[gpr_rsi];
+        Thread::Restart& r = t.restart;
+        if (r.under_way && r.slot != number) r.under_way = false;
+        CapSlot* slot = number < t.slot_count ? &t.slots[number] : nullptr;
+        const bool there = slot != nullptr && (type_of(*slot) != ObjectType::none ||
+                                               slot->removal != Removal::none);
+        const bool another = there && r.under_way && slot->serial != r.serial;
+        if (!there || another || flags > revoke_flag::self) {
+            t.set_status(r.under_way ? Status::ok
+                         : there     ? Status::bad_argument
+                                     : Status::bad_capability);
+            r.under_way = false;
+            return;
+        }
+        const bool self = flags == revoke_flag::self;
+        const Node* parent = slot->parent;
+        const Estate also = r.under_way                     ? r.also
+                            : self && parent != nullptr ? parent->estate
+                                                            : slot->estate;
+        if (held.want(slot->estate, also)) {
+            r = {true, static_cast<Slot>(number), slot->serial, slot->estate};
+            Estate needs = slot->estate;
+            t.repeat_call();
+            const auto progress = derivation::revoke_step(*slot, self, held, needs);
+            // It waits for epochs: the thread may be gone.
+            if (!still_runs(t)) return;
+            t.restart.also = needs;
+            if (progress == derivation::Progress::done) {
+                t.go_on();
+                t.restart.under_way = false;
+                t.set_status(Status::ok);
+            }
+            return;
+        }
+        t.repeat_call();
+        held.take_wanted();
+        if (!still_runs(t)) return;
+        t.go_on();
     }
-    const bool self = t.gpr[gpr_rsi] == revoke_flag::self;
-    if (derivation::revoke_step(**slot, self) == derivation::Progress::done) {
-        if (t.state != ContextState::dead) t.set_status(Status::ok);
-        return;
-    }
-    constexpr unsigned syscall_length = 2;
-    t.rip -= syscall_length;
 }
 
 }  // namespace
 
 extern "C" [[noreturn]] void system_call(Thread* thread) {
     Thread& t = *thread;
-    switch (static_cast<Syscall>(t.gpr[gpr_rax])) {
+    const auto number = static_cast<Syscall>(t.gpr[gpr_rax]);
+    switch (number) {
     case Syscall::call:
-        if ((t.gpr[gpr_rsi] & label_transfer) != 0) {
-            const CapabilityLock lock;
-            if (still_runs(t)) slow_call(t);
-        } else {
-            slow_call(t);
-        }
+        with_estates(t, [&t](EstateLock& held) { slow_call(t, held); });
         break;
     case Syscall::reply_wait:
-        if ((t.gpr[gpr_rsi] & label_transfer) != 0 || t.callers_wait != 0) {
-            const CapabilityLock lock;
-            if (still_runs(t)) slow_reply_wait(t);
-        } else {
-            slow_reply_wait(t);
-        }
+        with_estates(t, [&t](EstateLock& held) { slow_reply_wait(t, held); });
         break;
     case Syscall::signal: t.set_status(signal_event(t)); break;
     case Syscall::wait: wait_event(t); break;
-    case Syscall::create: with_lock(t, create_object); break;
-    case Syscall::copy: with_lock(t, copy_call); break;
+    case Syscall::create: change_tree(t, create_object); break;
+    case Syscall::copy: change_tree(t, copy_call); break;
     case Syscall::revoke: revoke(t); break;
-    case Syscall::map: with_lock(t, map_memory); break;
-    case Syscall::portal_ctl: with_lock(t, portal_control); break;
-    case Syscall::vcpu_ctl: with_lock(t, vcpu_control); break;
-    case Syscall::thread_ctl: with_lock(t, thread_control); break;
-    case Syscall::domain_ctl: with_lock(t, domain_control); break;
-    case Syscall::irq_ctl: with_lock(t, irq_control); break;
-    case Syscall::memory_ctl: with_lock(t, memory_control); break;
-    case Syscall::core_ctl: with_lock(t, core_control); break;
+    case Syscall::map: change_tree(t, map_memory); break;
+    case Syscall::portal_ctl: change_tree(t, portal_control); break;
+    case Syscall::vcpu_ctl: change_tree(t, vcpu_control); break;
+    case Syscall::thread_ctl: change_tree(t, thread_control); break;
+    case Syscall::domain_ctl: t.set_status(domain_control(t)); break;
+    case Syscall::irq_ctl: change_tree(t, irq_control); break;
+    case Syscall::memory_ctl: t.set_status(memory_control(t)); break;
+    case Syscall::core_ctl: t.set_status(core_control(t)); break;
     default: t.set_status(Status::bad_syscall); break;
     }
     scheduler::leave();

@@ -1,4 +1,4 @@
-// signal and wait. Neither takes the capability lock.
+// signal and wait. Neither takes a lock.
 #include "ukernel/object/event.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/sched/scheduler.hpp"
@@ -13,7 +13,7 @@ Status signal_event(Thread& t) {
     if (!slot) return slot.status();
     const std::uint64_t bits = t.gpr[gpr_rsi] & (*slot)->badge;
     if (bits == 0) return Status::bad_argument;
-    static_cast<Event*>((*slot)->object)->signal(bits);
+    object_of<Event>(**slot).signal(bits);
     return Status::ok;
 }
 
@@ -24,26 +24,27 @@ void wait_event(Thread& t) {
         t.set_status(slot.status());
         return;
     }
-    auto& e = *static_cast<Event*>((*slot)->object);
-    Context* nobody = nullptr;
-    if (!e.waiter.compare_exchange_strong(nobody, &t)) {
+    auto& e = object_of<Event>(**slot);
+    Waiter nobody;
+    if (!e.waiter.compare_exchange_strong(nobody, Waiter{t})) {
         t.set_status(Status::in_use);
         return;
     }
     // After the waiter is published (see Event::signal).
     if (const std::uint64_t bits = e.take(); bits != 0) {
-        e.waiter.store(nullptr);
+        e.leave();
         t.gpr[gpr_rdi] = bits;
         t.set_status(Status::ok);
         return;
     }
     const std::uint64_t deadline = t.gpr[gpr_rsi];
     if (deadline <= cpu::rdtsc()) {
-        e.waiter.store(nullptr);
+        e.leave();
         t.gpr[gpr_rdi] = 0;
         t.set_status(Status::timed_out);
         return;
     }
+    t.through = *slot;
     t.waits_for = &e;
     t.gpr[gpr_rdi] = 0;
     scheduler::block_current(ContextState::waiting);

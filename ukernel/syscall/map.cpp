@@ -1,5 +1,5 @@
 // map: an extent, or a part of one, into a Domain or a Space.
-#include "ukernel/core/shootdown.hpp"
+#include "ukernel/core/epoch.hpp"
 #include "ukernel/object/derivation.hpp"
 #include "ukernel/object/space.hpp"
 #include "ukernel/syscall/capability.hpp"
@@ -54,20 +54,26 @@ Status enter_pages(MapTarget& target, const CapSlot& memory, const Place& p) {
     const HostPhys physical{memory.base + p.offset};
     if (tables.leaves(p.address, physical, p.size, max_map_leaves + 1) > max_map_leaves)
         return Status::bad_argument;
-    const Status s =
-        tables.map(p.address, physical, p.size, leaf_flags(memory, target.is_guest(), p.rights));
-    // What was entered before it failed is out again, but a TLB of another core may have seen it.
-    if (s != Status::ok) {
-        target.entries_removed();
-        shootdown(target.cores);
-        target.pool().settle();
+    return tables.map(p.address, physical, p.size,
+                      leaf_flags(memory, target.is_guest(), p.rights));
+}
+
+// What was entered before it failed is out again, but a TLB of another core may have seen it.
+void forget_attempt(MapTarget& target) {
+    target.entries_removed();
+    FramePool::Released frames;
+    {
+        const SpinGuard lock{target.guard};
+        frames = target.pool().take_released();
     }
-    return s;
+    epoch::flush_translations(target.cores);
+    const SpinGuard lock{target.guard};
+    target.pool().give_back(frames);
 }
 
 }  // namespace
 
-Status map_memory(Thread& t) {
+Status map_memory(Thread& t, EstateLock& held) {
     const Result<CapSlot*> found =
         find_capability(t, t.gpr[gpr_rdi] & 0xffff'ffff, ObjectType::memory, 0);
     if (!found) return found.status();
@@ -75,11 +81,11 @@ Status map_memory(Thread& t) {
     const Result<CapSlot*> to =
         find_capability(t, t.gpr[gpr_rdi] >> 32, ObjectType::none, right::map);
     if (!to) return to.status();
-    const bool guest = (*to)->type == ObjectType::space;
-    if (!guest && (*to)->type != ObjectType::domain) return Status::wrong_type;
-    MapTarget& target = guest ? static_cast<MapTarget&>(*static_cast<Space*>((*to)->object))
-                              : static_cast<MapTarget&>(*static_cast<Domain*>((*to)->object));
-    if (target.dying) return Status::bad_capability;
+    const ObjectType type = type_of(**to);
+    const bool guest = type == ObjectType::space;
+    if (!guest && type != ObjectType::domain) return Status::wrong_type;
+    MapTarget& target = guest ? static_cast<MapTarget&>(object_of<Space>(**to))
+                              : static_cast<MapTarget&>(object_of<Domain>(**to));
     const Place p{t.gpr[gpr_rsi], t.gpr[gpr_rdx], t.gpr[gpr_r8], t.gpr[gpr_r9]};
     const Status rights = check_rights(memory, p);
     if (rights != Status::ok) return rights;
@@ -87,29 +93,32 @@ Status map_memory(Thread& t) {
         return Status::bad_argument;
     const bool ports = memory.memory == MemoryType::ports;
     if (ports && !guest) return Status::bad_argument;
+    if (!held.want(memory.estate)) return Status::ok;
 
-    Mapping* m = target.take_record();
-    if (m == nullptr) return Status::no_memory;
-    Status s = take_extent(memory, ExtentState::mapped);
-    if (s == Status::ok) {
-        s = derivation::attach(*m, memory);
+    Status s = derivation::can_attach(memory);
+    if (s == Status::ok) s = take_extent(memory, ExtentState::mapped);
+    if (s != Status::ok) return s;
+    {
+        const SpinGuard lock{target.guard};
+        Mapping* m = target.take_record();
+        s = m == nullptr ? Status::no_memory
+            : ports      ? enter_ports(static_cast<Space&>(target), memory, p)
+                         : enter_pages(target, memory, p);
         if (s == Status::ok) {
-            s = ports ? enter_ports(static_cast<Space&>(target), memory, p)
-                      : enter_pages(target, memory, p);
-            if (s != Status::ok) derivation::unlink(*m);
+            m->memory = memory.memory;
+            m->address = p.address;
+            m->size = p.size;
+            derivation::attach(*m, memory);
+            target.enter_record(*m);
+            return s;
         }
-        if (s != Status::ok) release_extent(memory);
+        if (m != nullptr) target.release_record(*m);
     }
-    if (s != Status::ok) {
-        target.release_record(*m);
-        return s;
+    if (s == Status::occupied || s == Status::no_memory) {
+        if (!ports) forget_attempt(target);
     }
-    m->type = mapping_node;
-    m->memory = memory.memory;
-    m->target = &target;
-    m->address = p.address;
-    m->size = p.size;
-    return Status::ok;
+    release_extent(memory);
+    return s;
 }
 
 }  // namespace margay

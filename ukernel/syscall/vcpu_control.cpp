@@ -1,5 +1,6 @@
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/core/core.hpp"
+#include "ukernel/object/derivation.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/vcpu.hpp"
 #include "ukernel/sched/scheduler.hpp"
@@ -8,64 +9,56 @@
 
 namespace margay {
 
-Status set_death_event(Thread& t, Context& c);
-
 namespace {
 
-Status bind_row(Thread& t, Vcpu& v) {
+Status bind_row(Thread& t, Vcpu& v, EstateLock& held) {
     const std::uint64_t number = t.gpr[gpr_rdx];
     const std::uint64_t wanted = t.gpr[gpr_r9];
     if (number >= exit_classes || (wanted & ~state::valid_groups) != 0) return Status::bad_argument;
+    ExitRow& row = v.rows[number];
     Portal* portal = nullptr;
     std::uint64_t badge = 0;
-    if (t.gpr[gpr_r8] != no_slot) {
+    if (t.gpr[gpr_r8] == no_slot) {
+        if (row.binding.is_bound()) {
+            if (!held.want(row.binding.estate)) return Status::ok;
+            derivation::unbind(row.binding);
+        }
+    } else {
         const Result<CapSlot*> p =
             find_capability(t, t.gpr[gpr_r8], ObjectType::portal, right::call);
         if (!p) return p.status();
-        portal = static_cast<Portal*>((*p)->object);
+        portal = &object_of<Portal>(**p);
         badge = (*p)->badge;
         if (portal->core != v.core) return Status::wrong_core;
+        const Estate estate = (*p)->estate;
+        if (!held.want(estate, derivation::estate_of(row.binding, estate))) return Status::ok;
+        const Status s = derivation::can_attach(**p);
+        if (s != Status::ok) return s;
+        derivation::bind(row.binding, **p);
     }
     // On the vCPU's core, so that a row changes between two exits, never within one.
-    run_on(*v.core, [&] {
-        ExitRow& row = v.rows[number];
-        if (row.is_linked()) row.unlink();
-        row.portal = portal;
-        row.wanted = wanted;
-        row.badge = badge;
-        if (portal == nullptr) return;
-        portal->rows.push_back(row);
-        // An exit whose portal was destroyed waits for its own row or the default one; other rows may
-        // be bound before them.
-        const bool waits_for_it = number == static_cast<std::uint64_t>(v.pending.exit_class) ||
-                                  number == static_cast<std::uint64_t>(ExitClass::other);
-        if (v.has_pending() && v.state == ContextState::stopped && waits_for_it) v.send();
-    });
+    run_on(*v.core, [&] { v.set_row(row, portal, badge, wanted); });
     return Status::ok;
 }
 
-Status bind_event(Thread& t, Vcpu& v) {
-    Event* event = nullptr;
-    if (t.gpr[gpr_rdx] != no_slot) {
-        const Result<CapSlot*> e =
-            find_capability(t, t.gpr[gpr_rdx], ObjectType::event, right::wait);
-        if (!e) return e.status();
-        event = static_cast<Event*>((*e)->object);
-        if (event->waiter.load() != nullptr) return Status::in_use;
-    }
-    Status s = Status::ok;
-    run_on(*v.core, [&] {
-        if (v.event != nullptr) v.event->waiter.store(nullptr);
-        v.event = event;
-        if (event == nullptr) return;
-        Context* nobody = nullptr;
-        if (!event->waiter.compare_exchange_strong(nobody, &v)) {
-            v.event = nullptr;
-            s = Status::in_use;
-            return;
+Status bind_event(Thread& t, Vcpu& v, EstateLock& held) {
+    if (t.gpr[gpr_rdx] == no_slot) {
+        if (v.event_binding.is_bound()) {
+            if (!held.want(v.event_binding.estate)) return Status::ok;
+            derivation::unbind(v.event_binding);
         }
-        event->deliver();  // bits that were latched before
-    });
+        run_on(*v.core, [&v] { (void)v.set_event(nullptr); });
+        return Status::ok;
+    }
+    const Result<CapSlot*> e = find_capability(t, t.gpr[gpr_rdx], ObjectType::event, right::wait);
+    if (!e) return e.status();
+    const Estate estate = (*e)->estate;
+    if (!held.want(estate, derivation::estate_of(v.event_binding, estate))) return Status::ok;
+    Status s = derivation::can_attach(**e);
+    if (s != Status::ok) return s;
+    auto& event = object_of<Event>(**e);
+    run_on(*v.core, [&] { s = v.set_event(&event); });
+    if (s == Status::ok) derivation::bind(v.event_binding, **e);
     return s;
 }
 
@@ -83,15 +76,17 @@ void query(Thread& t, const Vcpu& v) {
 
 }  // namespace
 
-Status vcpu_control(Thread& t) {
-    const Result<CapSlot*> slot =
-        find_capability(t, t.gpr[gpr_rdi], ObjectType::vcpu, right::control);
+Status vcpu_control(Thread& t, EstateLock& held) {
+    const auto op = static_cast<VcpuOp>(t.gpr[gpr_rsi]);
+    const bool looks = op == VcpuOp::read_state || op == VcpuOp::query;
+    const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::vcpu,
+                                                  looks ? right::inspect : right::control);
     if (!slot) return slot.status();
-    auto& v = *static_cast<Vcpu*>((*slot)->object);
+    auto& v = object_of<Vcpu>(**slot);
     Status s = Status::ok;
-    switch (static_cast<VcpuOp>(t.gpr[gpr_rsi])) {
-    case VcpuOp::bind_row: return bind_row(t, v);
-    case VcpuOp::bind_event: return bind_event(t, v);
+    switch (op) {
+    case VcpuOp::bind_row: return bind_row(t, v, held);
+    case VcpuOp::bind_event: return bind_event(t, v, held);
     case VcpuOp::start:
         run_on(*v.core, [&] {
             if (v.state != ContextState::stopped || v.sequence != 0)
@@ -139,7 +134,7 @@ Status vcpu_control(Thread& t) {
             v.parks_again = false;
         });
         return s;
-    case VcpuOp::set_death_event: return set_death_event(t, v);
+    case VcpuOp::set_death_event: return set_death_event(t, v, held);
     case VcpuOp::query: query(t, v); return s;
     }
     return Status::bad_syscall;

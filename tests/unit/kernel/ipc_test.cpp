@@ -31,7 +31,7 @@ class Ipc : public testing::Test {
     Vcpu& vcpu(Slot slot, Slot portal_slot) {
         s.make(ObjectType::space, slot, 20 * kib4, {8});
         s.carve(slot + 2, kib4);
-        s.make(ObjectType::vcpu, slot + 3, 2 * kib4, {slot, pair(first::core0, 10), slot + 2});
+        s.make(ObjectType::vcpu, slot + 3, storage_vcpu, {slot, pair(first::core0, 10), slot + 2});
         for (unsigned c = 0; c < exit_classes; ++c)
             EXPECT_EQ(s.call(Syscall::vcpu_ctl, {slot + 3, 0, c, portal_slot, 0}), Status::ok);
         return s.object<Vcpu>(slot + 3);
@@ -545,7 +545,7 @@ TEST_F(Ipc, InterruptLines) {
     EXPECT_TRUE(machine::now.line_masked[17]);
     Irq::fire(17);
     ASSERT_EQ(s.call(Syscall::revoke, {71, 0}), Status::ok);
-    EXPECT_FALSE(Irq::is_taken(17));
+    s.make(ObjectType::irq, 80, kib4, {first::irq_control, 17});
 }
 
 TEST_F(Ipc, RoundRobinOnlyAmongEqualPriorities) {

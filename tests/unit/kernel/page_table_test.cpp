@@ -118,7 +118,7 @@ TEST(PageTable, NoMemoryChangesNothing) {
     }
 }
 
-TEST(PageTable, FramePoolKeepsReleasedTablesUntilTheyAreSettled) {
+TEST(PageTable, FramePoolKeepsReleasedTablesUntilTheyAreGivenBack) {
     alignas(4096) static std::uint64_t room[3][512];
     const HostPhys begin = physical_of(room);
     FramePool pool;
@@ -134,7 +134,10 @@ TEST(PageTable, FramePoolKeepsReleasedTablesUntilTheyAreSettled) {
     EXPECT_FALSE(pool.allocate());
     for (const std::uint64_t f : frames) pool.release(HostPhys{f});
     EXPECT_FALSE(pool.allocate()) << "a TLB may still walk it";
-    pool.settle();
+    const FramePool::Released released = pool.take_released();
+    EXPECT_FALSE(pool.allocate());
+    pool.give_back(released);
+    pool.give_back(pool.take_released());  // nothing
     std::set<std::uint64_t> again;
     for (int i = 0; i < 3; ++i) {
         const auto f = pool.allocate();

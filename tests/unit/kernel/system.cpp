@@ -1,5 +1,6 @@
 #include "system.hpp"
 
+#include <cstring>
 #include <new>
 
 #include "guest.hpp"
@@ -10,7 +11,8 @@ namespace margay {
 namespace {
 
 void place(Domain& d, Slot number, ObjectType type, void* object) {
-    CapSlot& s = d.slots[number];
+    CapSlot& s = *new (&d.slots[number]) CapSlot{};
+    s.domain = &d;
     s.object = object;
     s.rights = right::all;
     s.is_copy = true;
@@ -19,7 +21,8 @@ void place(Domain& d, Slot number, ObjectType type, void* object) {
 
 void place_memory(Domain& d, Slot number, MemoryType type, std::uint64_t base, std::uint64_t size,
                   std::uint8_t rights) {
-    CapSlot& s = d.slots[number];
+    CapSlot& s = *new (&d.slots[number]) CapSlot{};
+    s.domain = &d;
     s.base = base;
     s.size = size;
     s.memory = type;
@@ -45,13 +48,13 @@ System::System() {
     const std::uint64_t bytes = domain_overhead + align_up(first::slots * slot_bytes, page_size) +
                                 align_up(first::mappings * mapping_bytes, page_size) +
                                 first::pool_pages * page_size;
-    const Result<Domain*> made =
-        Domain::create(machine::take_ram(bytes), bytes, first::slots, first::mappings);
+    const HostPhys at = machine::take_ram(bytes);
+    std::memset(direct<void>(at), 0, Domain::zeroed_bytes(first::slots));
+    const Result<Domain*> made = Domain::create(at, bytes, first::slots, first::mappings);
     domain = made.value();
     Core& core = machine::core(0);
     boot = new (direct<void>(machine::take_ram(page_size)))
         Thread{*domain, core, 63, 0x401000, 0x7000, 0};
-    core.contexts.push_back(*boot);
     storage = machine::take_ram(storage_bytes);
     next_ = storage.value();
     place(*domain, first::domain, ObjectType::domain, domain);
@@ -74,7 +77,13 @@ Context* System::trap(Thread& t, Syscall number, std::initializer_list<std::uint
     return machine::run([&t] { machine::enter_kernel(t); });
 }
 
-Status System::call(Thread& t, Syscall number, std::initializer_list<std::uint64_t> arguments) {
+bool System::step(Syscall number, std::initializer_list<std::uint64_t> arguments) {
+    call(*boot, number, arguments, 1);
+    return boot->rip == 0x401002;
+}
+
+Status System::call(Thread& t, Syscall number, std::initializer_list<std::uint64_t> arguments,
+                    unsigned entries) {
     Core& core = *t.core;
     machine::switch_to(core.id);
     const bool was_current = core.current == &t;
@@ -88,7 +97,7 @@ Status System::call(Thread& t, Syscall number, std::initializer_list<std::uint64
         core.budget = &t.own;
         t.state = ContextState::ready;
     }
-    for (unsigned again = 0; again < 100000; ++again) {
+    for (unsigned n = 0; n < entries; ++n) {
         trap(t, number, arguments);
         if (t.rip == 0x401002 || t.state == ContextState::dead) break;
     }

@@ -38,11 +38,16 @@ class System {
 
     // A system call of a thread, with its registers in the order RDI RSI RDX R8 R9 R10 R12 R13. The
     // thread need not run: it then gets its core for the time of the call, and whoever ran is ready
-    // behind it. Repeats a revocation until it is done.
-    Status call(Thread& t, Syscall number, std::initializer_list<std::uint64_t> arguments);
+    // behind it. Repeats what the kernel does in steps until it is done, or so many times.
+    Status call(Thread& t, Syscall number, std::initializer_list<std::uint64_t> arguments,
+                unsigned entries = 100000);
     Status call(Syscall number, std::initializer_list<std::uint64_t> arguments) {
         return call(*boot, number, arguments);
     }
+
+    // One entry into the kernel by the first thread: true if the call is done, false if the thread is to make
+    // it again.
+    bool step(Syscall number, std::initializer_list<std::uint64_t> arguments);
 
     // The thread must be current on its core: the call as the stub makes it, and who runs after it.
     static Context* trap(Thread& t, Syscall number, std::initializer_list<std::uint64_t> arguments);

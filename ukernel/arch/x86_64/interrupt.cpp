@@ -20,7 +20,7 @@ void serve(unsigned vector) {
     if (vector == apic::vector::timer)
         scheduler::serve_timer();
     else if (vector == apic::vector::kick)
-        core.serve_others();
+        core.serve_work();
     else if (vector >= apic::vector::first_gsi && vector < apic::vector::first_gsi + max_gsi)
         Irq::fire(vector - apic::vector::first_gsi);
 }

@@ -32,6 +32,7 @@ static_assert(offsetof(Thread, rip) == CTX_RIP);
 static_assert(offsetof(Thread, rflags) == CTX_RFLAGS);
 static_assert(offsetof(Thread, gpr) == CTX_GPR && offsetof(Vcpu, gpr) == CTX_GPR);
 static_assert(offsetof(Vcpu, guest) == VCPU_GUEST);
+static_assert(offsetof(Thread, callee) == CTX_CALLEE);
 static_assert(static_cast<int>(ContextState::ready) == STATE_READY);
 static_assert(static_cast<int>(ContextState::calling) == STATE_CALLING);
 static_assert(static_cast<int>(ContextState::accepting) == STATE_ACCEPTING);
@@ -44,10 +45,10 @@ static_assert(offsetof(CapSlot, object) == SLOT_OBJECT);
 static_assert(offsetof(CapSlot, badge) == SLOT_BADGE);
 static_assert(static_cast<int>(ObjectType::portal) == TYPE_PORTAL);
 static_assert(right::call == RIGHT_CALL);
-static_assert(offsetof(Portal, handler) == PORTAL_HANDLER);
+static_assert(offsetof(Portal, entry) == PORTAL_ENTRY && offsetof(Portal, core) == PORTAL_CORE);
 static_assert(static_cast<int>(Syscall::call) == 0 && static_cast<int>(Syscall::reply_wait) == 1);
 static_assert(sizeof(Thread) <= storage_thread);
-static_assert(sizeof(Vcpu) <= page_size);
+static_assert(sizeof(Vcpu) <= storage_vcpu - page_size);
 static_assert(sizeof(Portal) <= storage_small);
 
 }  // namespace margay

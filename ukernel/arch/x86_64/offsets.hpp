@@ -22,6 +22,7 @@
 #define CTX_RIP          40
 #define CTX_RFLAGS       48
 #define CTX_GPR          56
+#define CTX_CALLEE       184
 
 #define GPR(n) (CTX_GPR + 8 * (n))
 #define RAX    GPR(0)
@@ -49,19 +50,20 @@
 #define KIND_VCPU       1
 
 // Vcpu
-#define VCPU_GUEST 360
+#define VCPU_GUEST 456
 
 // CapSlot
-#define SLOT_SHIFT  6
+#define SLOT_SHIFT  7
 #define SLOT_TYPE   40
 #define SLOT_RIGHTS 41
-#define SLOT_OBJECT 48
-#define SLOT_BADGE  56
+#define SLOT_OBJECT 80
+#define SLOT_BADGE  88
 #define TYPE_PORTAL 6
 #define RIGHT_CALL  1
 
 // Portal
-#define PORTAL_HANDLER 0
+#define PORTAL_ENTRY 0
+#define PORTAL_CORE  8
 
 // Selectors
 #define SEL_KERNEL_CODE 0x08

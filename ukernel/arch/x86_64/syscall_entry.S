@@ -32,11 +32,11 @@ syscall_entry:
         testb   $RIGHT_CALL, SLOT_RIGHTS(%rax)
         jz      slow_call
         mov     SLOT_OBJECT(%rax), %r14         // Portal*
-        mov     PORTAL_HANDLER(%r14), %r15      // Thread*, or null: unbound
-        test    %r15, %r15
-        jz      slow_call
         mov     %gs:CORE_SELF, %rbp
-        cmp     %rbp, CTX_OPEN_ON(%r15)         // does it accept a call, on this core?
+        cmp     %rbp, PORTAL_CORE(%r14)         // of another core nothing more may be looked at
+        jne     slow_call
+        mov     PORTAL_ENTRY(%r14), %r15        // Thread*, or somebody who never accepts
+        cmp     %rbp, CTX_OPEN_ON(%r15)         // does it accept a call?
         jne     slow_call
         test    %rsi, %rsi                      // label_transfer: a capability travels along
         js      slow_call
@@ -44,6 +44,7 @@ syscall_entry:
         mov     SLOT_BADGE(%rax), %rdi
         movb    $STATE_CALLING, CTX_STATE(%rbx)
         mov     %rbx, CTX_CALLER(%r15)
+        mov     %r15, CTX_CALLEE(%rbx)
         jmp     enter_partner
 
 // reply_wait: the reply goes to whom the handler is serving

@@ -13,6 +13,7 @@
 #include "ukernel/arch/x86_64/enter.hpp"
 #include "ukernel/arch/x86_64/io_apic.hpp"
 #include "ukernel/core/cores.hpp"
+#include "ukernel/core/epoch.hpp"
 #include "ukernel/core/feature.hpp"
 #include "ukernel/debug/assert.hpp"
 #include "ukernel/debug/console.hpp"
@@ -65,12 +66,18 @@ void serve(unsigned id) {
     const unsigned before = this_core_id;
     this_core_id = id;
     now.kicked &= ~(1ull << id);
-    the_cores[id].serve_others();
+    the_cores[id].serve_work();
+    // A core that was out of the kernel passes through it; one that waits in there does not.
+    const std::uint64_t within = now.within;
+    if (id != before && (within >> id & 1) == 0) epoch::pass();
     this_core_id = before;
 }
 
 void serve_kicks() {
+    const std::uint64_t before = now.within;
+    now.within |= 1ull << this_core_id;
     for (unsigned i = 0; i < cores; ++i) serve(i);
+    now.within = before;
 }
 
 void enter_kernel(Thread& t) {
@@ -97,7 +104,8 @@ void reset(std::uint64_t ram) {
         Core& c = the_cores[i];
         c.ready.~RunQueue();
         new (&c.ready) RunQueue{};
-        c.contexts.clear();
+        c.contexts = 0;
+        c.flush_wanted = c.flush_done = 0;
         c.deadlines.clear();
         c.self = &c;
         c.current = nullptr;
@@ -117,6 +125,7 @@ void reset(std::uint64_t ram) {
     for (unsigned gsi = 0; gsi < max_gsi; ++gsi) {
         now.line_masked[gsi] = true;
         Irq nobody{gsi};
+        (void)Irq::register_source(nobody);
         nobody.destroy();
     }
     now.tsc = 1'000'000;

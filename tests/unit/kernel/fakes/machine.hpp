@@ -49,6 +49,7 @@ struct State {
     // A core lets in what interrupted a guest.
     std::function<void()> on_take_interrupts;
     bool hold_kicks;       // kicked cores do not come until the test runs serve_kicks or serve
+    std::uint64_t within;  // bit n: core n waits in the kernel while others are served
     std::uint64_t kicked;  // bit n: core n was kicked and has not come yet
     // In the place of serve_kicks when a core spins: what the others do meanwhile. It returns with the
     // same core running.
