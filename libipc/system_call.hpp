@@ -69,8 +69,8 @@ constexpr std::uint64_t pair(std::uint64_t low, std::uint64_t high) { return low
     return raw::system_call(Syscall::create, r);
 }
 [[nodiscard]] inline Status carve(Slot destination, Slot parent, std::uint64_t base,
-                                  std::uint64_t size) {
-    return create(ObjectType::memory, destination, parent, base, size);
+                                  std::uint64_t size, std::uint64_t flags = 0) {
+    return create(ObjectType::memory, destination, parent, base, size, flags);
 }
 [[nodiscard]] inline Status create_thread(Slot destination, Slot storage, Slot domain, Slot core,
                                           unsigned priority, std::uint64_t entry,

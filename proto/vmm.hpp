@@ -3,7 +3,7 @@
 //   ram      guest RAM: the part below the PCI hole first, then the rest; value: unused
 //   kernel, initrd  the boot modules, read-only; size: exact bytes. initrd may be missing
 //   append   the guest kernel's command line, zero-terminated
-//   state    the vCPU's state page (VcpuState)          vcpu     the Vcpu, right::control
+//   state    the vCPU's state page (VcpuState)          vcpu     the Vcpu, right::inspect
 //   devices  the device-state region: outlives the VMM  control  VmControl, shared with the supervisor
 //   console  the VM's serial line (ConsoleChannel)      log      lines of the VMM itself
 //   supervisor  signalled, with the bits in value, when VmControl::phase has changed

@@ -37,7 +37,7 @@ Status VmmProcess::give(const VmConfig& config, const Guest& guest, const Connec
                            to.terminal.bit);
     if (s == Status::ok)
         s = p.give_channel("log", to.log.memory, vmm_log_address, to.console_event, to.log.bit);
-    if (s == Status::ok) s = p.give_capability("vcpu", guest.vcpu, right::control);
+    if (s == Status::ok) s = p.give_capability("vcpu", guest.vcpu, right::inspect);
     return s == Status::ok ? s : fail_with("its VMM cannot be given what it needs", s);
 }
 

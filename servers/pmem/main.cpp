@@ -76,7 +76,7 @@ Message allocate(std::uint64_t badge, const Message& m) {
         return answer(r.status());
     }
     ExtentRecord& e = **r;
-    const Status s = carve(slot, roots[e.root], e.base, e.end - e.base);
+    const Status s = carve(slot, roots[e.root], e.base, e.end - e.base, carve_flag::estate);
     if (s != Status::ok) {
         slots.give(slot);
         table.release(e);
