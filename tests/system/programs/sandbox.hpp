@@ -70,6 +70,10 @@ class Child {
         must(revoke(storage_), "child end");
     }
 
+    // What its Thread object is in.
+    const Extent& thread_extent() const { return thread_storage_; }
+    Slot thread_storage() const { return thread_storage_.slot; }
+
     Slot domain = no_slot, thread = no_slot;
     Extent data;
     Shared* shared = nullptr;

@@ -119,9 +119,10 @@ Context* System::leave(unsigned core) {
     return machine::run([] { scheduler::leave(); });
 }
 
-void System::carve(Slot destination, std::uint64_t bytes) {
+void System::carve(Slot destination, std::uint64_t bytes, std::uint64_t flags) {
     const std::uint64_t size = align_up(bytes, page_size);
-    ASSERT_EQ(call(Syscall::create, {pair(3, destination), first::ram, next_, size}), Status::ok);
+    ASSERT_EQ(call(Syscall::create, {pair(3, destination), first::ram, next_, size, flags}),
+              Status::ok);
     next_ += size;
 }
 

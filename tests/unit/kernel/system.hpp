@@ -58,7 +58,10 @@ class System {
                                std::uint64_t detail1 = 0);
 
     // Carves `bytes` of the storage into a slot.
-    void carve(Slot destination, std::uint64_t bytes);
+    void carve(Slot destination, std::uint64_t bytes, std::uint64_t flags = 0);
+    void carve_estate(Slot destination, std::uint64_t bytes) {
+        carve(destination, bytes, carve_flag::estate);
+    }
     // Makes an object in fresh storage: the object's slot is `slot`, its storage's slot + 1.
     void make(ObjectType type, Slot slot, std::uint64_t bytes,
               std::initializer_list<std::uint64_t> arguments = {});
