@@ -30,10 +30,12 @@ def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False, c
     line += ["-display", "none", "-no-reboot"]
     line += ["-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4"]
     if icount:
-        # One instruction is one tick and one nanosecond; works with one core only.
+        # One instruction is one tick and one nanosecond; several cores take turns, and Linux cannot start
+        # its second one then.
         line += ["-accel", "tcg", "-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01,clock=vm"]
     else:
-        line += ["-accel", "tcg", "-smp", str(cores)]
+        line += ["-accel", "tcg"]
+    line += ["-smp", str(cores)]
     for node in range(numa if numa > 1 else 0):
         line += ["-object", f"memory-backend-ram,id=node{node},size={memory_mib // numa}M"]
         first, last = cores * node // numa, cores * (node + 1) // numa - 1
