@@ -55,7 +55,7 @@ constexpr Slot no_slot = 0xffffffff;
 
 constexpr std::uint64_t page_size = 4096;
 constexpr unsigned max_derivation_depth = 48;
-constexpr unsigned max_cores = 64;
+constexpr unsigned max_cores = 1024;
 constexpr unsigned priorities = 64;        // 0 is the lowest
 constexpr unsigned max_map_leaves = 4096;  // page-table leaves one map call may write
 constexpr std::uint64_t no_deadline = ~0ull;

@@ -24,7 +24,7 @@ SERVERS = ("init", "pmem", "console", "vmm")
 COMMAND_LINE = "console=ttyS0"
 DEFAULT_MEMORY_MIB = 256
 MAX_MEMORY_MIB = 1 << 20
-MAX_CORES = 64
+MAX_CORES = 128
 DEFAULT_IMAGE = common.ROOT / "build" / "margay.iso"
 
 

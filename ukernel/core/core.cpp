@@ -3,6 +3,7 @@
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/cores.hpp"
+#include "ukernel/memory/translations.hpp"
 
 namespace margay {
 
@@ -21,7 +22,7 @@ void register_core(Core& core) {
     table[cores++] = &core;
 }
 
-void Core::flush_here() { cpu::write_cr3(cpu::read_cr3()); }
+void Core::flush_here() { drop_user_translations(); }
 
 void Core::serve_work() {
     if (const std::uint64_t wanted = flush_wanted.load(std::memory_order_acquire);

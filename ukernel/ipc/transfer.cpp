@@ -20,8 +20,7 @@ bool brings_capability(const Context& from) {
 
 bool can_transfer(const Context& from, EstateLock& held) {
     if (!brings_capability(from)) return true;
-    const Result<CapSlot*> source =
-        named_by(static_cast<const Thread&>(from), from.gpr[gpr_r13]);
+    const Result<CapSlot*> source = named_by(static_cast<const Thread&>(from), from.gpr[gpr_r13]);
     return !source || held.want((*source)->estate);
 }
 

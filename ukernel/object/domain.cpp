@@ -4,9 +4,15 @@
 
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/core.hpp"
+#include "ukernel/core/feature.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
+#include "ukernel/memory/pcid.hpp"
 
 namespace margay {
+
+namespace {
+PcidPool pcids;
+}
 
 Result<Domain*> Domain::create(HostPhys base, std::uint64_t size, std::uint64_t slot_count,
                                std::uint64_t mapping_count) {
@@ -16,7 +22,7 @@ Result<Domain*> Domain::create(HostPhys base, std::uint64_t size, std::uint64_t 
     auto* d = new (direct<void>(base)) Domain{};
     const HostPhys root = base + page_size;
     kernel_tables::share(direct<std::uint64_t>(root));
-    d->cr3 = root.value();
+    d->cr3 = PcidPool::value(root, features().pcid ? pcids.take() : 0);
     d->slots = direct<CapSlot>(base + domain_overhead);
     d->slot_count = static_cast<std::uint32_t>(slot_count);
     d->init_mappings(false, root, direct<Mapping>(base + zeroed_bytes(slot_count)), mapping_count,
@@ -61,11 +67,15 @@ void Domain::destroy() {
     cores.for_each([this](unsigned id) {
         Core& core = *Core::by_id(id);
         run_on(core, [&core, this] {
-            if (core.cr3 != cr3) return;
-            core.cr3 = kernel_tables::root().value();
-            cpu::write_cr3(core.cr3);
+            if (core.cr3 == cr3) {
+                core.cr3 = kernel_tables::root().value();
+                cpu::write_cr3(core.cr3);
+            }
+            // Without identifiers, loading other tables did it.
+            if (features().pcid) Core::flush_here();
         });
     });
+    pcids.give_back(PcidPool::pcid_of(cr3));
 }
 
 }  // namespace margay

@@ -9,7 +9,7 @@ namespace margay {
 struct Domain : MapTarget {
     CapSlot* slots = nullptr;
     std::uint32_t slot_count = 0;
-    std::uint64_t cr3 = 0;
+    std::uint64_t cr3 = 0;  // what switching to it writes, see memory/pcid.hpp
     char name[17] = {};
     bool is_supervisor = false;  // init: nobody is left to do anything about its end
     std::uint64_t symbols = 0;   // address of the image's symbol table, 0 if none

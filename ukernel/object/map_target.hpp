@@ -49,10 +49,10 @@ class MapTarget {
     HostPhys root_;
     Mapping* records_ = nullptr;
     std::uint64_t record_count_ = 0;
-    std::uint64_t records_used_ = 0;     // behind these no record was ever taken
-    Mapping* free_records_ = nullptr;    // through `next`
-    Mapping* mappings_ = nullptr;        // entered ones, both ways
-    std::uint64_t generation_ = 1;       // raised when translations were removed (ASID bookkeeping)
+    std::uint64_t records_used_ = 0;   // behind these no record was ever taken
+    Mapping* free_records_ = nullptr;  // through `next`
+    Mapping* mappings_ = nullptr;      // entered ones, both ways
+    std::uint64_t generation_ = 1;     // raised when translations were removed (ASID bookkeeping)
 };
 
 }  // namespace margay

@@ -63,8 +63,8 @@ struct Node : SiblingHook {
 struct Domain;
 struct CapSlot;
 struct CarveTag;
-using CarveHook = bi::set_base_hook<bi::tag<CarveTag>, bi::optimize_size<true>,
-                                    bi::link_mode<bi::normal_link>>;
+using CarveHook =
+    bi::set_base_hook<bi::tag<CarveTag>, bi::optimize_size<true>, bi::link_mode<bi::normal_link>>;
 struct LowerBase {
     bool operator()(const CapSlot& a, const CapSlot& b) const;
 };

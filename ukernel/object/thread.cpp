@@ -80,7 +80,8 @@ void Thread::die() {
         // What it was taking away stays; whoever asks for it again begins anew.
         restart.under_way = false;
         CapSlot& slot = slots[restart.slot];
-        if (slot.serial == restart.serial) __atomic_store_n(&slot.revoking, false, __ATOMIC_RELEASE);
+        if (slot.serial == restart.serial)
+            __atomic_store_n(&slot.revoking, false, __ATOMIC_RELEASE);
     }
     if (waiting != nullptr) {
         if (waiting->is_thread()) {

@@ -16,7 +16,7 @@ struct Thread : Context, bi::list_base_hook<bi::tag<InDomainTag>, bi::link_mode<
     using DomainHook = bi::list_base_hook<bi::tag<InDomainTag>, bi::link_mode<bi::auto_unlink>>;
     using DomainList = bi::list<Thread, bi::base_hook<DomainHook>, bi::constant_time_size<false>>;
 
-    Domain* domain = nullptr;  // null once that ends; changed on this core only
+    Domain* domain = nullptr;     // null once that ends; changed on this core only
     Portal::BoundList portals;    // bound to this handler
     Portal::PendingList pending;  // of those, the ones with callers waiting
     Slot receive_slot = no_slot;

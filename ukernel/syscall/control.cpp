@@ -203,9 +203,7 @@ Status irq_control(Thread& t, EstateLock& held) {
         }
         run_on(Irq::core(), [&irq] { irq.unbind(); });
         return Status::ok;
-    case IrqOp::acknowledge:
-        run_on(Irq::core(), [&irq] { irq.acknowledge(); });
-        return Status::ok;
+    case IrqOp::acknowledge: run_on(Irq::core(), [&irq] { irq.acknowledge(); }); return Status::ok;
     }
     return Status::bad_syscall;
 }

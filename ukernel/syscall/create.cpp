@@ -83,10 +83,9 @@ Result<void*> make_thread(Request& r) {
     if (priority >= priorities || r.argument(2) >= user_end || r.argument(3) >= user_end)
         return Status::bad_argument;
     if (!admit(**core)) return Status::no_memory;
-    return static_cast<void*>(new (direct<void>(r.base()))
-                                  Thread{object_of<Domain>(**domain), **core,
-                                         static_cast<unsigned>(priority), r.argument(2),
-                                         r.argument(3), r.argument(4)});
+    return static_cast<void*>(new (direct<void>(r.base())) Thread{
+        object_of<Domain>(**domain), **core, static_cast<unsigned>(priority), r.argument(2),
+        r.argument(3), r.argument(4)});
 }
 
 Result<void*> make_vcpu(Request& r) {

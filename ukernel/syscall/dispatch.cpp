@@ -45,8 +45,8 @@ void revoke(Thread& t) {
         Thread::Restart& r = t.restart;
         if (r.under_way && r.slot != number) r.under_way = false;
         CapSlot* slot = number < t.slot_count ? &t.slots[number] : nullptr;
-        const bool there = slot != nullptr && (type_of(*slot) != ObjectType::none ||
-                                               slot->removal != Removal::none);
+        const bool there = slot != nullptr &&
+                           (type_of(*slot) != ObjectType::none || slot->removal != Removal::none);
         const bool another = there && r.under_way && slot->serial != r.serial;
         if (!there || another || flags > revoke_flag::self) {
             t.set_status(r.under_way ? Status::ok
@@ -57,9 +57,9 @@ void revoke(Thread& t) {
         }
         const bool self = flags == revoke_flag::self;
         const Node* parent = slot->parent;
-        const Estate also = r.under_way                     ? r.also
+        const Estate also = r.under_way                 ? r.also
                             : self && parent != nullptr ? parent->estate
-                                                            : slot->estate;
+                                                        : slot->estate;
         if (held.want(slot->estate, also)) {
             r = {true, static_cast<Slot>(number), slot->serial, slot->estate};
             Estate needs = slot->estate;
@@ -88,9 +88,7 @@ extern "C" [[noreturn]] void system_call(Thread* thread) {
     Thread& t = *thread;
     const auto number = static_cast<Syscall>(t.gpr[gpr_rax]);
     switch (number) {
-    case Syscall::call:
-        with_estates(t, [&t](EstateLock& held) { slow_call(t, held); });
-        break;
+    case Syscall::call: with_estates(t, [&t](EstateLock& held) { slow_call(t, held); }); break;
     case Syscall::reply_wait:
         with_estates(t, [&t](EstateLock& held) { slow_reply_wait(t, held); });
         break;

@@ -54,8 +54,7 @@ Status enter_pages(MapTarget& target, const CapSlot& memory, const Place& p) {
     const HostPhys physical{memory.base + p.offset};
     if (tables.leaves(p.address, physical, p.size, max_map_leaves + 1) > max_map_leaves)
         return Status::bad_argument;
-    return tables.map(p.address, physical, p.size,
-                      leaf_flags(memory, target.is_guest(), p.rights));
+    return tables.map(p.address, physical, p.size, leaf_flags(memory, target.is_guest(), p.rights));
 }
 
 // What was entered before it failed is out again, but a TLB of another core may have seen it.

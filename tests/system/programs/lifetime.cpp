@@ -131,8 +131,8 @@ void test_death_event_ends_with_its_capability() {
 
 // A Domain with as many slots and records as there can be, in steps that others run between.
 void test_big_domain() {
-    const Extent big = memory(domain_overhead + max_slots * slot_bytes +
-                              max_mappings * mapping_bytes + page_size);
+    const Extent big =
+        memory(domain_overhead + max_slots * slot_bytes + max_mappings * mapping_bytes + page_size);
     Child beside{*node};
     beside.make(0, 40, spin);
     const Slot d = node->new_slot();

@@ -58,7 +58,9 @@ struct Worker {
             must(copy(own, child.domain, to), "memory");
         }
     }
-    Measured& result() { return *reinterpret_cast<Measured*>(const_cast<std::uint64_t*>(child.shared->words)); }
+    Measured& result() {
+        return *reinterpret_cast<Measured*>(const_cast<std::uint64_t*>(child.shared->words));
+    }
     // Waits for that many more rounds.
     void work(std::uint64_t rounds) {
         const std::uint64_t end = result().rounds + rounds;

@@ -19,7 +19,8 @@ Extent memory(std::uint64_t bytes = page_size) { return must(node->allocate(byte
 
 // words[0]: how often it went well; words[1]: how often it was refused.
 #define MARGAY_USER(name, statement)                                                               \
-    [[gnu::section(".text.child_" #name), gnu::aligned(4096), gnu::flatten]] void name(Shared* s) { \
+    [[gnu::section(".text.child_" #name), gnu::aligned(4096), gnu::flatten]] void name(            \
+        Shared* s) {                                                                               \
         for (;;) {                                                                                 \
             const Status status = (statement);                                                     \
             const unsigned at = status == Status::ok || status == Status::timed_out ? 0 : 1;       \
@@ -35,11 +36,11 @@ MARGAY_USER(signaller, signal(child_portal, 1))
 MARGAY_USER(waiter, wait(child_portal, rdtsc() + 1000).status())
 MARGAY_USER(memory_user, query_memory(child_portal).status())
 MARGAY_USER(port_user, port_write(child_portal, 0x80, 1, 0))
-MARGAY_USER(thread_user, thread_ctl(child_portal, ThreadOp::start) == Status::in_use ? Status::ok
-                                                                                     : Status::stale)
-MARGAY_USER(copier, copy(child_portal, child_event, 9) == Status::ok
-                        ? revoke(9, revoke_flag::self)
-                        : Status::bad_capability)
+MARGAY_USER(thread_user, thread_ctl(child_portal, ThreadOp::start) == Status::in_use
+                             ? Status::ok
+                             : Status::stale)
+MARGAY_USER(copier, copy(child_portal, child_event, 9) == Status::ok ? revoke(9, revoke_flag::self)
+                                                                     : Status::bad_capability)
 
 [[gnu::section(".text.child_echo"), gnu::aligned(4096)]] void echo(Shared*) {
     Received r = reply_wait({});

@@ -87,9 +87,8 @@ class Model {
         return all;
     }
     bool has_irq(unsigned gsi) const {
-        return std::ranges::any_of(things_, [gsi](const auto& t) {
-            return t->type == ObjectType::irq && t->gsi == gsi;
-        });
+        return std::ranges::any_of(
+            things_, [gsi](const auto& t) { return t->type == ObjectType::irq && t->gsi == gsi; });
     }
     // A thread that can act for the domain, or null.
     static Thread* actor(const Thing& domain) {
@@ -539,8 +538,7 @@ class Walk {
             a[0] = choose<std::uint64_t>({16, 24, 40, 0, (1 << 20) + 1}),
             a[1] = choose<std::uint64_t>({4, 8, 100});
             const std::uint64_t fixed =
-                2 * kib4 + align_up(a[0] * slot_bytes, kib4) +
-                align_up(a[1] * mapping_bytes, kib4);
+                2 * kib4 + align_up(a[0] * slot_bytes, kib4) + align_up(a[1] * mapping_bytes, kib4);
             if (a[0] == 0 || a[0] > 1 << 20)
                 expected_.insert(Status::bad_argument);
             else if (size < fixed)

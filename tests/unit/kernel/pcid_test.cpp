@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <memory>
 #include <set>
 #include <thread>
 #include <vector>
+
+#include "machine.hpp"
+#include "ukernel/object/domain.hpp"
 
 namespace margay {
 namespace {
@@ -31,6 +35,54 @@ TEST(Pcid, OnlyANumberOfItsOwnKeepsTranslations) {
     EXPECT_EQ(PcidPool::value(root, 0xabc), 0x8000'0000'1234'5abc);
     EXPECT_EQ(PcidPool::pcid_of(PcidPool::value(root, 0xabc)), 0xabcu);
     EXPECT_EQ(PcidPool::pcid_of(PcidPool::value(root, 0)), 0u);
+}
+
+Domain& fresh_domain() {
+    constexpr std::uint64_t bytes = 1 << 20;
+    const HostPhys base = machine::take_ram(bytes);
+    std::memset(direct<void>(base), 0, bytes);
+    return **Domain::create(base, bytes, 8, 8);
+}
+
+// A Domain's number is free again when no core has a translation with it, whether the Domain was loaded
+// there or not; and with or without INVPCID.
+TEST(Pcid, ADestroyedDomainsNumberComesBackAfterTheFlush) {
+    for (const bool invpcid : {false, true}) {
+        machine::reset();
+        machine::now.pcid = true;
+        machine::now.invpcid = invpcid;
+        Domain& a = fresh_domain();
+        Domain& b = fresh_domain();
+        EXPECT_NE(PcidPool::pcid_of(a.cr3), 0u);
+        EXPECT_NE(PcidPool::pcid_of(a.cr3), PcidPool::pcid_of(b.cr3));
+        EXPECT_EQ(a.cr3 & ~PcidPool::keep & ~4095ull, a.root().value());
+        EXPECT_NE(a.cr3 & PcidPool::keep, 0u);
+        a.cores.add(0);
+        a.cores.add(2);
+        machine::core(2).cr3 = a.cr3;
+        machine::core(1).cr3 = b.cr3;
+        std::set<unsigned> flushed;
+        machine::now.on_full_flush = [&](unsigned core) {
+            EXPECT_NE(machine::core(core).cr3, a.cr3) << "flushed while it can still be used";
+            flushed.insert(core);
+        };
+        const unsigned number = PcidPool::pcid_of(a.cr3);
+        a.destroy();
+        EXPECT_EQ(flushed, (std::set<unsigned>{0, 2}));
+        EXPECT_EQ(machine::core(1).cr3, b.cr3);
+        Domain& c = fresh_domain();
+        EXPECT_EQ(PcidPool::pcid_of(c.cr3), number);
+        machine::now.on_full_flush = nullptr;
+        b.destroy();
+        c.destroy();
+    }
+}
+
+TEST(Pcid, WithoutThemNothingIsTagged) {
+    machine::reset();
+    Domain& d = fresh_domain();
+    EXPECT_EQ(d.cr3, d.root().value());
+    d.destroy();
 }
 
 TEST(Pcid, CoresTakeAndGiveBackAtTheSameTime) {

@@ -10,7 +10,8 @@ class Bindings : public Ipc {
     // A copy of a capability, to be revoked while the original lives.
     Slot copy_of(Slot slot, std::uint8_t rights = right::all, std::uint64_t badge = 0) {
         const Slot to = next_++;
-        EXPECT_EQ(s.call(Syscall::copy, {slot, pair(first::domain, to), rights, badge}), Status::ok);
+        EXPECT_EQ(s.call(Syscall::copy, {slot, pair(first::domain, to), rights, badge}),
+                  Status::ok);
         return to;
     }
     void revoke(Slot slot) { ASSERT_EQ(s.call(Syscall::revoke, {slot, 1}), Status::ok); }

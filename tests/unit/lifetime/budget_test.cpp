@@ -56,9 +56,7 @@ class Budgets : public Ipc {
                 ASSERT_FALSE(t->on->is_queued());
                 hold(t->on, t);
                 break;
-            case ContextState::calling:
-                ASSERT_EQ(t->callee->caller, t);
-                break;
+            case ContextState::calling: ASSERT_EQ(t->callee->caller, t); break;
             default: break;
             }
             if (t->state == ContextState::accepting || t->state == ContextState::dead) {

@@ -33,14 +33,17 @@ TEST_F(Lifetime, WhatWasFoundStaysUntilTheCoreHasPassed) {
     s.make(ObjectType::event, 60, kib4);
     CapSlot& slot = s.domain->slots[60];
     Event* const event = &s.object<Event>(60);
-    with_core_in_kernel([&] { ASSERT_EQ(s.call(Syscall::revoke, {60, 1}), Status::ok); },
-                        [&] {
-                            EXPECT_EQ(slot.type, ObjectType::none) << "can still be found";
-                            EXPECT_EQ(slot.object, event) << "taken from under who has found it";
-                            EXPECT_NE(slot.rights, 0);
-                            EXPECT_EQ(slot.removal, Removal::condemned) << "the slot can be filled";
-                            EXPECT_EQ(s.domain->slots[61].uses, 1u) << "its storage is free";
-                        });
+    with_core_in_kernel(
+        [&] {
+            ASSERT_EQ(s.call(Syscall::revoke, {60, 1}), Status::ok);
+        },
+        [&] {
+            EXPECT_EQ(slot.type, ObjectType::none) << "can still be found";
+            EXPECT_EQ(slot.object, event) << "taken from under who has found it";
+            EXPECT_NE(slot.rights, 0);
+            EXPECT_EQ(slot.removal, Removal::condemned) << "the slot can be filled";
+            EXPECT_EQ(s.domain->slots[61].uses, 1u) << "its storage is free";
+        });
     EXPECT_EQ(slot.removal, Removal::none);
     EXPECT_EQ(s.domain->slots[61].uses, 0u);
 }
@@ -49,11 +52,14 @@ TEST_F(Lifetime, ACopyIsNotReusedEither) {
     thread(20, 10, first::core1);
     s.make(ObjectType::event, 60, kib4);
     ASSERT_EQ(s.call(Syscall::copy, {60, pair(first::domain, 70), right::signal}), Status::ok);
-    with_core_in_kernel([&] { ASSERT_EQ(s.call(Syscall::revoke, {60, 0}), Status::ok); },
-                        [&] {
-                            Result<Reservation> r = Reservation::make(*s.domain, 70);
-                            EXPECT_EQ(r.status(), Status::occupied);
-                        });
+    with_core_in_kernel(
+        [&] {
+            ASSERT_EQ(s.call(Syscall::revoke, {60, 0}), Status::ok);
+        },
+        [&] {
+            Result<Reservation> r = Reservation::make(*s.domain, 70);
+            EXPECT_EQ(r.status(), Status::occupied);
+        });
     EXPECT_TRUE(Reservation::make(*s.domain, 70));
 }
 
@@ -63,13 +69,16 @@ TEST_F(Lifetime, MappedMemoryIsNotReusedBeforeTheFlush) {
     s.carve(40, kib4);
     ASSERT_EQ(s.call(Syscall::map, {pair(40, 20), 0x100000, 0, kib4, 3}), Status::ok);
     Domain& d = s.object<Domain>(20);
-    with_core_in_kernel([&] { ASSERT_EQ(s.call(Syscall::revoke, {40, 0}), Status::ok); },
-                        [&] {
-                            EXPECT_FALSE(d.tables().lookup(0x100000));
-                            EXPECT_EQ(s.domain->slots[40].uses, 1u)
-                                << "the memory is free while a TLB still leads to it";
-                            EXPECT_NE(d.any_mapping(), nullptr);
-                        });
+    with_core_in_kernel(
+        [&] {
+            ASSERT_EQ(s.call(Syscall::revoke, {40, 0}), Status::ok);
+        },
+        [&] {
+            EXPECT_FALSE(d.tables().lookup(0x100000));
+            EXPECT_EQ(s.domain->slots[40].uses, 1u)
+                << "the memory is free while a TLB still leads to it";
+            EXPECT_NE(d.any_mapping(), nullptr);
+        });
     EXPECT_EQ(s.domain->slots[40].uses, 0u);
     EXPECT_EQ(d.any_mapping(), nullptr);
 }

@@ -51,9 +51,10 @@ TEST_F(Events, NoSignalIsLostBetweenThreeCores) {
         Event& e = s.object<Event>(60);
         Thread* threads[3];
         for (unsigned i = 0; i < 3; ++i) {
-            threads[i] = &thread(20 + 10 * i, 10, i == 0   ? first::core0
-                                                  : i == 1 ? first::core1
-                                                           : first::core2);
+            threads[i] = &thread(20 + 10 * i, 10,
+                                 i == 0   ? first::core0
+                                 : i == 1 ? first::core1
+                                          : first::core2);
             System::leave(i);
         }
         machine::now.hold_kicks = true;

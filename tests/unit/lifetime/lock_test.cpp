@@ -89,8 +89,8 @@ TEST_F(Locks, OneEstateDoesNotWaitForAnother) {
         waited = true;
         held.release();
     };
-    EXPECT_EQ(s.call(Syscall::map, {pair(30, first::domain), 1 << 21, 0, kib4, 3}),
-              Status::in_use) << "it is carved";
+    EXPECT_EQ(s.call(Syscall::map, {pair(30, first::domain), 1 << 21, 0, kib4, 3}), Status::in_use)
+        << "it is carved";
     EXPECT_TRUE(waited);
     machine::now.on_pause = nullptr;
 }

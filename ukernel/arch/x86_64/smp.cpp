@@ -130,7 +130,7 @@ void compare_clock(PerCore& p) {
 void start_this_core(const acpi::Platform& platform) {
     // Firmware may have forgotten this one.
     reserve_cores(
-        direct<Core*>(boot_allocator::allocate((platform.core_count + 1) * sizeof(Core*))));
+        direct<Core*>(boot_allocator::allocate((platform.core_count + 1) * sizeof(void*))));
     PerCore& p = allocate_core(0);
     register_core(p.core);
     set_up_core(p);
