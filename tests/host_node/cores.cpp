@@ -135,7 +135,11 @@ Cores::UserCode& Cores::code_of(Thread& t) {
 
 void Cores::run_thread(unsigned core, Thread& t) {
     UserCode& code = code_of(t);
-    if (t.rip == code.token) {
+    if (t.rip == code.token && is_doomed && is_doomed(t)) {
+        code.reason = Reason::fault;
+        code.vector = invalid_opcode;
+        code.error = code.address = 0;
+    } else if (t.rip == code.token) {
         user_memory::load(HostPhys{machine::now.cr3[core]});
         current = &code;
         code.fiber->resume();
@@ -237,6 +241,7 @@ bool Cores::step(unsigned core) {
         run_thread(core, static_cast<Thread&>(*c));
     else
         run_guest(core, static_cast<Vcpu&>(*c));
+    if (after_step) after_step(core);
     return true;
 }
 

@@ -38,8 +38,10 @@ class Cores {
     std::function<void(Vcpu&)> guest;
     // The entry of a guest that is interrupted before it does anything.
     std::function<void(Vcpu&)> guest_entry;
-    // Before each step of a core.
-    std::function<void(unsigned core)> before_step;
+    // Asked before user code goes on after an entry into the kernel: true, and it fails there.
+    std::function<bool(const Thread&)> is_doomed;
+    // Before and after each step of a core: all cores are out of the kernel then.
+    std::function<void(unsigned core)> before_step, after_step;
 
     // What the core has entered goes on until it has entered the next. False: nothing is ready.
     bool step(unsigned core);

@@ -124,10 +124,11 @@ void Node::boot(const NodeOptions& options) {
     for (unsigned i = 0; i < boot.module_count; ++i)
         free_ram.remove(
             {boot.modules[i].begin, HostPhys{align_up(boot.modules[i].end.value(), page_size)}});
+    static const acpi::Platform platform{};  // no tables: one NUMA node
     const HostPhys boot_begin = machine::take_ram(kernel_bytes);
     boot_allocator::init(boot_begin, boot_begin + kernel_bytes);
     machine::switch_to(0);
-    create_init(boot, memory, free_ram, boot_begin);
+    create_init(boot, platform, memory, free_ram, boot_begin);
 
     cores.guest = [this](Vcpu& v) { script_of(v).run(v); };
     cores.guest_entry = [](Vcpu& v) { GuestScript::enter(v); };

@@ -1,6 +1,7 @@
 // The real init, servers and VMM over the real kernel: a node that starts, VMMs that die, operators.
 #include "tests/host_node/node.hpp"
 #include "tests/host_node/scripts.hpp"
+#include "ukernel/object/domain.hpp"
 
 #include <gtest/gtest.h>
 
@@ -80,6 +81,63 @@ TEST(Node, TypedBytesReachTheGuest) {
     }
 }
 
+// Two guests on cores of their own, whose VMMs die all the time.
+TEST(Node, TwoGuestsOnTwoCores) {
+    const GuestScript one = counting(10), two = every_class();
+    const std::string expected[] = {undisturbed(one).output, undisturbed(two).output};
+    Node node{{.manifest = R"({"vms": [
+                   {"name": "one", "memory_mib": 4, "kernel": "a", "core": 1,
+                    "restart_limit": 1000000},
+                   {"name": "two", "memory_mib": 4, "kernel": "b", "core": 2,
+                    "restart_limit": 1000000, "console": "detached"}],
+                   "on_last_vm_off": "stay", "test_exit_port": 244})",
+               .guests = {{"a", &one}, {"b", &two}}}};
+    std::mt19937_64 random{1};
+    node.fate = [&](const VmmMoment& m) {
+        return !m.replayed && random() % 10 == 0 ? VmmFate::die : VmmFate::go_on;
+    };
+    const auto is_off = [&](const char* name) {
+        return node.logs.sent.find(std::string{"guest "} + name + " powered off") !=
+               std::string::npos;
+    };
+    EXPECT_TRUE(node.run_until([&] { return is_off("one") && is_off("two"); })) << node.logs.sent;
+    EXPECT_EQ(node.terminal.sent, expected[0]);
+    EXPECT_NE(node.command(R"({"command": "console", "vm": "two"})"), "");
+    EXPECT_TRUE(node.run_until([&] { return node.terminal.sent.ends_with(expected[1]); }))
+        << node.terminal.sent;
+    EXPECT_NE(node.command(R"({"command": "shutdown"})"), "");
+    EXPECT_TRUE(node.run());
+    EXPECT_TRUE(node.ended_well());
+}
+
+// A server that fails is told from one that works: the node ends, as failed.
+TEST(Node, TheEndOfAServiceEndsTheNode) {
+    GuestScript guest;  // sleeps for half a second
+    guest.write_msr(0x80f, 0x1ff).write_msr(0x83e, 0xb).write_msr(0x832, 0xe0).say("x");
+    guest.write_msr(0x838, 500'000'000).wait().power_off();
+    for (const std::string_view service : {"pmem", "console"}) {
+        Node node{{.manifest = manifest(), .guests = {{"kernel", &guest}}}};
+        bool doomed = false;
+        node.cores.is_doomed = [&](const Thread& t) {
+            return doomed && std::string_view{t.domain->name} == service;
+        };
+        ASSERT_TRUE(node.run_until([&] { return !node.terminal.sent.empty(); }));
+        doomed = true;
+        // pmem works on request only.
+        if (service == "pmem") node.control.type("{\"command\": \"vmm-restart\", \"vm\": \"g\"}\n");
+        EXPECT_TRUE(node.run()) << service;
+        EXPECT_FALSE(node.ended_well()) << service << "\n" << node.logs.sent;
+    }
+}
+
+TEST(Node, TheEndOfInitStopsTheKernel) {
+    const GuestScript guest = counting(10);
+    Node node{{.manifest = manifest(), .guests = {{"kernel", &guest}}}};
+    ASSERT_TRUE(node.run_until([&] { return !node.terminal.sent.empty(); }));
+    node.cores.is_doomed = [](const Thread& t) { return t.domain->is_supervisor; };
+    EXPECT_THROW(node.run(), machine::Panic);
+}
+
 // Runs the guest with a VMM that meets `fate`; the output must be as if nothing had been.
 void expect_same(const GuestScript& guest, const Course& course,
                  const std::function<VmmFate(const VmmMoment&)>& fate, std::uint64_t least_deaths,
@@ -138,6 +196,27 @@ TEST_P(VmmDeathWithin, EveryExit) {
         0);
 }
 INSTANTIATE_TEST_SUITE_P(Seeds, VmmDeathWithin, testing::Range<std::uint64_t>(1, 9));
+
+// Where it starts, attaches and takes over as well: at each of its system calls, in a node of its own. init
+// gives a VMM another try unless it has died of the same exit before.
+TEST(VmmDeath, AtEverySystemCall) {
+    const GuestScript guest = counting(2);
+    const Course course = undisturbed(guest);
+    unsigned nodes = 0;
+    for (bool died = true; died && !testing::Test::HasFailure(); ++nodes) {
+        died = false;
+        unsigned calls = 0;
+        Node node{{.manifest = manifest(), .guests = {{"kernel", &guest}}}};
+        node.cores.is_doomed = [&](const Thread& t) {
+            if (std::string_view{t.domain->name} != "g" || died || calls++ != nodes) return false;
+            return died = true;
+        };
+        EXPECT_TRUE(node.run()) << "death at system call " << nodes << "\n" << node.logs.sent;
+        EXPECT_TRUE(node.ended_well()) << nodes << "\n" << node.logs.sent;
+        EXPECT_EQ(node.terminal.sent, course.output) << nodes;
+    }
+    EXPECT_GT(nodes, course.exits);
+}
 
 TEST(VmmDeath, AHangIsFound) {
     const GuestScript guest = counting(20);

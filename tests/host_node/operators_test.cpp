@@ -49,7 +49,7 @@ class Operator {
     // To the guest's own end.
     void finish() {
         if (ask_state() == "suspended") good("resume");
-        if (ask_state() == "shut off") good("start"), settle(), at_ = {0};
+        if (ask_state() == "shut off") settle(), good("start"), at_ = {0};
         const std::size_t mark = node_.logs.sent.size();
         EXPECT_TRUE(ask_state() == "shut off" || node_.run_until([&] {
             return node_.logs.sent.find("guest g powered off", mark) != std::string::npos;

@@ -63,7 +63,7 @@ Stage::Stage(const GuestScript& guest, std::vector<std::string> typed)
     system_.carve(ram_slot, ram_bytes);
     remains_ = new (direct<void>(HostPhys{system_.domain->slots[remains_slot].base})) Remains{};
     ram_ = {direct<std::byte>(HostPhys{system_.domain->slots[ram_slot].base}), ram_bytes};
-    system_.make(ObjectType::vcpu, vcpu_slot, 2 * kib4,
+    system_.make(ObjectType::vcpu, vcpu_slot, storage_vcpu,
                  {space_slot, pair(first::core0, 10), state_slot});
     vcpu_ = the_vcpu = &system_.object<Vcpu>(vcpu_slot);
     for (unsigned c = 0; c < exit_classes; ++c)
