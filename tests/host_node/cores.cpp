@@ -7,6 +7,7 @@
 #include "tests/host_node/user_memory.hpp"
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/debug/report.hpp"
+#include "ukernel/memory/page_table.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
 extern "C" [[noreturn]] void user_interrupt(margay::InterruptFrame* frame);
@@ -140,7 +141,7 @@ void Cores::run_thread(unsigned core, Thread& t) {
         code.vector = invalid_opcode;
         code.error = code.address = 0;
     } else if (t.rip == code.token) {
-        user_memory::load(HostPhys{machine::now.cr3[core]});
+        user_memory::load(HostPhys{machine::now.cr3[core] & pte::address_mask});
         current = &code;
         code.fiber->resume();
         current = nullptr;
