@@ -89,6 +89,14 @@ add_library(margay_target_kernel INTERFACE)
 target_link_libraries(margay_target_kernel INTERFACE margay_target)
 target_compile_options(margay_target_kernel INTERFACE $<${margay_is_compiled}:-mcmodel=kernel>)
 target_link_options(margay_target_kernel INTERFACE -mcmodel=kernel)
+# Indirect branches go through thunks of the kernel's own (ukernel/arch/x86_64/mitigation.S). clang would
+# want others; its build is there for its diagnostics.
+set(margay_branch_flags -fno-jump-tables)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    list(APPEND margay_branch_flags -mindirect-branch=thunk-extern -mindirect-branch-register)
+endif()
+target_compile_options(margay_target_kernel INTERFACE $<${margay_is_compiled}:${margay_branch_flags}>)
+target_link_options(margay_target_kernel INTERFACE ${margay_branch_flags})
 
 # Host code: unit tests and fuzz targets, over the same sources. Assertions are always on.
 set(margay_sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all)

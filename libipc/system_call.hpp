@@ -167,6 +167,16 @@ struct CoreInfo {
     return info->interrupts;
 }
 
+struct CoreEvents {
+    std::uint64_t stray_interrupts = 0, nmis = 0, machine_checks = 0;
+};
+[[nodiscard]] inline Result<CoreEvents> count_events(Slot core) {
+    raw::Registers r{core, static_cast<std::uint64_t>(CoreOp::events)};
+    const Status s = raw::system_call(Syscall::core_ctl, r);
+    if (s != Status::ok) return s;
+    return CoreEvents{r.rdi, r.rsi, r.rdx};
+}
+
 struct ExtentInfo {
     std::uint64_t base = 0, size = 0;
     MemoryType type = MemoryType::ram;

@@ -13,24 +13,55 @@ enum class ExitClass : std::uint8_t {
     port,      // detail 0 = PortAccess, detail 1 = address of the next instruction
     mmio,      // detail 0 = guest-physical address, detail 1 = MmioAccess
     halt,      //
-    hypercall,         // detail 0 = number (RAX), detail 1 = first argument (RBX)
-    control_register,  // detail 0 = register number | write << 8
-    exception,         // detail 0 = vector, detail 1 = error code
-    interrupt_window,  // the guest can take an interrupt now
-    pause,             //
-    shutdown,          // triple fault
-    invalid_state,     // the processor refused the state: nothing was executed
-    other,             // detail 0 = the processor's exit code, detail 1 = its first detail word;
-                       // also the default row that `forward` gives an exit to
+    hypercall,                // detail 0 = number (RAX), detail 1 = first argument (RBX)
+    control_register,         // detail 0 = register number | write << 8
+    exception,                // detail 0 = vector, detail 1 = error code
+    interrupt_window,         // the guest can take an interrupt now
+    pause,                    //
+    shutdown,                 // triple fault
+    invalid_state,            // the processor refused the state: nothing was executed
+    rdpmc,                    // detail 0 = counter (ECX)
+    cache_control,            // INVD, WBINVD: detail 0 = 1 if it writes back
+    unsupported_instruction,  // one that CPUID does not offer: virtualization, MONITOR, XSETBV, …
+    time_stamp,               // RDTSC, RDTSCP: detail 0 = 1 for the second
+    translation,              // INVLPG
+    task_switch,              // by a far transfer or a task gate: detail 0 = selector
+    debug_register,           // detail 0 = register number | write << 8
+    legacy_fpu_error,         // an x87 error with CR0.NE clear
+    unknown,                  // one that this kernel has no name for
     count
 };
+// Rows of an exit table. Later versions may have more; a label has room for 256.
 constexpr unsigned exit_classes = static_cast<unsigned>(ExitClass::count);
+// The row that `forward` gives an exit to, and that of exits whose own row is unbound.
+constexpr ExitClass default_row = ExitClass::unknown;
 
 constexpr const char* to_text(ExitClass c) {
-    constexpr const char* names[] = {"startup",   "recall",   "deadline",      "cpuid",
-                                     "msr",       "port",     "mmio",          "halt",
-                                     "hypercall", "control",  "exception",     "window",
-                                     "pause",     "shutdown", "invalid state", "other"};
+    constexpr const char* names[] = {"startup",
+                                     "recall",
+                                     "deadline",
+                                     "cpuid",
+                                     "msr",
+                                     "port",
+                                     "mmio",
+                                     "halt",
+                                     "hypercall",
+                                     "control",
+                                     "exception",
+                                     "window",
+                                     "pause",
+                                     "shutdown",
+                                     "invalid state",
+                                     "rdpmc",
+                                     "cache control",
+                                     "unsupported instruction",
+                                     "time stamp",
+                                     "translation",
+                                     "task switch",
+                                     "debug register",
+                                     "legacy FPU error",
+                                     "unknown"};
+    static_assert(sizeof(names) / sizeof(names[0]) == exit_classes);
     return c < ExitClass::count ? names[static_cast<unsigned>(c)] : "?";
 }
 
@@ -45,6 +76,9 @@ constexpr std::uint64_t shadow = 1 << 2;       // the guest is in an interrupt s
 constexpr std::uint64_t delivering =
     1 << 3;  // the exit came while an event was delivered; the kernel
              // delivers that event again on resume
+constexpr std::uint64_t length_assumed =
+    1 << 4;  // the processor did not say how long the instruction is: `advance` takes the shortest
+             // encoding (HLT 1, VMMCALL 3, others 2 bytes)
 }  // namespace exit_flag
 
 // The reply message: label Action, word 0 sequence, word 1 StateGroups that are dirty,
@@ -53,7 +87,7 @@ constexpr std::uint64_t delivering =
 enum class Action : std::uint64_t {
     resume = 0,        // enter the guest at RIP
     advance = 1,       // skip the instruction that exited, then enter
-    forward = 2,       // give this exit to the row of class other
+    forward = 2,       // give this exit to the default row
     park = 3,          // sleep until an Event, the deadline or a recall
     park_advance = 4,  // skip the instruction, then park (HLT)
     stop = 5,          // the guest is finished: never enter it again

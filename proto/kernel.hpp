@@ -202,6 +202,7 @@ enum class CoreOp : std::uint64_t {
     // R8 its time-stamp counter minus core 0's when it started (ticks, signed), R9 the error of that at
     // most (~0: not measured), R10 core_flag bits
     query = 0,
+    events = 1,  // -> RDI interrupts that nobody had asked for, RSI NMIs, RDX machine checks
 };
 
 namespace core_flag {

@@ -75,16 +75,17 @@ struct VcpuState {
     std::uint64_t shadow;              // bit 0: interrupt shadow
     std::uint64_t instruction_length;  // 0: the processor gave no bytes
     std::uint8_t instruction[16];
+    std::uint64_t reserved0[2];
     std::uint8_t
         fpu[512];  // FXSAVE image (AMD APM vol. 2 §11.4.4); reserved MXCSR bits are cleared
-    std::uint8_t reserved[3072 - 1008];
+    std::uint8_t reserved[2048];       // for what follows it in a compacted XSAVE image
     ExitRecord records[exit_records];  // index = sequence % exit_records
 };
 static_assert(sizeof(SegmentState) == 16);
 static_assert(offsetof(VcpuState, es) == 144);
 static_assert(offsetof(VcpuState, cr0) == 304);
 static_assert(offsetof(VcpuState, event) == 432);
-static_assert(offsetof(VcpuState, fpu) == 496);
+static_assert(offsetof(VcpuState, fpu) == 512);
 static_assert(offsetof(VcpuState, records) == 3072);
 static_assert(sizeof(VcpuState) == page_size);
 

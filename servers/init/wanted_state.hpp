@@ -18,7 +18,10 @@ constexpr std::uint64_t wanted_state(ExitClass c) {
     case ExitClass::exception:
     case ExitClass::shutdown:
     case ExitClass::invalid_state:
-    case ExitClass::other: return all & ~(event | intercepts);
+    case ExitClass::task_switch:
+    case ExitClass::debug_register:
+    case ExitClass::legacy_fpu_error:
+    case ExitClass::unknown: return all & ~(event | intercepts);
     default: return 0;
     }
 }

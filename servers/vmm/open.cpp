@@ -16,9 +16,6 @@ CpuidResult host_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
     return {r.eax, r.ebx, r.ecx, r.edx};
 }
 
-// SVM feature NRIPS (AMD APM vol. 2 §15.7.1).
-bool reports_next_instruction() { return (host_cpuid(0x8000000a, 0).edx & 1 << 3) != 0; }
-
 const StartupItem& need(std::string_view name) {
     const StartupItem* item = find_startup_item(name);
     if (item == nullptr) fail("the start-up block lacks an item", Status::not_found);
@@ -95,8 +92,7 @@ void make_machine(Region& region, const StartupItem& ram, const ChannelClient& c
     VmState& devices = vm_state(region.active());
     new (machine_memory)
         Machine{{mapped<std::byte>(ram), ram.size, mapped<VcpuState>(need("state")),
-                 need("vcpu").slot, &region, &devices, &control, console,
-                 !reports_next_instruction(), need("restored").value}};
+                 need("vcpu").slot, &region, &devices, &control, console, need("restored").value}};
 }
 
 }  // namespace

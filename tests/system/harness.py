@@ -52,8 +52,8 @@ class Node:
         return self.build / "modules" / name
 
     def boot(self, modules=None, arguments=None, cores=None, memory=None, uefi=None, timeout=None,
-             control_line=True, log=None):
-        """Makes an image and starts it; what is not given is as the test was declared."""
+             control_line=True, log=None, extra=()):
+        """Makes an image and starts it; what is not given is as the test was declared. extra: more for QEMU."""
         options = self.options
         self._images += 1
         self.log = log
@@ -76,7 +76,7 @@ class Node:
         else:
             uefi = options.uefi if uefi is None else uefi
             cpu = options.cpu or qemu.DEFAULT_CPU
-            line = qemu.command(iso, memory, cores, uefi, icount=options.icount, cpu=cpu, numa=options.numa)
+            line = qemu.command(iso, memory, cores, uefi, icount=options.icount, cpu=cpu, numa=options.numa) + list(extra)
             emulator = qemu.Captured
         self.machine = emulator(line, timeout or options.timeout, control_line=control_line, log=log)
         return self.machine

@@ -1,6 +1,7 @@
 """VMMs that fail in their ways, and what becomes of the guest. Argument: the case, see CASES."""
 
 import json
+import re
 
 import fetch
 import initramfs
@@ -13,7 +14,7 @@ WANTED = "".join(f"{n}\r\n" for n in ["begin", *range(1, 201), "end"]).encode()
 
 def boot(node, *vms, **keys):
     """Boots a node with VMs that run COMMAND; the manifest keys of each VM, and of the node."""
-    names = ("vmm", "vmm_faulty", "vmm_next", "vmm_strict")
+    names = ("vmm", "vmm_faulty", "vmm_next", "vmm_strict", "vmm_hostile")
     modules = [(name, node.program(name)) for name in (*SERVERS, *names)]
     modules.append(("vmm_faulty2", node.program("vmm_faulty")))
     # A busy host must not look like a VMM that hangs.
@@ -192,7 +193,22 @@ def save(node):
         node.check_off(machine)
 
 
-CASES = [hang, corrupt, start, deadly, swap, bad_successor, refuse, control, save]
+def fuzz(node):
+    """Hostile VMMs reply with random state: the kernel lives, and so does a guest beside them."""
+    hostile = [{"name": f"fuzz{seed}", "vmm": "vmm_hostile", "vmm_options": f"fuzz={seed} rounds=4000",
+                "memory_mib": 64} for seed in (1, 2, 3)]
+    with boot(node, {"name": "test"}, *hostile) as machine:
+        node.check_off(machine)
+        if WANTED not in machine.output:
+            raise RuntimeError("the guest's output is not what it should be")
+    check_said(node, "guest test powered off")
+    said = re.findall(r"fuzz: 4000 rounds, refused (\d+), .* invalid (\d+)", log_of(node))
+    # The kernel refuses what the processor would: none of it reaches VMRUN.
+    if len(said) != 3 or any(int(refused) == 0 or int(invalid) != 0 for refused, invalid in said):
+        raise RuntimeError(f"rounds, refusals and invalid states: {said}")
+
+
+CASES = [hang, corrupt, start, deadly, swap, bad_successor, refuse, control, save, fuzz]
 
 
 def test(node):

@@ -7,6 +7,7 @@
 #include "ukernel/arch/x86_64/clock.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/io_apic.hpp"
+#include "ukernel/arch/x86_64/mitigation.hpp"
 #include "ukernel/arch/x86_64/pic.hpp"
 #include "ukernel/arch/x86_64/smp.hpp"
 #include "ukernel/boot/init_domain.hpp"
@@ -143,6 +144,7 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     if (const auto port = find_number(boot.command_line, "log"))
         console::init(static_cast<std::uint16_t>(*port));
     detect_features();
+    init_mitigations(boot.command_line);
     find_free_ram();
     start_boot_allocator();
     kernel_tables::build(memory);

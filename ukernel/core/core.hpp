@@ -5,6 +5,7 @@
 
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/instructions.hpp"
+#include "ukernel/arch/x86_64/mitigation.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/sched/context.hpp"
 #include "ukernel/sched/run_queue.hpp"
@@ -28,6 +29,7 @@ struct CoreFields {
     std::uint64_t cr3;  // of the loaded page tables
     std::uint64_t stack_top;
     std::uint64_t apic_poke;  // address written after each VM exit, see apic::poke_address()
+    Vcpu* last_guest;         // entered since the core last changed Domains; kept with IBPB only
     BackendCore backend;
 };
 
@@ -55,7 +57,9 @@ struct Core : CoreFields {
     std::uint64_t quantum_end;  // TSC; no_deadline while nobody shares the priority
     std::uint64_t armed_for;    // what the timer is set to
     Vcpu* fpu_owner;
-    std::uint64_t interrupts;  // taken by the kernel on this core
+    std::uint64_t interrupts;        // taken by the kernel on this core
+    std::uint64_t stray_interrupts;  // of those, the ones that nobody had asked for
+    std::uint64_t nmis, machine_checks;
     std::atomic<Event*> mailbox;
     std::atomic<RemoteWork*> remote;
     std::atomic<std::uint64_t> epoch;         // passed last (core/epoch.hpp)
@@ -77,6 +81,22 @@ struct Core : CoreFields {
     // Wakes the core so that it looks at its mailboxes.
     void kick();
 };
+
+// The core goes on in another Domain: what the last one or a guest taught its predictors must not lead
+// this one.
+inline void changed_domain(Core& core) {
+    if (!mitigations().ibpb) [[likely]]
+        return;
+    branch_barrier();
+    core.last_guest = nullptr;
+}
+// It goes on with this guest, not by a reply of the guest's own VMM.
+inline void changes_guest(Core& core, Vcpu& vcpu) {
+    if (!mitigations().ibpb || core.last_guest == &vcpu) [[likely]]
+        return;
+    branch_barrier();
+    core.last_guest = &vcpu;
+}
 
 // Runs f on the core and returns when it is done there. What this core has found stays pinned meanwhile,
 // but other cores' work may be done here: what it is about to change must be looked at again.

@@ -1,6 +1,7 @@
 #include "ukernel/core/feature.hpp"
 
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/guest_state.hpp"
 
 namespace margay {
 
@@ -19,6 +20,13 @@ void detect_features() {
     found.smep = leaf7.ebx >> 7 & 1;
     found.smap = leaf7.ebx >> 20 & 1;
     found.umip = leaf7.ecx >> 2 & 1;
+    found.guest_cr4 = guest_state::supported_cr4(cpu::cpuid(1).ecx, leaf7.ebx, leaf7.ecx);
+    constexpr std::uint32_t mce = 1 << 7, mca = 1 << 14;
+    found.machine_check = (cpu::cpuid(1).edx & (mce | mca)) == (mce | mca);
+    const auto hypervisor = cpu::cpuid(0x40000000);
+    found.pae_unchecked = (cpu::cpuid(1).ecx >> 31) != 0 && hypervisor.ebx == 0x54474354 &&
+                          hypervisor.ecx == 0x43544743 &&
+                          hypervisor.edx == 0x47435447;  // "TCGTCGTCGTCG"
     const auto ext1 = cpu::cpuid(0x80000001);
     found.gigabyte_pages = ext1.edx >> 26 & 1;
     found.svm = ext1.ecx >> 2 & 1;

@@ -11,7 +11,13 @@ struct Features {
     bool gigabyte_pages = false;
     bool pcid = false, invpcid = false;
     bool smep = false, smap = false, umip = false;
+    bool machine_check = false;
     std::uint64_t physical_bits = 36;
+    // QEMU's software emulation (7.2): its VM exit loads the host's CR0 while the guest's EFER.LME and CR4
+    // are still there, and silently leaves paging off if the guest had no paging, LME and no PAE. It
+    // also lets a guest clear PAE in long mode. The node dies of it.
+    bool pae_unchecked = false;
+    std::uint64_t guest_cr4 = 0;  // bits of CR4 that a guest may set
     std::uint64_t tsc_khz = 0;
     bool constant_tsc = false;  // whatever the processor's power and performance states
     char name[49] = {};

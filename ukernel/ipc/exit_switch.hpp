@@ -11,12 +11,11 @@
 namespace margay {
 
 // v is this core's current context and has just left the guest.
-[[noreturn, gnu::always_inline]] inline void exit_to_handler(Vcpu& v, ExitClass exit_class,
-                                                             std::uint64_t detail0,
-                                                             std::uint64_t detail1,
-                                                             std::uint64_t next_rip) {
+[[noreturn, gnu::always_inline]] inline void
+exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint64_t detail1,
+                std::uint64_t next_rip, std::uint64_t flags = 0) {
     Core& core = *v.core;
-    v.record(exit_class, detail0, detail1, next_rip);
+    v.record(exit_class, detail0, detail1, next_rip, flags);
     const ExitRow& row = v.rows[static_cast<unsigned>(exit_class)];
     Thread* handler = row.portal != nullptr ? row.portal->handler : nullptr;
     if (handler == nullptr || handler->open_on != &core) [[unlikely]] {
@@ -36,6 +35,7 @@ namespace margay {
     if (handler->cr3 != core.cr3) [[unlikely]] {
         core.cr3 = handler->cr3;
         cpu::write_cr3(handler->cr3);
+        changed_domain(core);
     }
     enter_thread_message(*handler, row.badge, label, v.sequence, v.guest.rip(), detail0, detail1,
                          v.guest.rax(), v.guest.rflags());

@@ -87,7 +87,7 @@ void Vcpu::set_row(ExitRow& row, Portal* portal, std::uint64_t badge, std::uint6
     if (portal == nullptr) return;
     // Other rows may be bound before the one that the exit waits for.
     const bool waits_for_it = &row == &rows[static_cast<unsigned>(pending.exit_class)] ||
-                              &row == &rows[static_cast<unsigned>(ExitClass::other)];
+                              &row == &rows[static_cast<unsigned>(default_row)];
     if (has_pending() && state == ContextState::stopped && waits_for_it) send();
 }
 
@@ -113,7 +113,7 @@ void Vcpu::deliver(ExitClass exit_class, std::uint64_t detail0, std::uint64_t de
 void Vcpu::send() {
     ExitRow* row = &rows[static_cast<unsigned>(pending.exit_class)];
     if ((delivery & delivery::forwarded) != 0 || row->portal == nullptr)
-        row = &rows[static_cast<unsigned>(ExitClass::other)];
+        row = &rows[static_cast<unsigned>(default_row)];
     if (row->portal == nullptr) {
         stop((delivery & delivery::seen) != 0 ? "its exit has no handler any more"
                                               : "an exit that nobody handles");

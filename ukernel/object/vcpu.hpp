@@ -32,6 +32,7 @@ struct PendingExit {
     ExitClass exit_class;
     std::uint64_t detail0, detail1;
     std::uint64_t next_rip;  // 0: unknown
+    std::uint64_t flags;     // exit_flag::length_assumed
 };
 
 struct Vcpu;
@@ -85,13 +86,14 @@ struct Vcpu : Context, bi::list_base_hook<bi::tag<InSpaceTag>, bi::link_mode<bi:
     void fill_message(Thread& handler, std::uint64_t badge);
     // Flags of the exit message.
     std::uint64_t message_flags() const {
-        return guest.exit_flags() | ((delivery & delivery::seen) != 0 ? exit_flag::replayed : 0);
+        return guest.exit_flags() | pending.flags |
+               ((delivery & delivery::seen) != 0 ? exit_flag::replayed : 0);
     }
     bool has_pending() const { return (delivery & delivery::pending) != 0; }
     // Numbers a new exit and writes it into the flight recorder.
     void record(ExitClass exit_class, std::uint64_t detail0, std::uint64_t detail1,
-                std::uint64_t next_rip) {
-        pending = PendingExit{exit_class, detail0, detail1, next_rip};
+                std::uint64_t next_rip, std::uint64_t flags = 0) {
+        pending = PendingExit{exit_class, detail0, detail1, next_rip, flags};
         delivery = delivery::pending;
         ++sequence;
         ExitRecord& r = page->records[sequence % exit_records];

@@ -69,6 +69,7 @@ void pick(Core& core) {
     if (t.cr3 != core.cr3) {
         core.cr3 = t.cr3;
         cpu::write_cr3(t.cr3);
+        changed_domain(core);
     }
     if (t.full_frame != 0) {
         t.full_frame = 0;
@@ -189,6 +190,7 @@ void leave() {
         if (c->is_thread()) enter_thread(core, static_cast<Thread&>(*c));
         auto& v = static_cast<Vcpu&>(*c);
         if (v.attention != 0 && !v.serve_attention()) continue;
+        changes_guest(core, v);
         backend::enter(core, v);
     }
 }

@@ -214,7 +214,14 @@ Status core_control(Thread& t) {
     if (!slot) return slot.status();
     const Core* core = Core::by_id(reinterpret_cast<std::uint64_t>((*slot)->object));
     if (core == nullptr) return Status::bad_argument;
-    if (static_cast<CoreOp>(t.gpr[gpr_rsi]) != CoreOp::query) return Status::bad_syscall;
+    const auto op = static_cast<CoreOp>(t.gpr[gpr_rsi]);
+    if (op == CoreOp::events) {
+        t.gpr[gpr_rdi] = core->stray_interrupts;
+        t.gpr[gpr_rsi] = core->nmis;
+        t.gpr[gpr_rdx] = core->machine_checks;
+        return Status::ok;
+    }
+    if (op != CoreOp::query) return Status::bad_syscall;
     t.gpr[gpr_rdi] = core->interrupts;
     t.gpr[gpr_rsi] = core->apic_id;
     t.gpr[gpr_rdx] = core->node;

@@ -1,6 +1,6 @@
-// Class control_register: only CR8 is intercepted; it is the high half of the local APIC's task
-// priority (AMD APM vol. 2 §16.6.4). The processor does not name the general register, so the
-// instruction is looked at: [REX] 0F 20/22 /r.
+// Class control_register: CR8, which is the high half of the local APIC's task priority (AMD APM vol. 2
+// §16.6.4), and writes to CR4, which the kernel intercepts under an emulator that does not check them. The
+// processor does not name the general register, so the instruction is looked at: [REX] 0F 20/22 /r.
 #include <array>
 
 #include "servers/vmm/emulator/instruction_fetch.hpp"
@@ -9,6 +9,18 @@
 
 namespace margay::vmm {
 
+// What MOV to CR4 accepts (AMD APM vol. 2 §3.1.3): bits of what CPUID offers, and PAE in long mode.
+bool Machine::may_set_cr4(std::uint64_t value) const {
+    constexpr std::uint64_t always = 0x7ff, efer_lma = 1 << 10, pae = 1 << 5;
+    const CpuidResult features = board_.cpuid(7, 0);
+    const auto bit = [](std::uint32_t word, unsigned from, unsigned to) {
+        return static_cast<std::uint64_t>(word >> from & 1) << to;
+    };
+    const std::uint64_t allowed = always | bit(features.ecx, 2, 11) | bit(features.ebx, 0, 16) |
+                                  bit(features.ebx, 7, 20) | bit(features.ebx, 20, 21);
+    return (value & ~allowed) == 0 && ((value & pae) != 0 || (state_.efer & efer_lma) == 0);
+}
+
 void Machine::on_control_register(const Exit& e, Reply& r) {
     constexpr unsigned general_protection = 13;
     read_state(state::gpr_low | state::gpr_mid | state::gpr_high | state::rip | state::rflags |
@@ -16,7 +28,9 @@ void Machine::on_control_register(const Exit& e, Reply& r) {
     std::array<std::byte, 15> code;
     const std::size_t bytes = read_guest_code(ram_, state_, code);
     const unsigned length = decode_length(ram_, state_);
-    if ((e.detail0 & 0xff) != 8 || length < 3 || length > bytes) {
+    const bool write = (e.detail0 & 0x100) != 0;
+    const std::uint64_t number = e.detail0 & 0xff;
+    if ((number != 8 && (number != 4 || !write)) || length < 3 || length > bytes) {
         fail(r, "an access to a control register that is not intercepted");
         return;
     }
@@ -24,7 +38,14 @@ void Machine::on_control_register(const Exit& e, Reply& r) {
     const auto before_opcode = length > 3 ? static_cast<unsigned>(code[length - 4]) : 0;
     const bool rex_b = (before_opcode & 0xf0) == 0x40 && (before_opcode & 1) != 0;
     std::uint64_t& reg = state_.gpr[(modrm & 7) + (rex_b ? 8 : 0)];
-    if ((e.detail0 & 0x100) != 0) {
+    if (number == 4) {
+        if (!may_set_cr4(reg)) {
+            inject_exception(r, general_protection, true, 0);
+            return;
+        }
+        state_.cr4 = reg;
+        r.dirty |= state::control;
+    } else if (write) {
         if (reg > 15) {
             inject_exception(r, general_protection, true, 0);
             return;

@@ -21,7 +21,6 @@ Machine::Machine(const Parts& p)
       clock_{glue_, p.devices->board.time.live},
       board_{p.devices->board, transaction_, clock_, *this, *this, ram_, words_},
       emulator_{ram_, *this},
-      lengths_assumed_{p.lengths_assumed},
       restored_at_{p.restored_at} {}
 
 bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
@@ -98,16 +97,19 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
         finish_rarely(e, r, offer);
 }
 
-// The length of the instruction, if it is not the one that the kernel assumes for this class.
+// The length of the instruction, if it is not the one that the kernel assumes for this class
+// (exit_flag::length_assumed).
 unsigned Machine::measure_length(const Exit& e) {
     unsigned assumed;
     switch (e.exit_class) {
     case ExitClass::cpuid:
     case ExitClass::msr:
-    case ExitClass::pause: assumed = 2; break;
+    case ExitClass::pause:
+    case ExitClass::rdpmc:
+    case ExitClass::cache_control:
+    case ExitClass::time_stamp: assumed = 2; break;
     case ExitClass::halt: assumed = 1; break;
     case ExitClass::hypercall: assumed = 3; break;
-    case ExitClass::other: assumed = 2; break;
     default: return 0;
     }
     read_state(state::rip | state::rflags | state::segments | state::control);
@@ -140,7 +142,8 @@ Reply Machine::handle(const Exit& e) {
     }
     unsigned length = 0;
     const auto check_length = [&] {
-        if (lengths_assumed_ && checked_[e.rip % checked_places] != e.rip) [[unlikely]]
+        if ((e.flags & exit_flag::length_assumed) != 0 && checked_[e.rip % checked_places] != e.rip)
+            [[unlikely]]
             length = measure_length(e);
     };
     Reply r;

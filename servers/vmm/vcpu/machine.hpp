@@ -25,7 +25,6 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
         VmState* devices;  // in its active half
         VmControl* control;
         ChannelClient console;
-        bool lengths_assumed;       // the processor lacks the SVM feature NRIPS
         std::uint64_t restored_at;  // host TSC when the VM was saved; 0: it goes on or is new
     };
     explicit Machine(const Parts& parts);
@@ -59,6 +58,7 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     void finish(const Exit& e, Reply& r);
     // The parts of it that most exits skip.
     [[gnu::noinline]] unsigned measure_length(const Exit& e);
+    bool may_set_cr4(std::uint64_t value) const;
     [[gnu::noinline]] void skip_by_hand(const Exit& e, Reply& r, unsigned length);
     [[gnu::noinline]] void finish_rarely(const Exit& e, Reply& r, std::uint64_t offer);
     [[gnu::noinline]] void offer_interrupt(Reply& r, std::uint64_t vector);
@@ -96,7 +96,6 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     // A processor that does not report the next instruction makes the kernel assume the shortest form
     // of the one that exited. Here are places where that was found to be right.
     static constexpr unsigned checked_places = 64;
-    bool lengths_assumed_;
     std::uint64_t restored_at_;
     std::uint64_t checked_[checked_places] = {};
 };

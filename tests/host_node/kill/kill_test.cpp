@@ -294,9 +294,10 @@ TEST_F(Kill, EveryInstructionOfEveryClassOfExit) {
     kill_everywhere(guest, true);
     EXPECT_EQ(output_, undisturbed(guest));
     EXPECT_NE(output_.find("end "), std::string::npos) << "it came to its end";
-    for (const ExitClass c : {ExitClass::startup, ExitClass::deadline, ExitClass::cpuid,
-                              ExitClass::msr, ExitClass::port, ExitClass::mmio, ExitClass::halt,
-                              ExitClass::hypercall, ExitClass::control_register, ExitClass::other})
+    for (const ExitClass c :
+         {ExitClass::startup, ExitClass::deadline, ExitClass::cpuid, ExitClass::msr,
+          ExitClass::port, ExitClass::mmio, ExitClass::halt, ExitClass::hypercall,
+          ExitClass::control_register, ExitClass::rdpmc, ExitClass::cache_control})
         EXPECT_NE(seen_[static_cast<unsigned>(c)], 0u) << to_text(c);
 }
 

@@ -26,19 +26,38 @@ struct Exit {
 // The class of each exit code of appendix C, written down a second time.
 ExitClass expected_class(std::uint64_t code) {
     if (code < 0x20) return ExitClass::control_register;
-    if (code < 0x40) return ExitClass::other;  // debug registers
+    if (code < 0x40) return ExitClass::debug_register;
     if (code < 0x60) return ExitClass::exception;
     switch (code) {
     case 0x64: return ExitClass::interrupt_window;
+    case 0x6e:
+    case 0x87: return ExitClass::time_stamp;
+    case 0x6f: return ExitClass::rdpmc;
     case 0x72: return ExitClass::cpuid;
+    case 0x76:
+    case 0x89: return ExitClass::cache_control;
     case 0x77: return ExitClass::pause;
     case 0x78: return ExitClass::halt;
+    case 0x79: return ExitClass::translation;
     case 0x7b: return ExitClass::port;
     case 0x7c: return ExitClass::msr;
+    case 0x7d: return ExitClass::task_switch;
+    case 0x7e: return ExitClass::legacy_fpu_error;
+    case 0x7a:
+    case 0x80:
+    case 0x82:
+    case 0x83:
+    case 0x84:
+    case 0x85:
+    case 0x86:
+    case 0x8a:
+    case 0x8b:
+    case 0x8c:
+    case 0x8d: return ExitClass::unsupported_instruction;
     case 0x7f: return ExitClass::shutdown;
     case 0x81: return ExitClass::hypercall;
     case 0x400: return ExitClass::mmio;
-    default: return ExitClass::other;
+    default: return ExitClass::unknown;
     }
 }
 
@@ -47,19 +66,19 @@ TEST(ExitClassifier, EveryCodeHasItsClass) {
         for (const bool next : {false, true}) {
             const Classified c = Exit{code, 0x12}.classify(next);
             EXPECT_EQ(c.exit_class, expected_class(code)) << std::hex << code;
-            if (c.exit_class == ExitClass::other) {
-                EXPECT_EQ(c.detail0, code) << std::hex << code;
+            if (c.exit_class == ExitClass::unknown) {
+                EXPECT_EQ(c.detail0 | c.detail1, 0u) << "the processor's numbers stay inside";
             }
         }
     EXPECT_EQ(Exit{0x400}.classify().exit_class, ExitClass::mmio);
-    EXPECT_EQ(Exit{0x401}.classify().exit_class, ExitClass::other);
-    EXPECT_EQ(Exit{0x402}.classify().detail0, 0x402u);
+    EXPECT_EQ(Exit{0x401}.classify().exit_class, ExitClass::unknown);
+    EXPECT_EQ(Exit{0x402}.classify().detail0, 0u);
 }
 
 TEST(ExitClassifier, InvalidStateInBothWidths) {
     EXPECT_EQ(Exit{0xffff'ffff}.classify().exit_class, ExitClass::invalid_state);
     EXPECT_EQ(Exit{~0ull}.classify().exit_class, ExitClass::invalid_state);
-    EXPECT_EQ(Exit{0xffff'fffe}.classify().exit_class, ExitClass::other);
+    EXPECT_EQ(Exit{0xffff'fffe}.classify().exit_class, ExitClass::unknown);
 }
 
 TEST(ExitClassifier, NextInstruction) {
@@ -70,7 +89,9 @@ TEST(ExitClassifier, NextInstruction) {
                  {0x77, 2}, {0x6f, 2}, {0x76, 2}, {0x89, 2}};
     for (const auto& k : known) {
         EXPECT_EQ(Exit{k.code}.classify(false).next_rip, 0x1000u + k.length) << std::hex << k.code;
+        EXPECT_EQ(Exit{k.code}.classify(false).flags, exit_flag::length_assumed);
         EXPECT_EQ(Exit{k.code}.classify(true).next_rip, 0x1007u) << std::hex << k.code;
+        EXPECT_EQ(Exit{k.code}.classify(true).flags, 0u);
     }
     for (std::uint64_t code = 0; code < 0x20; ++code) {
         EXPECT_EQ(Exit{code}.classify(false).next_rip, 0u);
@@ -80,6 +101,7 @@ TEST(ExitClassifier, NextInstruction) {
     for (const std::uint64_t code : {0x40ull, 0x4eull, 0x5full, 0x64ull, 0x7full, 0x400ull, ~0ull})
         for (const bool next : {false, true})
             EXPECT_EQ(Exit(code).classify(next).next_rip, 0u) << std::hex << code;
+    EXPECT_EQ(Exit(0x7b, 0, 0x2345).classify(false).flags, 0u) << "the processor says it for ports";
     // Debug registers and the like: only the processor knows.
     EXPECT_EQ(Exit{0x20}.classify(false).next_rip, 0u);
     EXPECT_EQ(Exit{0x20}.classify(true).next_rip, 0x1007u);
@@ -131,6 +153,8 @@ TEST(ExitClassifier, FaultsAndControlRegisters) {
     EXPECT_EQ(Exit{0x08}.classify().detail0, 8u);
     EXPECT_EQ(Exit{0x18}.classify().detail0, 0x108u);
     EXPECT_EQ(Exit{0x13}.classify().detail0, 0x103u);
+    EXPECT_EQ(Exit{0x27}.classify().detail0, 7u);
+    EXPECT_EQ(Exit{0x36}.classify().detail0, 0x106u);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ enum Register : unsigned {
     reg_tpr = 0x80,
     reg_eoi = 0xb0,
     reg_spurious = 0xf0,
+    reg_in_service = 0x100,  // eight of them
     reg_icr_low = 0x300,
     reg_icr_high = 0x310,
     reg_lvt_timer = 0x320,
@@ -88,6 +89,10 @@ void enable() {
 
 unsigned id() { return is_x2apic() ? read(reg_id) : read(reg_id) >> 24; }
 void end_of_interrupt() { write(reg_eoi, 0); }
+bool in_service(unsigned vector) {
+    return (read(static_cast<Register>(reg_in_service + vector / 32 * 0x10)) >> vector % 32 & 1) !=
+           0;
+}
 
 void arm_timer(std::uint64_t tsc) {
     if (tsc == no_deadline) {

@@ -8,6 +8,9 @@ namespace margay::cpu {
 
 namespace msr {
 constexpr std::uint32_t apic_base = 0x1b;
+constexpr std::uint32_t spec_ctrl = 0x48;
+constexpr std::uint32_t pred_cmd = 0x49;
+constexpr std::uint32_t arch_capabilities = 0x10a;
 constexpr std::uint32_t efer = 0xc0000080;
 constexpr std::uint32_t star = 0xc0000081;
 constexpr std::uint32_t lstar = 0xc0000082;
@@ -26,19 +29,29 @@ constexpr std::uint64_t lme = 1 << 8;
 constexpr std::uint64_t lma = 1 << 10;
 constexpr std::uint64_t nxe = 1 << 11;
 constexpr std::uint64_t svme = 1 << 12;
+constexpr std::uint64_t aibrse = 1 << 21;
 }  // namespace efer
 
 namespace cr0 {
+constexpr std::uint64_t pe = 1 << 0;
 constexpr std::uint64_t mp = 1 << 1;
 constexpr std::uint64_t em = 1 << 2;
 constexpr std::uint64_t ts = 1 << 3;
+constexpr std::uint64_t et = 1 << 4;
 constexpr std::uint64_t wp = 1 << 16;
+constexpr std::uint64_t am = 1 << 18;
+constexpr std::uint64_t nw = 1 << 29;
+constexpr std::uint64_t cd = 1 << 30;
+constexpr std::uint64_t pg = 1ull << 31;
 }  // namespace cr0
 
 namespace cr4 {
+constexpr std::uint64_t pae = 1 << 5;
+constexpr std::uint64_t mce = 1 << 6;
 constexpr std::uint64_t pge = 1 << 7;
 constexpr std::uint64_t osfxsr = 1 << 9;
 constexpr std::uint64_t umip = 1 << 11;
+constexpr std::uint64_t la57 = 1 << 12;
 constexpr std::uint64_t pcide = 1 << 17;
 constexpr std::uint64_t smep = 1 << 20;
 constexpr std::uint64_t smap = 1 << 21;

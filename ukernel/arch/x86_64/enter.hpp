@@ -28,7 +28,10 @@ enter_thread_message(const Thread& t, std::uint64_t badge, std::uint64_t label, 
                  "xor %%ebp, %%ebp\n\t"
                  "xor %%r14d, %%r14d\n\t"
                  "xor %%r15d, %%r15d\n\t"
-                 "swapgs\n\t"
+                 ".pushsection .sysret_sites, \"a\"\n\t"  // mitigation.cpp
+                 ".quad 1f\n\t"
+                 ".popsection\n\t"
+                 "1: swapgs\n\t"
                  "sysretq"
                  :
                  : "D"(badge), "S"(label), "d"(w0), "r"(r8), "r"(r9), "r"(r10), "r"(r12), "r"(r13),

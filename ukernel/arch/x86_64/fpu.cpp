@@ -31,6 +31,9 @@ void init(FpuState& state) {
 void load(Core& core, Vcpu& v) {
     const Enabled enabled;
     if (core.fpu_owner != nullptr) cpu::fxsave(core.fpu_owner->fpu.image);
+    // AMD processors leave FIP, FDP and FOP as they are while no x87 error is pending, so that the next
+    // guest would read where the last one's code and data lie (CVE-2006-1056).
+    cpu::clear_x87_pointers();
     cpu::fxrstor(v.fpu.image);
     core.fpu_owner = &v;
 }

@@ -76,6 +76,11 @@ inline void invalidate_all_pcids() {
     const std::uint64_t descriptor[2] = {};
     asm volatile("invpcid %0, %1" : : "m"(descriptor), "r"(3ull) : "memory");
 }
+// The addresses of the last x87 instruction become the kernel's own, whatever the state before.
+inline void clear_x87_pointers() {
+    const std::uint32_t zero = 0;
+    asm volatile("fnclex\n\temms\n\tfildl %0" : : "m"(zero));
+}
 inline void pause() { asm volatile("pause"); }
 // One chance for pending interrupts, at a point where their handlers may change anything.
 inline void take_interrupts() { asm volatile("sti; nop; cli" : : : "memory"); }

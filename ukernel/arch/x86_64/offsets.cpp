@@ -18,6 +18,7 @@ static_assert(offsetof(Core, current) == CORE_CURRENT);
 static_assert(offsetof(Core, cr3) == CORE_CR3);
 static_assert(offsetof(Core, stack_top) == CORE_STACK_TOP);
 static_assert(offsetof(Core, apic_poke) == CORE_APIC_POKE);
+static_assert(offsetof(Core, last_guest) == CORE_LAST_GUEST);
 static_assert(offsetof(Core, backend) == CORE_BACKEND);
 static_assert(offsetof(Thread, caller) == CTX_CALLER && offsetof(Vcpu, caller) == CTX_CALLER);
 static_assert(offsetof(Thread, open_on) == CTX_OPEN_ON);

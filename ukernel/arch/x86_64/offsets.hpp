@@ -2,12 +2,13 @@
 #pragma once
 
 // Core
-#define CORE_SELF      0
-#define CORE_CURRENT   8
-#define CORE_CR3       16
-#define CORE_STACK_TOP 24
-#define CORE_APIC_POKE 32
-#define CORE_BACKEND   40
+#define CORE_SELF       0
+#define CORE_CURRENT    8
+#define CORE_CR3        16
+#define CORE_STACK_TOP  24
+#define CORE_APIC_POKE  32
+#define CORE_LAST_GUEST 40
+#define CORE_BACKEND    48
 
 // Context: Thread and Vcpu
 #define CTX_CALLER       0

@@ -7,6 +7,8 @@
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/descriptors.hpp"
+#include "ukernel/arch/x86_64/machine_check.hpp"
+#include "ukernel/arch/x86_64/mitigation.hpp"
 #include "ukernel/arch/x86_64/tsc_offset.hpp"
 #include "ukernel/core/cores.hpp"
 #include "ukernel/core/feature.hpp"
@@ -68,7 +70,10 @@ void set_up_core(PerCore& p) {
     cpu::write_cr4(cr4);
     // Kernel and servers use no floating point: EM makes every attempt a fault, so the registers
     // always belong to the guest that used them last.
-    cpu::write_cr0((cpu::read_cr0() & ~cpu::cr0::ts) | cpu::cr0::em | cpu::cr0::mp | cpu::cr0::wp);
+    cpu::write_cr0((cpu::read_cr0() & ~(cpu::cr0::ts | cpu::cr0::am)) | cpu::cr0::em |
+                   cpu::cr0::mp | cpu::cr0::wp);
+    machine_check::enable();
+    enable_mitigations();
     apic::enable();
     p.core.virtualization = backend::enable(p.core, p.backend_memory);
     p.core.apic_poke = apic::poke_address(&p.poked);

@@ -8,6 +8,15 @@
 // fail. It touches no stack, takes no lock and runs no scheduler.
 #include "ukernel/arch/x86_64/offsets.hpp"
 
+// Six bytes that mitigation.cpp may change.
+        .macro  SWAPGS_SYSRET
+        .pushsection .sysret_sites, "a"
+        .quad   1f
+        .popsection
+1:      swapgs
+        sysretq
+        .endm
+
         .text
         .globl  syscall_entry
         .align  64
@@ -73,8 +82,11 @@ enter_partner:
         mov     CTX_CR3(%r15), %rax
         cmp     CORE_CR3(%rbp), %rax
         je      1f
+        .globl  ipc_switch_site, ipc_switch_done
+ipc_switch_site:                                // 7 bytes, see mitigation.cpp
         mov     %rax, CORE_CR3(%rbp)
         mov     %rax, %cr3
+ipc_switch_done:
 1:      mov     RSP(%r15), %rsp
         mov     CTX_RIP(%r15), %rcx
         mov     CTX_RFLAGS(%r15), %r11
@@ -83,8 +95,7 @@ enter_partner:
         xor     %ebp, %ebp
         xor     %r14d, %r14d
         xor     %r15d, %r15d
-        swapgs
-        sysretq
+        SWAPGS_SYSRET
 
 // The reply to a VM exit: vcpu_reply_wait(Thread*, label, sequence, dirty, rax, vector); the deadline
 // waits in the Thread's R12.
@@ -142,8 +153,7 @@ enter_thread_result:
         xor     %ebp, %ebp
         xor     %r14d, %r14d
         xor     %r15d, %r15d
-        swapgs
-        sysretq
+        SWAPGS_SYSRET
 
 // enter_thread_full(rdi: Thread*): it was interrupted; every register comes back.
         .globl  enter_thread_full
@@ -169,6 +179,8 @@ enter_thread_full:
         mov     R14(%rdi), %r14
         mov     R15(%rdi), %r15
         mov     RDI(%rdi), %rdi
+        .globl  iret_site
+iret_site:                                      // 5 bytes, see mitigation.cpp
         swapgs
         iretq
 

@@ -116,6 +116,8 @@ void reset(std::uint64_t ram) {
         c.reschedule = false;
         c.quantum_end = c.armed_for = no_deadline;
         c.fpu_owner = nullptr;
+        c.last_guest = nullptr;
+        c.stray_interrupts = c.nmis = c.machine_checks = 0;
         reset_backend(c);
         c.mailbox = nullptr;
         c.remote = nullptr;
@@ -151,8 +153,11 @@ namespace cpu {
 
 Core* this_core() { return &machine::the_cores[machine::this_core_id]; }
 CpuidResult cpuid(std::uint32_t, std::uint32_t) { return {}; }
-std::uint64_t read_msr(std::uint32_t) { return 0; }
-void write_msr(std::uint32_t, std::uint64_t) {}
+std::uint64_t read_msr(std::uint32_t index) {
+    const auto found = now.msr.find(index);
+    return found == now.msr.end() ? 0 : found->second;
+}
+void write_msr(std::uint32_t index, std::uint64_t value) { now.msr[index] = value; }
 std::uint64_t rdtsc() { return now.tsc; }
 std::uint64_t read_cr0() { return 0; }
 std::uint64_t read_cr2() { return now.cr2; }
@@ -171,8 +176,13 @@ void write_cr4(std::uint64_t) {
 void invalidate_all_pcids() {
     if (now.on_full_flush) now.on_full_flush(machine::this_core_id);
 }
+void clear_x87_pointers() { now.x87_pointers_clear = true; }
 void fxsave(std::uint8_t* image) { std::memcpy(image, now.fpu, sizeof(now.fpu)); }
-void fxrstor(const std::uint8_t* image) { std::memcpy(now.fpu, image, sizeof(now.fpu)); }
+void fxrstor(const std::uint8_t* image) {
+    if (!now.x87_pointers_clear) throw machine::Panic{"x87 pointers reach the next guest"};
+    now.x87_pointers_clear = false;
+    std::memcpy(now.fpu, image, sizeof(now.fpu));
+}
 // A core that spins would see the others come.
 void pause() {
     if (now.on_pause)
@@ -206,7 +216,8 @@ std::uint32_t in32(std::uint16_t port) { return in(port, 4); }
 }  // namespace cpu
 
 namespace apic {
-void end_of_interrupt() {}
+void end_of_interrupt() { ++now.ends_of_interrupt; }
+bool in_service(unsigned) { return !now.nothing_in_service; }
 void arm_timer(std::uint64_t tsc) { now.timer[machine::this_core_id] = tsc; }
 void send_kick(unsigned apic_id) {
     for (unsigned i = 0; i < machine::cores; ++i) {
@@ -243,10 +254,17 @@ const Features& features() {
     machine::the_features.pcid = now.pcid;
     machine::the_features.invpcid = now.invpcid;
     machine::the_features.svm = true;
+    machine::the_features.machine_check = true;
+    machine::the_features.pae_unchecked = now.pae_unchecked;
+    machine::the_features.guest_cr4 = 0x3007ff;
+    machine::the_features.physical_bits = 40;
     machine::the_features.asids = 16;
     machine::the_features.tsc_khz = now.tsc_khz;
     return machine::the_features;
 }
+
+const Mitigations& mitigations() { return now.mitigations; }
+void branch_barrier() { ++now.branch_barriers; }
 
 namespace console {
 void init() {}

@@ -3,10 +3,12 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "ukernel/arch/x86_64/mitigation.hpp"
 #include "ukernel/core/core.hpp"
 #include "ukernel/object/thread.hpp"
 #include "ukernel/object/vcpu.hpp"
@@ -55,9 +57,16 @@ struct State {
     // same core running.
     std::function<void()> on_pause;
     std::uint8_t fpu[512];  // the floating-point registers, as FXSAVE stores them
+    bool x87_pointers_clear;
+    std::map<std::uint32_t, std::uint64_t> msr;
+    bool nothing_in_service;  // in the local APIC
+    unsigned ends_of_interrupt;
+    Mitigations mitigations;
+    unsigned branch_barriers;
     bool gigabyte_pages;
     bool next_rip;
     bool pcid, invpcid;
+    bool pae_unchecked;
 };
 extern State now;
 

@@ -20,6 +20,8 @@ constexpr std::uint32_t base_intercept1 = vmcb::intr | vmcb::nmi | vmcb::smi | v
                                           vmcb::rdpmc | vmcb::cpuid | vmcb::invd | vmcb::hlt |
                                           vmcb::invlpga | vmcb::io | vmcb::msr | vmcb::task_switch |
                                           vmcb::ferr_freeze | vmcb::shutdown;
+// #DB and #AC: see svm::give_back. Machine checks are the host's.
+constexpr std::uint32_t base_exceptions = 1u << 1 | 1u << 17 | 1u << 18;
 constexpr std::uint32_t base_intercept2 =
     vmcb::vmrun | vmcb::vmmcall | vmcb::vmload | vmcb::vmsave | vmcb::stgi | vmcb::clgi |
     vmcb::skinit | vmcb::wbinvd | vmcb::monitor | vmcb::mwait | vmcb::mwait_armed | vmcb::xsetbv;
@@ -32,8 +34,8 @@ void svm::apply_intercepts(Vcpu& v) {
     c.cr_read = i.cr_read;
     // CR8 writes are never passed: V_TPR would then decide what the handler already decided.
     c.cr_write = i.cr_write;
-    c.exceptions = i.exceptions | 1u << 18 /* machine check */ |
-                   ((v.guest.irregular & irregular::step) != 0 ? 1u << 1 : 0);
+    if (features().pae_unchecked) c.cr_write |= 1 << 4;
+    c.exceptions = i.exceptions | base_exceptions;
     c.intercept1 = base_intercept1 | ((i.flags & intercept_flag::rdtsc) ? vmcb::rdtsc : 0) |
                    ((i.flags & intercept_flag::pause) ? vmcb::pause : 0) |
                    ((i.flags & intercept_flag::invlpg) ? vmcb::invlpg : 0) |
@@ -88,7 +90,10 @@ void init(Vcpu& v, HostPhys storage) {
     svm::apply_intercepts(v);
 }
 
-void forget(Vcpu& v) { fpu::forget(v); }
+void forget(Vcpu& v) {
+    fpu::forget(v);
+    if (v.core->last_guest == &v) v.core->last_guest = nullptr;
+}
 
 void print_state(const Vcpu& v) {
     const Vmcb& c = *v.guest.vmcb;

@@ -54,6 +54,8 @@ svm_enter:
         mov     %gs:CORE_APIC_POKE, %rcx
         movl    $0, (%rcx)                      // see apic::poke_address()
         xor     %ebp, %ebp
+        .globl  guest_exited_site
+guest_exited_site:                              // see mitigation.cpp
         call    guest_exited
         ud2
 

@@ -3,6 +3,7 @@
 
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/machine_check.hpp"
 #include "ukernel/arch/x86_64/svm/exit_classifier.hpp"
 #include "ukernel/arch/x86_64/svm/offsets.hpp"
 #include "ukernel/arch/x86_64/svm/svm.hpp"
@@ -40,6 +41,8 @@ void backend::enter(Core& core, Vcpu& v) {
 
 namespace {
 
+constexpr unsigned vector_nmi = 2;
+
 // After an entry or an exit that was out of the ordinary. False: the guest was only stepped.
 bool settle(Vcpu& v) {
     Vmcb& c = *v.guest.vmcb;
@@ -48,8 +51,8 @@ bool settle(Vcpu& v) {
     c.tlb_control = 0;
     v.guest.irregular &= ~(irregular::event | irregular::flush);
     if (stepped) {
-        svm::end_step(v);
-        if (c.exit_code == vmcb::exception_db) return false;
+        const bool own = svm::end_step(v);
+        if (c.exit_code == vmcb::exception_db && !own) return false;
     }
     const bool offered = (c.virtual_interrupt & vmcb::v_irq) != 0;
     if ((c.exit_int_info & vmcb::event_valid) != 0 && !offered) {
@@ -66,6 +69,18 @@ bool settle(Vcpu& v) {
         v.guest.irq_vector = no_vector;
         v.guest.irregular &= ~irregular::offered;
     }
+    if ((v.guest.irregular & (irregular::nmi | irregular::event)) == irregular::nmi) {
+        v.guest.irregular ^= irregular::nmi | irregular::event;
+        c.event_injection = event_injection::valid | event_injection::type_nmi | vector_nmi;
+    }
+    return true;
+}
+
+// True if that was not the handler's business.
+bool exited_by_exception(Vcpu& v) {
+    if (v.guest.vmcb->exit_code != vmcb::exception_mc) return svm::give_back(v);
+    // The machine's trouble, not the guest's.
+    machine_check::serve();
     return true;
 }
 
@@ -80,10 +95,12 @@ extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu) {
     Vmcb& c = *v.guest.vmcb;
     if (((c.exit_int_info & vmcb::event_valid) | v.guest.irregular) != 0 && !settle(v)) [[unlikely]]
         scheduler::leave();
-    if (c.exit_code == vmcb::exit_intr || c.exit_code == vmcb::exit_nmi) {
+    // Exceptions and physical interrupts.
+    if (c.exit_code - vmcb::exception_0 <= vmcb::exit_init - vmcb::exception_0 &&
+        (c.exit_code >= vmcb::exit_intr || exited_by_exception(v))) [[unlikely]] {
         cpu::take_interrupts();
         scheduler::leave();
     }
     const Classified e = classify_exit(c, v.gpr, features().next_rip);
-    exit_to_handler(v, e.exit_class, e.detail0, e.detail1, e.next_rip);
+    exit_to_handler(v, e.exit_class, e.detail0, e.detail1, e.next_rip, e.flags);
 }

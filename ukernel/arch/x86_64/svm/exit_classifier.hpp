@@ -11,16 +11,22 @@ namespace margay {
 struct Classified {
     ExitClass exit_class;
     std::uint64_t detail0, detail1;
-    std::uint64_t next_rip;  // of the instruction behind the one that exited, 0 if unknown
+    std::uint64_t next_rip = 0;  // of the instruction behind the one that exited, 0 if unknown
+    std::uint64_t flags = 0;     // exit_flag::length_assumed
 };
 
 // Not for physical interrupts and NMI: those are no exits of the guest.
 // gpr: the guest's registers by GprIndex, except RAX and RSP (in the VMCB).
 inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool has_next_rip) {
-    // Without the NRIP feature: the shortest encoding of the instruction.
-    const auto next = [&](unsigned length) { return has_next_rip ? v.next_rip : v.rip + length; };
     const std::uint64_t code = v.exit_code;
     const std::uint64_t info1 = v.exit_info1;
+    // An instruction that may be skipped. Without the NRIP feature: its shortest encoding.
+    const auto skippable = [&](ExitClass c, std::uint64_t d0, std::uint64_t d1, unsigned length) {
+        return has_next_rip ? Classified{c, d0, d1, v.next_rip}
+                            : Classified{c, d0, d1, v.rip + length, exit_flag::length_assumed};
+    };
+    const std::uint64_t known_next = has_next_rip ? v.next_rip : 0;
+    const std::uint64_t ecx = gpr[gpr_rcx] & 0xffff'ffff;
     switch (code) {
     case vmcb::exit_io: {
         // EXITINFO1: port 31:16, size 6:4, REP 3, string 2, direction 0.
@@ -31,32 +37,48 @@ inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool ha
         if (info1 & 8) d |= port_access::rep;
         return {ExitClass::port, d, v.exit_info2, v.exit_info2};
     }
-    case vmcb::exit_npf: return {ExitClass::mmio, v.exit_info2, info1, 0};
+    case vmcb::exit_npf: return {ExitClass::mmio, v.exit_info2, info1};
     case vmcb::exit_msr: {
-        const std::uint64_t index = gpr[gpr_rcx] & 0xffff'ffff;
         const std::uint64_t value = (v.rax & 0xffff'ffff) | gpr[gpr_rdx] << 32;
-        return {ExitClass::msr, index | (info1 & 1) << 32, (info1 & 1) != 0 ? value : 0, next(2)};
+        return skippable(ExitClass::msr, ecx | (info1 & 1) << 32, (info1 & 1) != 0 ? value : 0, 2);
     }
-    case vmcb::exit_cpuid:
-        return {ExitClass::cpuid, v.rax & 0xffff'ffff, gpr[gpr_rcx] & 0xffff'ffff, next(2)};
-    case vmcb::exit_hlt: return {ExitClass::halt, 0, 0, next(1)};
-    case vmcb::exit_vmmcall: return {ExitClass::hypercall, v.rax, gpr[gpr_rbx], next(3)};
-    case vmcb::exit_vintr: return {ExitClass::interrupt_window, 0, 0, 0};
-    case vmcb::exit_pause: return {ExitClass::pause, 0, 0, next(2)};
-    case vmcb::exit_shutdown: return {ExitClass::shutdown, 0, 0, 0};
-    case vmcb::exit_rdpmc: return {ExitClass::other, code, 0, next(2)};
-    case vmcb::exit_invd:
-    case vmcb::exit_wbinvd: return {ExitClass::other, code, 0, next(2)};
+    case vmcb::exit_cpuid: return skippable(ExitClass::cpuid, v.rax & 0xffff'ffff, ecx, 2);
+    case vmcb::exit_hlt: return skippable(ExitClass::halt, 0, 0, 1);
+    case vmcb::exit_vmmcall: return skippable(ExitClass::hypercall, v.rax, gpr[gpr_rbx], 3);
+    case vmcb::exit_vintr: return {ExitClass::interrupt_window, 0, 0};
+    case vmcb::exit_pause: return skippable(ExitClass::pause, 0, 0, 2);
+    case vmcb::exit_shutdown: return {ExitClass::shutdown, 0, 0};
+    case vmcb::exit_rdpmc: return skippable(ExitClass::rdpmc, ecx, 0, 2);
+    case vmcb::exit_invd: return skippable(ExitClass::cache_control, 0, 0, 2);
+    case vmcb::exit_wbinvd: return skippable(ExitClass::cache_control, 1, 0, 2);
+    case vmcb::exit_rdtsc: return skippable(ExitClass::time_stamp, 0, 0, 2);
+    case vmcb::exit_rdtscp: return {ExitClass::time_stamp, 1, 0, known_next};
+    case vmcb::exit_invlpg: return {ExitClass::translation, 0, 0, known_next};
+    case vmcb::exit_task_switch: return {ExitClass::task_switch, info1 & 0xffff, 0};
+    case vmcb::exit_ferr_freeze: return {ExitClass::legacy_fpu_error, 0, 0};
+    case vmcb::exit_invlpga:
+    case vmcb::exit_vmrun:
+    case vmcb::exit_vmload:
+    case vmcb::exit_vmsave:
+    case vmcb::exit_stgi:
+    case vmcb::exit_clgi:
+    case vmcb::exit_skinit:
+    case vmcb::exit_monitor:
+    case vmcb::exit_mwait:
+    case vmcb::exit_mwait_armed:
+    case vmcb::exit_xsetbv: return {ExitClass::unsupported_instruction, 0, 0, known_next};
     default: break;
     }
     if (code < vmcb::dr_read_0)
         return {ExitClass::control_register, (code & 15) | (code >= vmcb::cr_write_0 ? 0x100u : 0u),
-                info1, has_next_rip ? v.next_rip : 0};
-    if (code >= vmcb::exception_0 && code <= vmcb::exception_31)
-        return {ExitClass::exception, code - vmcb::exception_0, info1, 0};
+                info1, known_next};
+    if (code < vmcb::exception_0)
+        return {ExitClass::debug_register, (code & 15) | (code >= vmcb::dr_write_0 ? 0x100u : 0u),
+                0, known_next};
+    if (code <= vmcb::exception_31) return {ExitClass::exception, code - vmcb::exception_0, info1};
     // VMEXIT_INVALID: all ones, in 64 bits or (some processors) 32.
-    if ((code & 0xffff'ffff) == 0xffff'ffff) return {ExitClass::invalid_state, code, info1, 0};
-    return {ExitClass::other, code, info1, has_next_rip ? v.next_rip : 0};
+    if ((code & 0xffff'ffff) == 0xffff'ffff) return {ExitClass::invalid_state, 0, 0};
+    return {ExitClass::unknown, 0, 0};
 }
 
 }  // namespace margay

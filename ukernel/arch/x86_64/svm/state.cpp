@@ -1,15 +1,24 @@
 // The guest's state to the state page and back (AMD APM vol. 2 §15.5).
+#include <cstddef>
+#include <cstring>
+
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/guest_state.hpp"
 #include "ukernel/arch/x86_64/svm/svm.hpp"
+#include "ukernel/core/feature.hpp"
 
 namespace margay::backend {
 
 namespace {
 
 constexpr std::uint64_t rflags_valid = 0x3f7fd5;
+constexpr std::uint64_t efer_valid =
+    cpu::efer::sce | cpu::efer::lme | cpu::efer::lma | cpu::efer::nxe;
 
-bool valid_segment(const SegmentState& s) { return (s.attributes & ~0xfffu) == 0; }
+// Groups whose values depend on each other, or that few replies contain.
+constexpr std::uint64_t rare_groups = state::segments | state::tables | state::control |
+                                      state::debug | state::system_msrs | state::pat | state::event;
 
 // The groups of gpr_low to control, one by one; `wants` decides at compile time or at run time.
 template <typename Wants>
@@ -67,6 +76,80 @@ template <typename Wants>
     }
 }
 
+// The groups of `rare_groups`, with RIP and RFLAGS, which they must fit: checked, then taken. The page may
+// change at any moment: everything is read once.
+[[gnu::noinline]] bool load_rare(Vcpu& v, std::uint64_t groups, std::uint64_t rip,
+                                 std::uint64_t rflags) {
+    using namespace guest_state;
+    Vmcb& c = *v.guest.vmcb;
+    VcpuState p;
+    std::memcpy(&p, v.page, offsetof(VcpuState, intercepts));
+    asm volatile("" : : "r"(&p) : "memory");  // no second look at the page
+    System s{c.cr0, c.cr3, c.cr4, c.efer, c.rip, c.rflags, c.cs.attributes};
+    if (groups & state::control) {
+        s.cr0 = p.cr0, s.cr3 = p.cr3, s.cr4 = p.cr4;
+        s.efer = (p.efer & efer_valid & ~cpu::efer::lma) | cpu::efer::svme;
+        if (s.long_mode()) s.efer |= cpu::efer::lma;
+        // Without paging PAE means nothing, so it may be set there.
+        if (features().pae_unchecked && !s.paging() && (s.efer & cpu::efer::lme) != 0)
+            s.cr4 |= cpu::cr4::pae;
+    }
+    if (groups & state::rip) s.rip = rip;
+    if (groups & state::rflags) s.rflags = rflags;
+    if (groups & state::segments) s.cs = p.cs.attributes;
+    const Limits limits{features().guest_cr4, features().physical_bits};
+    if ((groups & (state::control | state::segments | state::rip | state::rflags)) != 0 &&
+        !is_valid(s, limits))
+        return false;
+    const SegmentState segments[6] = {p.es, p.cs, p.ss, p.ds, p.fs, p.gs};
+    if ((groups & state::segments) != 0 && !are_valid(segments, s)) return false;
+    const SegmentState tables[4] = {p.tr, p.ldtr, {0, 0, 0, p.gdtr.base}, {0, 0, 0, p.idtr.base}};
+    if ((groups & state::tables) != 0 && !are_valid(tables, s)) return false;
+    if ((groups & state::debug) != 0 && (p.dr6 | p.dr7) >> 32 != 0) return false;
+    if (groups & state::system_msrs)
+        for (const std::uint64_t a :
+             {p.lstar, p.cstar, p.kernel_gs_base, p.sysenter_esp, p.sysenter_eip})
+            if (!s.is_canonical(a)) return false;
+    if ((groups & state::pat) != 0 && !is_valid_pat(p.pat)) return false;
+    if ((groups & state::event) != 0 && !is_valid_event(p.event, s)) return false;
+
+    if (groups & state::segments) {
+        c.es = p.es, c.cs = p.cs, c.ss = p.ss, c.ds = p.ds, c.fs = p.fs, c.gs = p.gs;
+        c.cpl = p.ss.attributes >> 5 & 3;
+    }
+    if (groups & state::tables) c.tr = p.tr, c.ldtr = p.ldtr, c.gdtr = p.gdtr, c.idtr = p.idtr;
+    if (groups & state::control) {
+        c.cr0 = s.cr0 | cpu::cr0::et, c.cr2 = p.cr2, c.cr3 = s.cr3, c.cr4 = s.cr4;
+        c.efer = s.efer;
+    }
+    if ((s.cr0 & cpu::cr0::pe) == 0)
+        c.cpl = 0;
+    else if ((s.rflags & rflags_vm) != 0)
+        c.cpl = 3;
+    if (groups & state::debug) c.dr6 = p.dr6, c.dr7 = p.dr7;
+    if (groups & state::system_msrs) {
+        c.star = p.star, c.lstar = p.lstar, c.cstar = p.cstar, c.sfmask = p.sfmask;
+        c.kernel_gs_base = p.kernel_gs_base;
+        c.sysenter_cs = p.sysenter_cs, c.sysenter_esp = p.sysenter_esp;
+        c.sysenter_eip = p.sysenter_eip;
+    }
+    if (groups & state::pat) c.g_pat = p.pat;
+    if (groups & state::event) {
+        c.event_injection = p.event;
+        v.guest.irregular |= irregular::event;
+    }
+    return true;
+}
+
+// RIP and RFLAGS of a reply without rare groups, which nearly all are.
+bool fit(const Vmcb& c, std::uint64_t groups, std::uint64_t rip, std::uint64_t rflags) {
+    const guest_state::System s{c.cr0, c.cr3, c.cr4, c.efer, rip, rflags, c.cs.attributes};
+    if ((groups & state::rip) != 0 && rip >> 32 != 0 && (!s.long_code() || !s.is_canonical(rip)))
+        return false;
+    return (groups & state::rflags) == 0 || (rflags & guest_state::rflags_vm) == 0 ||
+           !s.long_mode();
+}
+
 }  // namespace
 
 void store_state(Vcpu& v, std::uint64_t groups) {
@@ -90,23 +173,11 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
     Vmcb& c = *v.guest.vmcb;
     const VcpuState& p = *v.page;
     // Checks come first: a refused reply changes nothing.
-    SegmentState segments[8];
-    std::uint64_t event = 0;
-    if (groups & state::segments) {
-        segments[0] = p.es, segments[1] = p.cs, segments[2] = p.ss;
-        segments[3] = p.ds, segments[4] = p.fs, segments[5] = p.gs;
-        for (unsigned i = 0; i < 6; ++i)
-            if (!valid_segment(segments[i])) return Status::bad_argument;
-    }
-    if (groups & state::event) {
-        event = p.event;
-        const std::uint64_t type = event & vmcb::event_type;
-        // External interrupts go through the virtual interrupt only: EVENTINJ of one can be
-        // delivered twice on some implementations.
-        if ((event & vmcb::event_valid) && type != event_injection::type_exception &&
-            type != event_injection::type_nmi && type != event_injection::type_software)
-            return Status::bad_argument;
-    }
+    const std::uint64_t rip = __atomic_load_n(&p.rip, __ATOMIC_RELAXED);
+    const std::uint64_t rflags = (__atomic_load_n(&p.rflags, __ATOMIC_RELAXED) & rflags_valid) | 2;
+    if ((groups & rare_groups) != 0 ? !load_rare(v, groups, rip, rflags)
+                                    : !fit(c, groups, rip, rflags))
+        return Status::bad_argument;
     if (groups & state::gpr_low) {
         c.rax = p.gpr[gpr_rax];
         v.gpr[gpr_rcx] = p.gpr[gpr_rcx];
@@ -122,32 +193,10 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
     if (groups & state::gpr_high)
         for (unsigned i = gpr_r8; i <= gpr_r15; ++i) v.gpr[i] = p.gpr[i];
     if (groups & state::rip) {
-        c.rip = p.rip;
+        c.rip = rip;
         c.interrupt_shadow = 0;  // it belonged to the instruction before
     }
-    if (groups & state::rflags) c.rflags = (p.rflags & rflags_valid) | 2;
-    if (groups & state::segments) {
-        c.es = segments[0], c.cs = segments[1], c.ss = segments[2];
-        c.ds = segments[3], c.fs = segments[4], c.gs = segments[5];
-        c.cpl = segments[2].attributes >> 5 & 3;
-    }
-    if (groups & state::tables) c.tr = p.tr, c.ldtr = p.ldtr, c.gdtr = p.gdtr, c.idtr = p.idtr;
-    if (groups & state::control) {
-        c.cr0 = p.cr0, c.cr2 = p.cr2, c.cr3 = p.cr3, c.cr4 = p.cr4;
-        c.efer = (p.efer & 0xd01) | cpu::efer::svme;
-    }
-    if (groups & state::debug) c.dr6 = p.dr6, c.dr7 = p.dr7;
-    if (groups & state::system_msrs) {
-        c.star = p.star, c.lstar = p.lstar, c.cstar = p.cstar, c.sfmask = p.sfmask;
-        c.kernel_gs_base = p.kernel_gs_base;
-        c.sysenter_cs = p.sysenter_cs, c.sysenter_esp = p.sysenter_esp;
-        c.sysenter_eip = p.sysenter_eip;
-    }
-    if (groups & state::pat) c.g_pat = p.pat;
-    if (groups & state::event) {
-        c.event_injection = event;
-        v.guest.irregular |= irregular::event;
-    }
+    if (groups & state::rflags) c.rflags = rflags;
     if (groups & state::intercepts) {
         v.guest.wanted = p.intercepts;
         svm::apply_intercepts(v);

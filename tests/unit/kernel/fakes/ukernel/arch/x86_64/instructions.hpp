@@ -24,6 +24,7 @@ std::uint64_t read_cr4();
 void write_cr0(std::uint64_t value);
 void write_cr3(std::uint64_t value);
 void write_cr4(std::uint64_t value);
+void clear_x87_pointers();
 void fxsave(std::uint8_t* image);
 void fxrstor(const std::uint8_t* image);
 void invalidate_all_pcids();

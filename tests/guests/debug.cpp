@@ -1,0 +1,134 @@
+// Debug exceptions, which pass through the kernel: the guest must have each of them, with the DR6 and the
+// return address that the processor gives, and nothing else.
+#include "tests/guests/guest.hpp"
+
+using namespace margay::guest;
+
+namespace {
+
+unsigned failures = 0;
+
+void check(const char* what, bool good) {
+    if (!good) ++failures;
+    say("{} {}\n", good ? "ok" : "FAILED", what);
+}
+
+struct Gate {
+    std::uint64_t low, high;
+};
+Gate idt[256];
+
+struct Trap {
+    std::uint64_t rip, dr6;
+};
+Trap traps[64];
+volatile unsigned trap_count = 0;
+
+extern "C" [[gnu::used]] void record_trap(std::uint64_t rip) {
+    std::uint64_t dr6;
+    asm volatile("mov %%dr6, %0" : "=r"(dr6));
+    traps[trap_count % 64] = {rip, dr6};
+    trap_count = trap_count + 1;
+    asm volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ull));
+}
+
+[[gnu::naked]] void on_debug() {
+    asm volatile("push %rax\n\tpush %rcx\n\tpush %rdx\n\tpush %rsi\n\tpush %rdi\n\t"
+                 "push %r8\n\tpush %r9\n\tpush %r10\n\tpush %r11\n\t"
+                 "mov 72(%rsp), %rdi\n\t"
+                 "call record_trap\n\t"
+                 "pop %r11\n\tpop %r10\n\tpop %r9\n\tpop %r8\n\t"
+                 "pop %rdi\n\tpop %rsi\n\tpop %rdx\n\tpop %rcx\n\tpop %rax\n\t"
+                 "iretq");
+}
+
+void set_up() {
+    const auto a = reinterpret_cast<std::uint64_t>(on_debug);
+    idt[1].low = (a & 0xffff) | 0x10ull << 16 | 0x8eull << 40 | (a >> 16 & 0xffff) << 48;
+    idt[1].high = a >> 32;
+    struct [[gnu::packed]] {
+        std::uint16_t limit;
+        std::uint64_t base;
+    } const pointer{sizeof(idt) - 1, reinterpret_cast<std::uint64_t>(idt)};
+    asm volatile("lidt %0" : : "m"(pointer));
+    asm volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ull));
+}
+
+// Traces three NOPs and the POPF that ends it: a trap behind each of them.
+void test_trace() {
+    std::uint64_t first, flags;
+    asm volatile("pushfq\n\t"
+                 "mov (%%rsp), %1\n\t"
+                 "orq $0x100, (%%rsp)\n\t"
+                 "push %1\n\t"
+                 "pop %1\n\t"
+                 "popfq\n\t"
+                 "nop\n\t"
+                 "1: nop\n\t"
+                 "nop\n\t"
+                 "push %1\n\t"
+                 "popfq\n\t"
+                 "lea 1b(%%rip), %0"
+                 : "=r"(first), "=&r"(flags)
+                 :
+                 : "memory", "cc");
+    check("a trap behind each instruction", trap_count == 5);
+    bool steps = true;
+    for (unsigned i = 0; i < trap_count; ++i) steps = steps && (traps[i].dr6 & 0xe00f) == 0x4000;
+    check("DR6 says single step", steps);
+    check("return addresses",
+          traps[0].rip == first && traps[1].rip == first + 1 && traps[2].rip == first + 2);
+    std::uint64_t dr6;
+    asm volatile("mov %%dr6, %0" : "=r"(dr6));
+    check("DR6 is the guest's own", (dr6 & 0xe00f) == 0);
+}
+
+// An emulated instruction in between: the exit must not lose the trap or the guest's trap flag.
+void test_trace_over_exit() {
+    const unsigned before = trap_count;
+    std::uint32_t eax = 0, ebx, ecx = 0, edx;
+    asm volatile("pushfq\n\t"
+                 "orq $0x100, (%%rsp)\n\t"
+                 "popfq\n\t"
+                 "nop\n\t"
+                 "nop\n\t"
+                 "pushfq\n\t"
+                 "andq $~0x100, (%%rsp)\n\t"
+                 "popfq\n\t"
+                 "cpuid"
+                 : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx)
+                 :
+                 : "memory", "cc");
+    check("traced again", trap_count == before + 5);
+}
+
+// Thousands of them.
+void test_many() {
+    const unsigned before = trap_count;
+    asm volatile("pushfq\n\t"
+                 "orq $0x100, (%%rsp)\n\t"
+                 "mov $1000, %%ecx\n\t"
+                 "popfq\n\t"
+                 "1: dec %%ecx\n\t"
+                 "jnz 1b\n\t"
+                 "pushfq\n\t"
+                 "andq $~0x100, (%%rsp)\n\t"
+                 "popfq"
+                 :
+                 :
+                 : "rcx", "memory", "cc");
+    check("thousands of traps", trap_count == before + 2003);
+}
+
+}  // namespace
+
+void guest_main(void*) {
+    set_up();
+    test_trace();
+    test_trace_over_exit();
+    test_many();
+    say("debug checks: {} failed\n", failures);
+    if (failures == 0) power_off();
+    asm volatile("ud2");
+    __builtin_unreachable();
+}
