@@ -35,6 +35,8 @@ EXIT_PORT = 0xE9
 TICKS_PER_SECOND = 200_000_000
 # After the node has said how it ends: for the last characters of COM1, which take emulated time.
 LAST_WORDS_SECONDS = 1.0
+FIFO_BYTES = 14
+PACE_SECONDS = 0.01
 LEAVE = b"\x01x"  # Ctrl-A X, as in QEMU
 
 CONFIGURATION = """\
@@ -105,17 +107,22 @@ class _Line:
         self.device = os.ttyname(self._emulator)
         os.set_blocking(self.fd, False)
         self._to_send = b""
+        self._sent = 0.0
 
     def send(self, data):
         self._to_send += data
         self.flush()
 
     def flush(self):
-        while self._to_send:
+        """Sends what is due; whether something is left. Bochs' UART loses what its FIFO has no room for."""
+        if self._to_send and time.monotonic() - self._sent >= PACE_SECONDS:
             try:
-                self._to_send = self._to_send[os.write(self.fd, self._to_send):]
+                sent = os.write(self.fd, self._to_send[:FIFO_BYTES])
             except BlockingIOError:
-                return
+                sent = 0
+            self._to_send = self._to_send[sent:]
+            self._sent = time.monotonic()
+        return bool(self._to_send)
 
     def read(self):
         try:
@@ -136,7 +143,6 @@ class _Control:
         return [self.line.fd, (self._client or self._listener).fileno()]
 
     def serve(self, ready):
-        self.line.flush()
         if self.line.fd in ready:
             data = self.line.read()
             if self._client and data:
@@ -214,8 +220,9 @@ class Emulator:
         """Moves bytes for up to `timeout` seconds; what the console printed."""
         fds = [self.console.fd, self.display] + (self.control.fds() if self.control else [])
         extra = [0] if self.takes_input else []
+        if self.console.flush() or (self.control and self.control.line.flush()):
+            timeout = PACE_SECONDS
         ready = select.select(fds + extra, [], [], timeout)[0]
-        self.console.flush()
         if self.display in ready:
             self._read_display()
         if self.control:
