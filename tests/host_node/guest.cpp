@@ -127,8 +127,7 @@ std::vector<std::byte> GuestScript::image() const {
         std::memcpy(&image[header + text_of(i) - load_address], steps_[i].text.data(),
                     steps_[i].text.size());
     }
-    const GuestScript* const self = this;
-    std::memcpy(&image[header], &self, sizeof(self));
+    vmm::store_at<std::uint64_t>(image, header, reinterpret_cast<std::uint64_t>(this));
     store_at<std::uint8_t>(image, at::setup_sectors, 1);
     store_at<std::uint32_t>(image, at::size_paragraphs, payload_bytes / 16);
     store_at<std::uint16_t>(image, at::boot_flag, 0xaa55);
@@ -147,9 +146,7 @@ std::vector<std::byte> GuestScript::image() const {
 
 const GuestScript* GuestScript::loaded_in(const Vcpu& v) {
     const std::optional<Leaf> leaf = v.space->tables().lookup(load_address);
-    const GuestScript* script = nullptr;
-    if (leaf) std::memcpy(&script, direct<void>(leaf->physical), sizeof(script));
-    return script;
+    return leaf ? *direct<const GuestScript*>(leaf->physical) : nullptr;
 }
 
 // The registers that the instruction takes.

@@ -139,7 +139,7 @@ class Operator {
 
     std::string tell(const std::string& command, const std::string& more = {}) {
         ++commands;
-        const std::string answer =
+        std::string answer =
             node_.command(R"({"command": ")" + command + '"' +
                           (command == "list" ? "" : R"(, "vm": "g")") + more + "}");
         EXPECT_FALSE(answer.empty()) << command << " has no answer\n" << node_.logs.sent;
