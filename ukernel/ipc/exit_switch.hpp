@@ -23,7 +23,8 @@ exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint6
         scheduler::leave();
     }
     // POINT OF NO RETURN
-    const std::uint64_t label = static_cast<std::uint64_t>(exit_class) | v.message_flags() << 8;
+    const std::uint64_t label =
+        static_cast<std::uint64_t>(exit_class) | (v.guest.exit_flags() | flags) << 8;
     v.delivery = delivery::pending | delivery::seen;
     v.state = ContextState::calling;
     v.callee = handler;

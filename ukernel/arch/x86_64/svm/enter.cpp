@@ -96,7 +96,7 @@ extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu) {
     if (((c.exit_int_info & vmcb::event_valid) | v.guest.irregular) != 0 && !settle(v)) [[unlikely]]
         scheduler::leave();
     // Exceptions and physical interrupts.
-    if (c.exit_code - vmcb::exception_0 <= vmcb::exit_init - vmcb::exception_0 &&
+    if (c.exit_code <= vmcb::exit_init && c.exit_code >= vmcb::exception_0 &&
         (c.exit_code >= vmcb::exit_intr || exited_by_exception(v))) [[unlikely]] {
         cpu::take_interrupts();
         scheduler::leave();

@@ -25,10 +25,10 @@ inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool ha
         return has_next_rip ? Classified{c, d0, d1, v.next_rip}
                             : Classified{c, d0, d1, v.rip + length, exit_flag::length_assumed};
     };
-    const std::uint64_t known_next = has_next_rip ? v.next_rip : 0;
+    const auto known_next = [&] { return has_next_rip ? v.next_rip : 0; };
     const std::uint64_t ecx = gpr[gpr_rcx] & 0xffff'ffff;
-    switch (code) {
-    case vmcb::exit_io: {
+    // The most frequent ones first: without jump tables a switch is a search.
+    if (code == vmcb::exit_io) [[likely]] {
         // EXITINFO1: port 31:16, size 6:4, REP 3, string 2, direction 0.
         std::uint64_t d = info1 >> 16 & port_access::port_mask;
         d |= (info1 >> 4 & 7) << port_access::width_shift;
@@ -37,14 +37,18 @@ inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool ha
         if (info1 & 8) d |= port_access::rep;
         return {ExitClass::port, d, v.exit_info2, v.exit_info2};
     }
-    case vmcb::exit_npf: return {ExitClass::mmio, v.exit_info2, info1};
+    if (code == vmcb::exit_vmmcall) [[likely]]
+        return skippable(ExitClass::hypercall, v.rax, gpr[gpr_rbx], 3);
+    if (code == vmcb::exit_cpuid) [[likely]]
+        return skippable(ExitClass::cpuid, v.rax & 0xffff'ffff, ecx, 2);
+    if (code == vmcb::exit_npf) [[likely]]
+        return {ExitClass::mmio, v.exit_info2, info1};
+    switch (code) {
     case vmcb::exit_msr: {
         const std::uint64_t value = (v.rax & 0xffff'ffff) | gpr[gpr_rdx] << 32;
         return skippable(ExitClass::msr, ecx | (info1 & 1) << 32, (info1 & 1) != 0 ? value : 0, 2);
     }
-    case vmcb::exit_cpuid: return skippable(ExitClass::cpuid, v.rax & 0xffff'ffff, ecx, 2);
     case vmcb::exit_hlt: return skippable(ExitClass::halt, 0, 0, 1);
-    case vmcb::exit_vmmcall: return skippable(ExitClass::hypercall, v.rax, gpr[gpr_rbx], 3);
     case vmcb::exit_vintr: return {ExitClass::interrupt_window, 0, 0};
     case vmcb::exit_pause: return skippable(ExitClass::pause, 0, 0, 2);
     case vmcb::exit_shutdown: return {ExitClass::shutdown, 0, 0};
@@ -52,8 +56,8 @@ inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool ha
     case vmcb::exit_invd: return skippable(ExitClass::cache_control, 0, 0, 2);
     case vmcb::exit_wbinvd: return skippable(ExitClass::cache_control, 1, 0, 2);
     case vmcb::exit_rdtsc: return skippable(ExitClass::time_stamp, 0, 0, 2);
-    case vmcb::exit_rdtscp: return {ExitClass::time_stamp, 1, 0, known_next};
-    case vmcb::exit_invlpg: return {ExitClass::translation, 0, 0, known_next};
+    case vmcb::exit_rdtscp: return {ExitClass::time_stamp, 1, 0, known_next()};
+    case vmcb::exit_invlpg: return {ExitClass::translation, 0, 0, known_next()};
     case vmcb::exit_task_switch: return {ExitClass::task_switch, info1 & 0xffff, 0};
     case vmcb::exit_ferr_freeze: return {ExitClass::legacy_fpu_error, 0, 0};
     case vmcb::exit_invlpga:
@@ -66,15 +70,15 @@ inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool ha
     case vmcb::exit_monitor:
     case vmcb::exit_mwait:
     case vmcb::exit_mwait_armed:
-    case vmcb::exit_xsetbv: return {ExitClass::unsupported_instruction, 0, 0, known_next};
+    case vmcb::exit_xsetbv: return {ExitClass::unsupported_instruction, 0, 0, known_next()};
     default: break;
     }
     if (code < vmcb::dr_read_0)
         return {ExitClass::control_register, (code & 15) | (code >= vmcb::cr_write_0 ? 0x100u : 0u),
-                info1, known_next};
+                info1, known_next()};
     if (code < vmcb::exception_0)
         return {ExitClass::debug_register, (code & 15) | (code >= vmcb::dr_write_0 ? 0x100u : 0u),
-                0, known_next};
+                0, known_next()};
     if (code <= vmcb::exception_31) return {ExitClass::exception, code - vmcb::exception_0, info1};
     // VMEXIT_INVALID: all ones, in 64 bits or (some processors) 32.
     if ((code & 0xffff'ffff) == 0xffff'ffff) return {ExitClass::invalid_state, 0, 0};

@@ -144,7 +144,9 @@ template <typename Wants>
 // RIP and RFLAGS of a reply without rare groups, which nearly all are.
 bool fit(const Vmcb& c, std::uint64_t groups, std::uint64_t rip, std::uint64_t rflags) {
     const guest_state::System s{c.cr0, c.cr3, c.cr4, c.efer, rip, rflags, c.cs.attributes};
-    if ((groups & state::rip) != 0 && rip >> 32 != 0 && (!s.long_code() || !s.is_canonical(rip)))
+    // Near where it is, or in what this mode can reach.
+    if ((groups & state::rip) != 0 && (rip ^ c.rip) >> 32 != 0 && rip >> 32 != 0 &&
+        (!s.long_code() || !s.is_canonical(rip))) [[unlikely]]
         return false;
     return (groups & state::rflags) == 0 || (rflags & guest_state::rflags_vm) == 0 ||
            !s.long_mode();
