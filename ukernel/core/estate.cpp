@@ -72,6 +72,7 @@ void EstateLock::take_wanted() {
         low = high, high = other;
     }
     estate::take(held_[count_++] = low);
+    hold_.begin();
     if (high != low) estate::take(held_[count_++] = high);
 }
 
@@ -88,6 +89,7 @@ bool EstateLock::try_add(Estate e) {
 }
 
 void EstateLock::release() {
+    if (count_ != 0) hold_.end_of_estate();
     while (count_ != 0) estate::release(held_[--count_]);
 }
 

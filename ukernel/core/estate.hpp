@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "ukernel/core/measure.hpp"
+
 namespace margay {
 
 using Estate = std::uint16_t;
@@ -51,6 +53,7 @@ class EstateLock {
     unsigned count_ = 0;
     Estate wanted_[2] = {};
     bool wants_ = false;
+    [[no_unique_address]] measure::Hold hold_;
 };
 
 }  // namespace margay

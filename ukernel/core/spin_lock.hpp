@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/core/measure.hpp"
 
 namespace margay {
 
@@ -24,13 +25,20 @@ class SpinLock {
 
 class SpinGuard {
   public:
-    explicit SpinGuard(SpinLock& lock) : lock_{lock} { lock_.lock(); }
-    ~SpinGuard() { lock_.unlock(); }
+    explicit SpinGuard(SpinLock& lock) : lock_{lock} {
+        lock_.lock();
+        hold_.begin();
+    }
+    ~SpinGuard() {
+        hold_.end_of_guard();
+        lock_.unlock();
+    }
     SpinGuard(const SpinGuard&) = delete;
     SpinGuard& operator=(const SpinGuard&) = delete;
 
   private:
     SpinLock& lock_;
+    [[no_unique_address]] measure::Hold hold_;
 };
 
 }  // namespace margay

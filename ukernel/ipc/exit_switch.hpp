@@ -4,6 +4,7 @@
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/enter.hpp"
+#include "ukernel/core/measure.hpp"
 #include "ukernel/object/thread.hpp"
 #include "ukernel/object/vcpu.hpp"
 #include "ukernel/sched/scheduler.hpp"
@@ -38,6 +39,7 @@ exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint6
         cpu::write_cr3(handler->cr3);
         changed_domain(core);
     }
+    measure::left(core.id);
     enter_thread_message(*handler, row.badge, label, v.sequence, v.guest.rip(), detail0, detail1,
                          v.guest.rax(), v.guest.rflags());
 }

@@ -1,6 +1,7 @@
 // reply_wait: the slow half of IPC, and the replies to VM exits.
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/enter.hpp"
+#include "ukernel/core/measure.hpp"
 #include "ukernel/ipc/exit_switch.hpp"
 #include "ukernel/ipc/ipc.hpp"
 #include "ukernel/ipc/transfer.hpp"
@@ -36,6 +37,7 @@ extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t labe
                                              std::uint64_t sequence, std::uint64_t dirty,
                                              std::uint64_t rax, std::uint64_t vector) {
     Core& core = Core::here();
+    measure::entered(core.id);
     auto& v = static_cast<Vcpu&>(*handler->caller);
     if (reply_simply(core, *handler, v, label, sequence, dirty, rax)) [[likely]] {
         if (v.attention == 0 && !core.reschedule) [[likely]]
@@ -47,6 +49,7 @@ extern "C" [[noreturn]] void vcpu_reply_wait(Thread* handler, std::uint64_t labe
     if (s != Status::ok) {
         handler->set_status(s);
         handler->full_frame = 0;
+        measure::left(core.id);
         enter_thread_result(handler);
     }
     if (core.current == &v && v.attention == 0 && !core.reschedule) [[likely]]

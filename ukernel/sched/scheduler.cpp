@@ -6,6 +6,7 @@
 #include "ukernel/arch/x86_64/enter.hpp"
 #include "ukernel/core/epoch.hpp"
 #include "ukernel/core/feature.hpp"
+#include "ukernel/core/measure.hpp"
 #include "ukernel/debug/assert.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/portal.hpp"
@@ -66,6 +67,7 @@ void pick(Core& core) {
 }
 
 [[noreturn]] void enter_thread(Core& core, Thread& t) {
+    measure::left(core.id);
     if (t.cr3 != core.cr3) {
         core.cr3 = t.cr3;
         cpu::write_cr3(t.cr3);
@@ -184,7 +186,9 @@ void leave() {
         Context* c = core.current;
         if (c == nullptr) {
             // Nothing runs: no Domain's tables need to be loaded, so that Domains can go away.
+            measure::left(core.id);
             cpu::wait_for_interrupt();
+            measure::entered(core.id);
             continue;
         }
         if (c->is_thread()) enter_thread(core, static_cast<Thread&>(*c));

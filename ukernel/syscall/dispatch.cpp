@@ -1,5 +1,6 @@
 // From the syscall stub to the function for each call.
 #include "ukernel/core/estate.hpp"
+#include "ukernel/core/measure.hpp"
 #include "ukernel/ipc/ipc.hpp"
 #include "ukernel/object/derivation.hpp"
 #include "ukernel/object/domain.hpp"
@@ -86,6 +87,7 @@ void revoke(Thread& t) {
 
 extern "C" [[noreturn]] void system_call(Thread* thread) {
     Thread& t = *thread;
+    measure::entered(t.core->id);
     const auto number = static_cast<Syscall>(t.gpr[gpr_rax]);
     switch (number) {
     case Syscall::call: with_estates(t, [&t](EstateLock& held) { slow_call(t, held); }); break;
