@@ -39,10 +39,10 @@ void Core::serve_work() {
         }
     }
     if (mailbox.load(std::memory_order_relaxed) != nullptr) {
-        for (Event* e = mailbox.exchange(nullptr); e != nullptr;) {
-            Event* next = e->next;
-            e->arrive();
-            e = next;
+        for (Mail* m = mailbox.exchange(nullptr); m != nullptr;) {
+            Mail* next = m->next;
+            m->arrive(*m);
+            m = next;
         }
     }
 }

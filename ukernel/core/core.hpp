@@ -6,9 +6,8 @@
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/instructions.hpp"
 #include "ukernel/arch/x86_64/mitigation.hpp"
-#include "ukernel/object/event.hpp"
-#include "ukernel/sched/context.hpp"
-#include "ukernel/sched/run_queue.hpp"
+#include "ukernel/core/context.hpp"
+#include "ukernel/core/run_queue.hpp"
 
 namespace margay {
 
@@ -20,6 +19,12 @@ struct RemoteWork {
     void* argument = nullptr;
     std::atomic<bool> done{false};
     RemoteWork* next = nullptr;
+};
+
+// News for another core, which it takes out of its mailbox.
+struct Mail {
+    Mail* next = nullptr;
+    void (*arrive)(Mail& mail) = nullptr;
 };
 
 struct CoreFields {
@@ -60,7 +65,7 @@ struct Core : CoreFields {
     std::uint64_t interrupts;        // taken by the kernel on this core
     std::uint64_t stray_interrupts;  // of those, the ones that nobody had asked for
     std::uint64_t nmis, machine_checks;
-    std::atomic<Event*> mailbox;
+    std::atomic<Mail*> mailbox;
     std::atomic<RemoteWork*> remote;
     std::atomic<std::uint64_t> epoch;         // passed last (core/epoch.hpp)
     std::atomic<std::uint64_t> flush_wanted;  // by a wait of that number

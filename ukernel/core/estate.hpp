@@ -7,10 +7,9 @@
 #include <cstdint>
 
 #include "ukernel/core/measure.hpp"
+#include "ukernel/tree/node.hpp"
 
 namespace margay {
-
-using Estate = std::uint16_t;
 
 namespace estate {
 

@@ -1,8 +1,8 @@
 #include "ukernel/ipc/ipc.hpp"
-#include "ukernel/ipc/transfer.hpp"
+#include "ukernel/object/capability.hpp"
 #include "ukernel/object/domain.hpp"
+#include "ukernel/object/transfer.hpp"
 #include "ukernel/sched/scheduler.hpp"
-#include "ukernel/syscall/capability.hpp"
 
 namespace margay {
 

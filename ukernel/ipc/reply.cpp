@@ -4,7 +4,7 @@
 #include "ukernel/core/measure.hpp"
 #include "ukernel/ipc/exit_switch.hpp"
 #include "ukernel/ipc/ipc.hpp"
-#include "ukernel/ipc/transfer.hpp"
+#include "ukernel/object/transfer.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
 namespace margay {

@@ -48,9 +48,9 @@ void Event::deliver() {
     scheduler::make_ready(t);
 }
 
-// Ordering: arrive() says that it is in no mailbox, then reads waiter and bits; a signal that found it in
+// Ordering: taken_out() says that it is in no mailbox, then reads waiter and bits; a signal that found it in
 // one had set its bits before. A waiter that has moved to another core since is followed.
-void Event::arrive() {
+void Event::taken_out() {
     posted_to.store(nullptr);
     if (bits.load() != 0) deliver();
 }

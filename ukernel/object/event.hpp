@@ -3,11 +3,9 @@
 #include <atomic>
 #include <cstdint>
 
-namespace margay {
+#include "ukernel/core/core.hpp"
 
-struct CapSlot;
-struct Context;
-struct Core;
+namespace margay {
 
 // A context and the core that it is bound to, in one word: whoever reads it on another core learns where
 // to go without looking into the context.
@@ -27,13 +25,16 @@ class Waiter {
     std::uint64_t word_ = 0;  // core id above the low 48 bits of a canonical address
 };
 
-struct Event {
+struct Event : Mail {
+    Event() {
+        arrive = [](Mail& mail) { static_cast<Event&>(mail).taken_out(); };
+    }
+
     std::atomic<std::uint64_t> bits{0};
     // A thread in wait, or a bound vCPU. Set and cleared on its own core.
     std::atomic<Waiter> waiter{};
-    // The core whose mailbox it is in, linked through `next`; null: in none.
+    // The core whose mailbox it is in; null: in none.
     std::atomic<Core*> posted_to{nullptr};
-    Event* next = nullptr;
 
     // When nobody can find it any more.
     void destroy();
@@ -42,8 +43,8 @@ struct Event {
 
     // Sets bits and wakes the waiter, on whatever core it is. Takes no lock.
     void signal(std::uint64_t set);
-    // Out of a mailbox, on the core where that is.
-    void arrive();
+    // Of a mailbox, on the core where that is.
+    void taken_out();
     // Hands latched bits over, or sees that the waiter's core does.
     void deliver();
     // Takes the latched bits.

@@ -3,6 +3,7 @@
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/io_apic.hpp"
 #include "ukernel/core/core.hpp"
+#include "ukernel/object/event.hpp"
 
 namespace margay {
 

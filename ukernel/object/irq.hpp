@@ -1,6 +1,6 @@
 // Irq: one interrupt source (a global system interrupt of an I/O APIC); delivers to an Event.
 #pragma once
-#include "ukernel/object/node.hpp"
+#include "ukernel/tree/node.hpp"
 
 namespace margay {
 

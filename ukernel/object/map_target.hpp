@@ -4,7 +4,7 @@
 #include "ukernel/core/spin_lock.hpp"
 #include "ukernel/memory/frame_pool.hpp"
 #include "ukernel/memory/page_table.hpp"
-#include "ukernel/object/node.hpp"
+#include "ukernel/tree/node.hpp"
 
 namespace margay {
 

@@ -2,8 +2,8 @@
 
 #include "ukernel/core/core.hpp"
 #include "ukernel/debug/assert.hpp"
-#include "ukernel/ipc/transfer.hpp"
 #include "ukernel/object/thread.hpp"
+#include "ukernel/object/transfer.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
 namespace margay {

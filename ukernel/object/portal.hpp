@@ -1,6 +1,6 @@
 // Portal: an IPC entry. Callers of an unbound or busy portal wait in its queue, highest priority first.
 #pragma once
-#include "ukernel/sched/context.hpp"
+#include "ukernel/core/context.hpp"
 
 namespace margay {
 

@@ -4,10 +4,11 @@
 // epoch is waited for at its end, with the TLB shootdown; after that, mappings, bindings and copies are
 // gone, and objects are unreachable. Those are taken apart by later visits: first what they hold (a
 // Domain its threads, capabilities and mappings; a vCPU its bindings), then they themselves.
+#include "ukernel/object/revocation.hpp"
+
 #include "ukernel/core/core.hpp"
 #include "ukernel/core/epoch.hpp"
 #include "ukernel/debug/assert.hpp"
-#include "ukernel/object/derivation.hpp"
 #include "ukernel/object/domain.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/irq.hpp"

@@ -1,9 +1,9 @@
 #include "ukernel/object/thread.hpp"
 
 #include "ukernel/debug/assert.hpp"
-#include "ukernel/ipc/transfer.hpp"
 #include "ukernel/object/domain.hpp"
 #include "ukernel/object/event.hpp"
+#include "ukernel/object/transfer.hpp"
 #include "ukernel/object/vcpu.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
@@ -27,21 +27,6 @@ Thread::Thread(Domain& in, Core& on_core, unsigned priority, std::uint64_t entry
     in.cores.add(on_core.id);
     const SpinGuard lock{in.guard};
     in.threads.push_back(*this);
-}
-
-void Context::signal_death() {
-    if (death_event != nullptr) death_event->signal(death_bits);
-}
-
-void Context::end_death(Binding& b) {
-    auto& context = *static_cast<Context*>(b.owner);
-    run_on(*context.core, [&context] { context.set_death_event(nullptr, 0); });
-}
-
-Budget& budget_of(Context& context) {
-    Context* first = &context;
-    while (first->caller != nullptr) first = first->caller;
-    return first->own;
 }
 
 void sever(Context& dying) {

@@ -1,8 +1,8 @@
 // Thread: a native execution context, bound to a core.
 #pragma once
 #include "support/result.hpp"
+#include "ukernel/core/context.hpp"
 #include "ukernel/object/portal.hpp"
-#include "ukernel/sched/context.hpp"
 
 namespace margay {
 
@@ -49,9 +49,6 @@ struct Thread : Context, bi::list_base_hook<bi::tag<InDomainTag>, bi::link_mode<
     // It accepts, but the next caller brings a capability: it makes its reply_wait again, for that one.
     void ask_again();
 };
-
-// The budget that carries the work of a context: that of the first caller in its chain.
-Budget& budget_of(Context& context);
 
 // The context ends. It is taken out of what it waits in or runs on; who serves it goes on without a caller
 // and on a budget of its own. Whom it serves has its budget back, to be released by the caller of this.

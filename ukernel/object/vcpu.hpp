@@ -5,8 +5,8 @@
 #include "support/result.hpp"
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/fpu.hpp"
+#include "ukernel/core/context.hpp"
 #include "ukernel/object/portal.hpp"
-#include "ukernel/sched/context.hpp"
 
 namespace margay {
 

@@ -1,17 +1,11 @@
 #include "ukernel/sched/scheduler.hpp"
 
 #include "ukernel/arch/x86_64/apic.hpp"
-#include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
-#include "ukernel/arch/x86_64/enter.hpp"
 #include "ukernel/core/epoch.hpp"
 #include "ukernel/core/feature.hpp"
 #include "ukernel/core/measure.hpp"
 #include "ukernel/debug/assert.hpp"
-#include "ukernel/object/event.hpp"
-#include "ukernel/object/portal.hpp"
-#include "ukernel/object/thread.hpp"
-#include "ukernel/object/vcpu.hpp"
 
 namespace margay::scheduler {
 
@@ -66,20 +60,6 @@ void pick(Core& core) {
     update_quantum(core, true);
 }
 
-[[noreturn]] void enter_thread(Core& core, Thread& t) {
-    measure::left(core.id);
-    if (t.cr3 != core.cr3) {
-        core.cr3 = t.cr3;
-        cpu::write_cr3(t.cr3);
-        changed_domain(core);
-    }
-    if (t.full_frame != 0) {
-        t.full_frame = 0;
-        enter_thread_full(&t);
-    }
-    enter_thread_result(&t);
-}
-
 }  // namespace
 
 void make_ready(Context& c) {
@@ -111,16 +91,7 @@ void detach(Context& c) {
     Core& core = *c.core;
     MARGAY_DEBUG_EXPECT(&core == &Core::here());
     if (c.deadline.is_linked()) set_deadline(c, no_deadline);
-    if (c.waits_for != nullptr) {
-        c.waits_for->leave();
-        c.waits_for = nullptr;
-    }
-    if (c.queued_on != nullptr) {
-        Portal& p = *c.queued_on;
-        c.Context::QueueHook::unlink();
-        c.queued_on = nullptr;
-        p.update_pending();
-    }
+    c.withdraw();
     c.open_on = nullptr;
     if (core.current == &c) {
         c.on = core.budget;
@@ -150,16 +121,7 @@ void serve_timer() {
     while (!core.deadlines.empty() && core.deadlines.begin()->at <= now) {
         Context& c = *core.deadlines.begin()->context;
         c.deadline.unlink();
-        if (c.is_thread()) {
-            if (c.waits_for != nullptr) {
-                c.waits_for->leave();
-                c.waits_for = nullptr;
-            }
-            static_cast<Thread&>(c).set_status(Status::timed_out);
-            make_ready(c);
-        } else {
-            static_cast<Vcpu&>(c).notify(attention::deadline);
-        }
+        c.deadline_passed();
     }
     if (now >= core.quantum_end && core.current != nullptr) {
         core.quantum_end = no_deadline;
@@ -191,11 +153,7 @@ void leave() {
             measure::entered(core.id);
             continue;
         }
-        if (c->is_thread()) enter_thread(core, static_cast<Thread&>(*c));
-        auto& v = static_cast<Vcpu&>(*c);
-        if (v.attention != 0 && !v.serve_attention()) continue;
-        changes_guest(core, v);
-        backend::enter(core, v);
+        c->enter(core);
     }
 }
 

@@ -1,12 +1,12 @@
 // The control calls of portals, threads, domains, interrupts and memory.
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/core.hpp"
-#include "ukernel/object/derivation.hpp"
+#include "ukernel/object/capability.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/irq.hpp"
 #include "ukernel/sched/scheduler.hpp"
-#include "ukernel/syscall/capability.hpp"
 #include "ukernel/syscall/system_call.hpp"
+#include "ukernel/tree/derivation.hpp"
 
 namespace margay {
 

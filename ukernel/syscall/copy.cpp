@@ -1,4 +1,4 @@
-#include "ukernel/syscall/capability.hpp"
+#include "ukernel/object/capability.hpp"
 #include "ukernel/syscall/system_call.hpp"
 
 namespace margay {

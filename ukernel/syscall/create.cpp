@@ -4,13 +4,13 @@
 
 #include "ukernel/arch/x86_64/io_apic.hpp"
 #include "ukernel/core/core.hpp"
-#include "ukernel/object/derivation.hpp"
+#include "ukernel/object/capability.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/irq.hpp"
 #include "ukernel/object/space.hpp"
 #include "ukernel/object/vcpu.hpp"
-#include "ukernel/syscall/capability.hpp"
 #include "ukernel/syscall/system_call.hpp"
+#include "ukernel/tree/derivation.hpp"
 
 namespace margay {
 

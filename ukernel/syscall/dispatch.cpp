@@ -2,8 +2,8 @@
 #include "ukernel/core/estate.hpp"
 #include "ukernel/core/measure.hpp"
 #include "ukernel/ipc/ipc.hpp"
-#include "ukernel/object/derivation.hpp"
 #include "ukernel/object/domain.hpp"
+#include "ukernel/object/revocation.hpp"
 #include "ukernel/sched/scheduler.hpp"
 #include "ukernel/syscall/system_call.hpp"
 

@@ -1,8 +1,8 @@
 // signal and wait. Neither takes a lock.
 #include "ukernel/object/event.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/object/capability.hpp"
 #include "ukernel/sched/scheduler.hpp"
-#include "ukernel/syscall/capability.hpp"
 #include "ukernel/syscall/system_call.hpp"
 
 namespace margay {

@@ -1,9 +1,9 @@
 // map: an extent, or a part of one, into a Domain or a Space.
 #include "ukernel/core/epoch.hpp"
-#include "ukernel/object/derivation.hpp"
+#include "ukernel/object/capability.hpp"
 #include "ukernel/object/space.hpp"
-#include "ukernel/syscall/capability.hpp"
 #include "ukernel/syscall/system_call.hpp"
+#include "ukernel/tree/derivation.hpp"
 
 namespace margay {
 

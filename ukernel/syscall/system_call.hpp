@@ -1,6 +1,7 @@
 // The system calls beside IPC. Each takes the calling thread with its argument registers and returns
 // the status; results go into the thread's registers.
 #pragma once
+#include "ukernel/core/estate.hpp"
 #include "ukernel/object/thread.hpp"
 
 namespace margay {

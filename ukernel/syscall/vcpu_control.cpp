@@ -1,11 +1,11 @@
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/core/core.hpp"
-#include "ukernel/object/derivation.hpp"
+#include "ukernel/object/capability.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/vcpu.hpp"
 #include "ukernel/sched/scheduler.hpp"
-#include "ukernel/syscall/capability.hpp"
 #include "ukernel/syscall/system_call.hpp"
+#include "ukernel/tree/derivation.hpp"
 
 namespace margay {
 

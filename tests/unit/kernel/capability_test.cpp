@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "system.hpp"
-#include "ukernel/object/derivation.hpp"
+#include "ukernel/tree/derivation.hpp"
 
 namespace margay {
 namespace {

@@ -1,4 +1,4 @@
-#include "ukernel/sched/run_queue.hpp"
+#include "ukernel/core/run_queue.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // A core that is in the kernel keeps what it has found: nothing is reused before it has passed an epoch.
 #include "ipc_fixture.hpp"
 #include "ukernel/core/epoch.hpp"
-#include "ukernel/syscall/capability.hpp"
+#include "ukernel/object/capability.hpp"
 
 namespace margay {
 namespace {

@@ -5,10 +5,10 @@
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/core.hpp"
 #include "ukernel/debug/assert.hpp"
-#include "ukernel/debug/backtrace.hpp"
 #include "ukernel/debug/console.hpp"
 #include "ukernel/object/domain.hpp"
 #include "ukernel/object/vcpu.hpp"
+#include "ukernel/report/backtrace.hpp"
 
 extern "C" const margay::SymbolTable margay_symbols_begin;
 

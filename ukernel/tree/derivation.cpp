@@ -1,4 +1,4 @@
-#include "ukernel/object/derivation.hpp"
+#include "ukernel/tree/derivation.hpp"
 
 namespace margay::derivation {
 

@@ -1,10 +1,10 @@
-#include "ukernel/syscall/capability.hpp"
+#include "ukernel/object/capability.hpp"
 
 #include <new>
 
 #include "ukernel/debug/assert.hpp"
-#include "ukernel/object/derivation.hpp"
 #include "ukernel/object/thread.hpp"
+#include "ukernel/tree/derivation.hpp"
 
 namespace margay {
 

@@ -1,7 +1,7 @@
-// The derivation tree: making nodes and taking subtrees away, under the locks of the estates concerned.
+// The derivation tree: making nodes, under the locks of the estates concerned. Taking subtrees away:
+// object/revocation.hpp.
 #pragma once
-#include "ukernel/object/map_target.hpp"
-#include "ukernel/object/node.hpp"
+#include "ukernel/tree/node.hpp"
 
 namespace margay::derivation {
 
@@ -27,11 +27,5 @@ inline Estate estate_of(const Binding& b, Estate otherwise) {
 
 // Whether [base, base+size) overlaps something that was carved out of the extent, through any copy.
 bool overlaps_carved(CapSlot& extent, std::uint64_t base, std::uint64_t size);
-
-enum class Progress { done, more };
-// Removes everything derived from the slot (and the slot itself, if `self`), leaves first, up to a
-// bounded amount of work. `held`: the estate of the slot, and with `self` that of its parent. When it
-// returns `more`, `needs` is an estate to hold besides for the next step.
-Progress revoke_step(CapSlot& slot, bool self, EstateLock& held, Estate& needs);
 
 }  // namespace margay::derivation

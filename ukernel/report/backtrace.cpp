@@ -1,4 +1,4 @@
-#include "ukernel/debug/backtrace.hpp"
+#include "ukernel/report/backtrace.hpp"
 
 #include "proto/symbols.hpp"
 #include "ukernel/debug/console.hpp"

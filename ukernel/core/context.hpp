@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "proto/vcpu_state.hpp"
-#include "ukernel/object/node.hpp"
-#include "ukernel/sched/budget.hpp"
+#include "ukernel/core/budget.hpp"
+#include "ukernel/tree/node.hpp"
 
 namespace margay {
 
@@ -83,8 +83,23 @@ struct Context : ContextFields,
     }
     void signal_death();
 
+    // What a context does of its own accord, by its kind (object/context.cpp).
+    // It waits for nothing any more: no Event, no portal.
+    void withdraw();
+    // Its deadline has passed, and is in no list any more.
+    void deadline_passed();
+    // The core goes on with it. Comes back if there is something else to be done first.
+    void enter(Core& core);
+
   private:
     static void end_death(Binding& b);
 };
+
+// The budget that carries the work of a context: that of the first caller in its chain.
+inline Budget& budget_of(Context& context) {
+    Context* first = &context;
+    while (first->caller != nullptr) first = first->caller;
+    return first->own;
+}
 
 }  // namespace margay

@@ -3,7 +3,7 @@
 #include <bit>
 
 #include "proto/kernel.hpp"
-#include "ukernel/sched/budget.hpp"
+#include "ukernel/core/budget.hpp"
 
 namespace margay {
 

@@ -6,11 +6,13 @@
 #include <cstdint>
 
 #include "proto/kernel.hpp"
-#include "ukernel/core/estate.hpp"
 
 namespace margay {
 
 namespace bi = boost::intrusive;
+
+// The number of the part of the tree that a node is in; each part has a lock (core/estate.hpp).
+using Estate = std::uint16_t;
 
 // Kinds of node that are no capabilities.
 constexpr auto mapping_node = static_cast<ObjectType>(0x40);

@@ -1,7 +1,8 @@
-#include "ukernel/ipc/transfer.hpp"
+#include "ukernel/object/transfer.hpp"
 
+#include "ukernel/core/estate.hpp"
+#include "ukernel/object/capability.hpp"
 #include "ukernel/object/domain.hpp"
-#include "ukernel/syscall/capability.hpp"
 
 namespace margay {
 
