@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import time
 
+import build
 import common
 import fetch
 import image
@@ -46,6 +47,9 @@ TARGETS = {
     "guest_boot_ratio": (1.20, 1.00, "KVM 0.95"),
     "guest_boot_exits": (15000, 3000, "KVM 3355"),
     "busy_core_interrupts": (0, 0, ""),
+    "longest_lock_hold": (None, None, ""),
+    "longest_guard_hold": (None, None, ""),
+    "longest_interrupts_off": (None, None, ""),
     "kernel_bytes": (262144, None, ""),
     "kernel_lines": (12000, None, "NOVA 14000"),
 }
@@ -82,6 +86,7 @@ def bench(tree, json_file):
         )
     figures.update(_journal_costs(figures))
     figures.update(_guest_boot(tree))
+    figures.update(_holds(tree))
     figures.update(_sizes(tree))
     _print(figures)
     if json_file:
@@ -137,15 +142,16 @@ def _journal_costs(figures):
     return costs
 
 
-def _boot(kernel, modules, arguments, memory, timeout, what, drive=None):
+def _boot(kernel, modules, arguments, memory, timeout, what, drive=None, cores=1, options=()):
     """Boots one node with counted instructions; its figures, and its console lines.
 
-    drive: called with the running machine.
+    drive: called with the running machine. options: more of them for QEMU.
     """
     with tempfile.TemporaryDirectory(prefix="margay-") as directory:
         iso = pathlib.Path(directory, "bench.iso")
         image.make(iso, kernel, modules, arguments)
-        with qemu.Captured(qemu.command(iso, memory, icount=True), timeout) as machine:
+        line = [*qemu.command(iso, memory, cores, icount=True), *options]
+        with qemu.Captured(line, timeout) as machine:
             try:
                 if drive:
                     drive(machine)
@@ -162,6 +168,41 @@ def _boot(kernel, modules, arguments, memory, timeout, what, drive=None):
             key, value, unit, repeats, privileged = matched.groups()
             found[key] = _figure(_number(value), unit, int(repeats), json.loads(privileged or "{}"))
     return found, lines
+
+
+# Kinds of line that a measuring kernel writes (ukernel/core/measure.hpp).
+HOLDS = {
+    "I": "longest_interrupts_off",
+    "E": "longest_lock_hold",
+    "G": "longest_guard_hold",
+}
+
+
+def _holds(tree):
+    """The longest stretches with interrupts off and holds of locks, over the system tests of the kernel and a
+    guest whose VMMs die; by a kernel that measures them. A tick is an instruction of the core that holds, and of
+    others if they have their turn meanwhile."""
+    common.progress("measuring: how long locks are held")
+    if build.build(tree.name, ("ukernel_measured",), quiet=True) != 0:
+        raise common.Failure("cannot build the kernel that measures")
+    modules = tree / "modules"
+    crash = json.loads((tree / "bench" / "vmm_crash.json").read_text())
+    runs = [
+        ([("init", modules / "test_abi")], 512, 1),
+        ([("init", modules / "test_lifetime")], 512, 1),
+        ([("init", modules / "test_lifetime_estates")], 512, 3),
+        ([_module(text) for text in crash["modules"]], crash["memory"], 1),
+    ]
+    longest = dict.fromkeys(HOLDS, 0)
+    with tempfile.TemporaryDirectory(prefix="margay-") as directory:
+        port = pathlib.Path(directory, "port")
+        options = ["-debugcon", f"file:{port}", "-global", "isa-debugcon.iobase=0xe9"]
+        for files, memory, cores in runs:
+            _boot(modules / "ukernel_measured", files, "", memory, BOOT_TIMEOUT, "lock holds", None, cores, options)
+            for line in port.read_text().splitlines():
+                if line[:1] in HOLDS and line[1:].isdigit():
+                    longest[line[0]] = max(longest[line[0]], int(line[1:]))
+    return {HOLDS[kind]: _figure(ticks, "instructions") for kind, ticks in longest.items() if ticks}
 
 
 def _marker(lines):
