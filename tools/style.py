@@ -11,6 +11,7 @@ import time
 
 import build
 import common
+import layers
 
 SOURCES = (".cpp", ".hpp")
 # What clang-tidy looks at when nothing changed: where a mistake costs most.
@@ -68,7 +69,11 @@ def _to_lint(compiled):
 
 
 def lint(files):
-    """clang-tidy within a bounded time; 1 when it found something."""
+    """The order of the kernel's rooms, and clang-tidy within a bounded time; 1 when they found something."""
+    upward = layers.check()
+    for problem in upward:
+        print(problem, flush=True)
+    common.progress(f"order of the kernel's rooms: {len(upward) or 'no'} includes run upward")
     tree = build.directory("release")
     if not (tree / "build.ninja").exists():
         if build.configure("release") != 0:
@@ -122,4 +127,4 @@ def lint(files):
         print(file=sys.stderr)
     left = f", {len(waiting)} left out at the time limit" if waiting else ""
     common.progress(f"clang-tidy: {done} files{left}; findings in {len(failed)}")
-    return 1 if failed else 0
+    return 1 if failed or upward else 0

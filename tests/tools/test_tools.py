@@ -20,6 +20,7 @@ import common  # noqa: E402
 import ctl  # noqa: E402
 import image  # noqa: E402
 import initramfs  # noqa: E402
+import layers  # noqa: E402
 import qemu  # noqa: E402
 
 
@@ -317,6 +318,31 @@ class Ctl(unittest.TestCase):
         with self.assertRaises(common.Usage):
             ctl.listen(left)
         self.assertTrue(os.path.exists(left))
+
+
+class Layers(unittest.TestCase):
+    def test_no_include_of_the_kernel_runs_upward(self):
+        self.assertEqual(layers.check(), [])
+
+    def test_upward_includes_and_files_without_a_room_are_found(self):
+        with tempfile.TemporaryDirectory() as directory:
+            kernel = pathlib.Path(directory, "ukernel")
+            for name, text in {
+                "CMakeLists.txt": "# Order\n#   1  low high/early.hpp\n#   2  high\n\n#   3  nowhere\n",
+                "low/a.hpp": '#include "ukernel/high/early.hpp"\n#include "ukernel/low/b.hpp"\n',
+                "low/b.cpp": '#include <new>\n#include "ukernel/high/late.hpp"\n',
+                "high/late.hpp": '#include "ukernel/low/a.hpp"\n',
+                "high/early.hpp": '  #  include "ukernel/high/late.hpp"\n',
+                "nowhere/c.S": "",
+            }.items():
+                path = kernel / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            found = layers.check(pathlib.Path(directory))
+        self.assertEqual(len(found), 3, found)
+        self.assertIn("ukernel/high/early.hpp: includes ukernel/high/late.hpp", found[0])
+        self.assertIn("ukernel/low/b.cpp: includes ukernel/high/late.hpp", found[1])
+        self.assertIn("ukernel/nowhere/c.S: has no room", found[2])
 
 
 class CommandLine(unittest.TestCase):

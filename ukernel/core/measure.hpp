@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #ifdef MARGAY_MEASURE
+#include "proto/kernel.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #endif
 
@@ -16,7 +17,7 @@ struct Longest {
     std::uint64_t interrupts_off, estate, guard;
 };
 inline Longest longest{};
-inline std::uint64_t entered_at[64]{};  // by core id
+inline std::uint64_t entered_at[max_cores]{};  // by core id
 
 inline void report(std::uint64_t& most, char kind, std::uint64_t begin) {
     const std::uint64_t spent = cpu::rdtsc() - begin;

@@ -1,13 +1,12 @@
 // Irq: one interrupt source (a global system interrupt of an I/O APIC); delivers to an Event.
 #pragma once
+#include "ukernel/arch/x86_64/io_apic.hpp"
 #include "ukernel/tree/node.hpp"
 
 namespace margay {
 
 struct Core;
 struct Event;
-
-constexpr unsigned max_gsi = 128;
 
 // All words are written on the core that the line is routed to; there, the handler reads them.
 struct Irq {

@@ -2,7 +2,11 @@
 #pragma once
 #include <cstdint>
 
-#include "ukernel/object/thread.hpp"
+#include "ukernel/core/context.hpp"
+
+namespace margay {
+struct Thread;
+}
 
 // Returns from a system call with the registers in the Thread.
 extern "C" [[noreturn]] void enter_thread_result(margay::Thread* thread);
@@ -13,9 +17,9 @@ namespace margay {
 
 // Returns from reply_wait with a message, without a detour through memory. Its tables are loaded.
 [[noreturn, gnu::always_inline]] inline void
-enter_thread_message(const Thread& t, std::uint64_t badge, std::uint64_t label, std::uint64_t w0,
-                     std::uint64_t w1, std::uint64_t w2, std::uint64_t w3, std::uint64_t w4,
-                     std::uint64_t w5) {
+enter_thread_message(const ContextFields& t, std::uint64_t badge, std::uint64_t label,
+                     std::uint64_t w0, std::uint64_t w1, std::uint64_t w2, std::uint64_t w3,
+                     std::uint64_t w4, std::uint64_t w5) {
     register std::uint64_t r8 asm("r8") = w1;
     register std::uint64_t r9 asm("r9") = w2;
     register std::uint64_t r10 asm("r10") = w3;

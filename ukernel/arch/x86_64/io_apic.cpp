@@ -4,7 +4,6 @@
 
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
-#include "ukernel/object/irq.hpp"
 
 namespace margay::io_apic {
 

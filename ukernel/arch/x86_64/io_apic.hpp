@@ -4,6 +4,12 @@
 
 #include "support/address.hpp"
 
+namespace margay {
+
+constexpr unsigned max_gsi = 128;  // global system interrupts that the kernel can serve
+
+}  // namespace margay
+
 namespace margay::io_apic {
 
 // One that ACPI names: all its lines are masked. At most max_controllers; more are left alone.
