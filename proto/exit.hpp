@@ -33,8 +33,6 @@ enum class ExitClass : std::uint8_t {
 };
 // Rows of an exit table. Later versions may have more; a label has room for 256.
 constexpr unsigned exit_classes = static_cast<unsigned>(ExitClass::count);
-// The row that `forward` gives an exit to, and that of exits whose own row is unbound.
-constexpr ExitClass default_row = ExitClass::unknown;
 
 constexpr const char* to_text(ExitClass c) {
     constexpr const char* names[] = {"startup",
@@ -87,7 +85,7 @@ constexpr std::uint64_t length_assumed =
 enum class Action : std::uint64_t {
     resume = 0,        // enter the guest at RIP
     advance = 1,       // skip the instruction that exited, then enter
-    forward = 2,       // give this exit to the default row
+    forward = 2,       // a policy gives this exit to the base of the same class
     park = 3,          // sleep until an Event, the deadline or a recall
     park_advance = 4,  // skip the instruction, then park (HLT)
     stop = 5,          // the guest is finished: never enter it again

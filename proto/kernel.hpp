@@ -223,6 +223,9 @@ enum class VcpuOp : std::uint64_t {
     set_death_event = 7,  // RDX event, R8 bits: signalled when an exit has no handler
     query = 8,  // -> RDI sequence number of the last exit, RSI vcpu_flag bits. A glance: on
                 // another core things go on meanwhile
+    bind_policy =
+        9,  // as bind_row: asked before the row's own portal, which gets what it forwards, and
+            // all while it has no handler
 };
 
 namespace vcpu_flag {

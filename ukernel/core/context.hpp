@@ -86,6 +86,8 @@ struct Context : ContextFields,
     // What a context does of its own accord, by its kind (object/context.cpp).
     // It waits for nothing any more: no Event, no portal.
     void withdraw();
+    // The portal in whose queue it waits has no handler any more.
+    void portal_unbound();
     // Its deadline has passed, and is in no list any more.
     void deadline_passed();
     // The core goes on with it. Comes back if there is something else to be done first.

@@ -2,7 +2,7 @@
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/enter.hpp"
 #include "ukernel/core/measure.hpp"
-#include "ukernel/ipc/exit_switch.hpp"
+#include "ukernel/exit/exit_switch.hpp"
 #include "ukernel/ipc/ipc.hpp"
 #include "ukernel/object/transfer.hpp"
 #include "ukernel/sched/scheduler.hpp"

@@ -35,6 +35,15 @@ void Context::withdraw() {
     }
 }
 
+// Exits do not wait for a policy that is gone: they have a base.
+void Context::portal_unbound() {
+    if (is_thread()) return;
+    auto& source = static_cast<ExitSource&>(*this);
+    if (source.sent_to != &source.sent_to->row->policy) return;
+    withdraw();
+    source.send_again();
+}
+
 void Context::deadline_passed() {
     if (is_thread()) {
         withdraw();

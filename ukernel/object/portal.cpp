@@ -19,6 +19,8 @@ void end_binding(Binding& b) {
 
 }  // namespace
 
+PortalFields Portal::nowhere{&nobody, nullptr};
+
 Portal::Portal(Core& on) : PortalFields{&nobody, &on}, binding{end_binding, this} {}
 
 void Portal::enqueue(Context& caller, const CapSlot* through, std::uint64_t badge) {
@@ -65,6 +67,7 @@ void Portal::unbind() {
     handler->callers_wait = handler->pending.empty() ? 0 : 1;
     handler = nullptr;
     entry = &nobody;
+    for (auto at = queue.begin(); at != queue.end();) (at++)->portal_unbound();
 }
 
 void Portal::evict(const CapSlot& slot) {

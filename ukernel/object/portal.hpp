@@ -27,6 +27,9 @@ struct Portal : PortalFields,
     Context::Queue queue;
     Binding binding;  // below the handler's capability
 
+    // In the place of a portal where there is none: nobody there accepts a call.
+    static PortalFields nowhere;
+
     explicit Portal(Core& on);
     // When nobody can find it any more: no row leads here, no thread waits here.
     void destroy();

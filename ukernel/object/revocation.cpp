@@ -40,7 +40,8 @@ Node* any_binding(Vcpu& v) {
     if (v.event_binding.is_bound()) return &v.event_binding;
     if (v.death.is_bound()) return &v.death;
     for (ExitRow& row : v.rows)
-        if (row.binding.is_bound()) return &row.binding;
+        for (ExitTarget* target : {&row.base, &row.policy})
+            if (target->binding.is_bound()) return &target->binding;
     return nullptr;
 }
 

@@ -11,17 +11,18 @@ namespace margay {
 
 namespace {
 
-Status bind_row(Thread& t, Vcpu& v, EstateLock& held) {
+// One of the two targets of a row.
+Status bind_row(Thread& t, Vcpu& v, bool policy, EstateLock& held) {
     const std::uint64_t number = t.gpr[gpr_rdx];
     const std::uint64_t wanted = t.gpr[gpr_r9];
     if (number >= exit_classes || (wanted & ~state::valid_groups) != 0) return Status::bad_argument;
-    ExitRow& row = v.rows[number];
+    ExitTarget& target = policy ? v.rows[number].policy : v.rows[number].base;
     Portal* portal = nullptr;
     std::uint64_t badge = 0;
     if (t.gpr[gpr_r8] == no_slot) {
-        if (row.binding.is_bound()) {
-            if (!held.want(row.binding.estate)) return Status::ok;
-            derivation::unbind(row.binding);
+        if (target.binding.is_bound()) {
+            if (!held.want(target.binding.estate)) return Status::ok;
+            derivation::unbind(target.binding);
         }
     } else {
         const Result<CapSlot*> p =
@@ -31,13 +32,13 @@ Status bind_row(Thread& t, Vcpu& v, EstateLock& held) {
         badge = (*p)->badge;
         if (portal->core != v.core) return Status::wrong_core;
         const Estate estate = (*p)->estate;
-        if (!held.want(estate, derivation::estate_of(row.binding, estate))) return Status::ok;
+        if (!held.want(estate, derivation::estate_of(target.binding, estate))) return Status::ok;
         const Status s = derivation::can_attach(**p);
         if (s != Status::ok) return s;
-        derivation::bind(row.binding, **p);
+        derivation::bind(target.binding, **p);
     }
     // On the vCPU's core, so that a row changes between two exits, never within one.
-    run_on(*v.core, [&] { v.set_row(row, portal, badge, wanted); });
+    run_on(*v.core, [&] { v.set_target(target, portal, badge, wanted); });
     return Status::ok;
 }
 
@@ -85,7 +86,8 @@ Status vcpu_control(Thread& t, EstateLock& held) {
     auto& v = object_of<Vcpu>(**slot);
     Status s = Status::ok;
     switch (op) {
-    case VcpuOp::bind_row: return bind_row(t, v, held);
+    case VcpuOp::bind_row: return bind_row(t, v, false, held);
+    case VcpuOp::bind_policy: return bind_row(t, v, true, held);
     case VcpuOp::bind_event: return bind_event(t, v, held);
     case VcpuOp::start:
         run_on(*v.core, [&] {
@@ -94,7 +96,7 @@ Status vcpu_control(Thread& t, EstateLock& held) {
             else {
                 // A restored VM goes on counting: a number names one exit for ever.
                 v.sequence = t.gpr[gpr_rdx];
-                v.deliver(ExitClass::startup, 0, 0, 0);
+                v.deliver(ExitClass::startup, 0);
             }
         });
         return s;

@@ -271,21 +271,66 @@ TEST_F(Ipc, RowsReboundOneByOneKeepThePendingExit) {
     EXPECT_EQ(next.gpr[gpr_rsi] & 0xff, static_cast<std::uint64_t>(ExitClass::cpuid));
 }
 
-TEST_F(Ipc, ForwardGoesToTheDefaultRowOnce) {
+TEST_F(Ipc, APolicyForwardsToTheBaseOfTheSameClass) {
     Thread& h = server(20, 30);
     portal(22, 20);
-    Thread& fallback = server(40, 30);
+    Thread& p = server(40, 30);
     portal(42, 40);
     Vcpu& v = vcpu(50, 22);
-    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {53, 0, static_cast<unsigned>(default_row), 42, 0}),
-              Status::ok);
+    const auto halt = static_cast<unsigned>(ExitClass::halt);
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {53, 9, halt, 42, 0}), Status::ok);
     ASSERT_NO_FATAL_FAILURE(start(v, 53, h));
+    ASSERT_EQ(System::exit_guest(v, ExitClass::cpuid), &h) << "no policy for this class";
+    ASSERT_EQ(reply(h, Action::resume, v.sequence), &v);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &p);
+    EXPECT_EQ(reply(p, Action::forward, v.sequence), &h);
+    EXPECT_EQ(h.gpr[gpr_rsi] & 0xff, halt);
+    EXPECT_EQ(h.gpr[gpr_rsi] >> 8 & exit_flag::replayed, exit_flag::replayed);
+    // A policy may answer by itself.
+    ASSERT_EQ(reply(h, Action::advance, v.sequence), &v);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &p);
+    ASSERT_EQ(reply(p, Action::advance, v.sequence), &v);
+    // Taken away, the base has the class for itself.
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {53, 9, halt, no_slot, 0}), Status::ok);
+    ASSERT_EQ(System::leave(), &v);
     ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &h);
-    EXPECT_EQ(reply(h, Action::forward, v.sequence), &fallback);
-    EXPECT_EQ(fallback.gpr[gpr_rsi] & 0xff, static_cast<std::uint64_t>(ExitClass::halt));
-    EXPECT_EQ(reply(fallback, Action::forward, v.sequence), nullptr);
+    EXPECT_EQ(reply(h, Action::forward, v.sequence), nullptr) << "there is nobody behind the base";
     EXPECT_EQ(v.state, ContextState::dead);
     EXPECT_EQ(machine::now.guest_failures.size(), 1u);
+}
+
+TEST_F(Ipc, AnExitInTheHandsOfAPolicyThatDiesGoesToTheBase) {
+    Thread& h = server(20, 30);
+    portal(22, 20);
+    Thread& p = server(40, 30);
+    portal(42, 40);
+    Vcpu& v = vcpu(50, 22);
+    const auto halt = static_cast<unsigned>(ExitClass::halt);
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {53, 9, halt, 42, 0}), Status::ok);
+    ASSERT_NO_FATAL_FAILURE(start(v, 53, h));
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &p);
+    kill(p);
+    ASSERT_EQ(System::leave(), &h);
+    EXPECT_EQ(h.gpr[gpr_rsi] & 0xff, halt);
+    ASSERT_EQ(reply(h, Action::advance, v.sequence), &v);
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &h) << "a policy without a handler is none";
+    ASSERT_EQ(reply(h, Action::advance, v.sequence), &v);
+    // Another one takes over; it is busy when the next exit comes, and then it dies.
+    Thread& q = server(60, 30);
+    ASSERT_EQ(s.call(Syscall::portal_ctl, {42, 0, 60}), Status::ok);
+    ASSERT_EQ(System::leave(), &v);
+    Thread& c = thread(70, 20);
+    ASSERT_EQ(System::leave(), &c);
+    ASSERT_EQ(System::trap(c, Syscall::call, {42}), &q);
+    s.make(ObjectType::event, 80, kib4);
+    System::trap(q, Syscall::wait, {80, no_deadline});
+    ASSERT_EQ(System::leave(), &v);
+    EXPECT_EQ(System::exit_guest(v, ExitClass::halt), nullptr);
+    EXPECT_EQ(v.state, ContextState::queued);
+    machine::switch_to(0);
+    kill(q);
+    EXPECT_EQ(v.callee, &h);
+    EXPECT_TRUE(machine::now.guest_failures.empty());
 }
 
 TEST_F(Ipc, ExitWithoutAHandlerStopsOnlyThatGuest) {

@@ -61,7 +61,7 @@ TEST_F(Bindings, ExitRowsEndWithTheirCapability) {
     Vcpu& v = vcpu(30, given);
     ASSERT_NO_FATAL_FAILURE(start(v, 33, h));
     revoke(given);
-    for (const ExitRow& row : v.rows) EXPECT_EQ(row.portal, nullptr);
+    for (const ExitRow& row : v.rows) EXPECT_FALSE(row.active->is_bound());
     EXPECT_TRUE(s.object<Portal>(22).queue.empty());
 }
 

@@ -2,6 +2,7 @@
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/machine_check.hpp"
+#include "ukernel/core/measure.hpp"
 #include "ukernel/debug/report.hpp"
 #include "ukernel/object/domain.hpp"
 #include "ukernel/object/irq.hpp"
@@ -55,6 +56,7 @@ void save_frame(Thread& t, const InterruptFrame& f) {
 // At user level. Ends in the scheduler.
 extern "C" [[noreturn]] void user_interrupt(InterruptFrame* frame) {
     auto& t = static_cast<Thread&>(*Core::here().current);
+    measure::entered(t.core->id);
     save_frame(t, *frame);
     if (!is_exception(frame->vector)) {
         serve(static_cast<unsigned>(frame->vector));
@@ -63,6 +65,7 @@ extern "C" [[noreturn]] void user_interrupt(InterruptFrame* frame) {
         t.fault_error = frame->error;
         t.fault_address = frame->vector == 14 ? cpu::read_cr2() : 0;
         report_thread_fault(t);
+        measure::entered(t.core->id);
         if (t.domain != nullptr && t.domain->is_supervisor) stop_node("init died");
         t.die();
     }

@@ -8,7 +8,8 @@
 #include "ukernel/arch/x86_64/svm/offsets.hpp"
 #include "ukernel/arch/x86_64/svm/svm.hpp"
 #include "ukernel/core/feature.hpp"
-#include "ukernel/ipc/exit_switch.hpp"
+#include "ukernel/core/measure.hpp"
+#include "ukernel/exit/exit_switch.hpp"
 #include "ukernel/object/space.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
@@ -36,6 +37,7 @@ void backend::enter(Core& core, Vcpu& v) {
         fpu::load(core, v);
     if ((c.interrupt_shadow & 1) != 0 && (c.virtual_interrupt & vmcb::v_irq) != 0) [[unlikely]]
         svm::begin_step(v);
+    measure::left(core.id);
     svm_enter(&v);
 }
 
@@ -92,13 +94,16 @@ bool exited_by_exception(Vcpu& v) {
 extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu) {
     using namespace margay;
     Vcpu& v = *vcpu;
+    measure::entered(v.core->id);
     Vmcb& c = *v.guest.vmcb;
     if (((c.exit_int_info & vmcb::event_valid) | v.guest.irregular) != 0 && !settle(v)) [[unlikely]]
         scheduler::leave();
     // Exceptions and physical interrupts.
     if (c.exit_code <= vmcb::exit_init && c.exit_code >= vmcb::exception_0 &&
         (c.exit_code >= vmcb::exit_intr || exited_by_exception(v))) [[unlikely]] {
+        measure::left(v.core->id);
         cpu::take_interrupts();
+        measure::entered(v.core->id);
         scheduler::leave();
     }
     const Classified e = classify_exit(c, v.gpr, features().next_rip);

@@ -1,5 +1,5 @@
 // The fast path of a VM exit: from the classified exit straight into the handler's user code, and
-// from its reply back. Everything unusual goes through Vcpu::send and Vcpu::reply.
+// from its reply back. Everything unusual goes through ExitSource::send and ExitSource::reply.
 #pragma once
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
@@ -16,13 +16,14 @@ namespace margay {
 exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint64_t detail1,
                 std::uint64_t next_rip, std::uint64_t flags = 0) {
     Core& core = *v.core;
-    v.record(exit_class, detail0, detail1, next_rip, flags);
-    const ExitRow& row = v.rows[static_cast<unsigned>(exit_class)];
-    Thread* handler = row.portal != nullptr ? row.portal->handler : nullptr;
-    if (handler == nullptr || handler->open_on != &core) [[unlikely]] {
+    v.record({exit_class, detail0, detail1, next_rip, flags}, v.guest.rip());
+    const ExitTarget& target = *v.rows[static_cast<unsigned>(exit_class)].active;
+    ContextFields* entry = target.portal->entry;
+    if (entry->open_on != &core) [[unlikely]] {
         v.send();
         scheduler::leave();
     }
+    auto* handler = static_cast<Thread*>(entry);
     // POINT OF NO RETURN
     const std::uint64_t label =
         static_cast<std::uint64_t>(exit_class) | (v.guest.exit_flags() | flags) << 8;
@@ -33,19 +34,19 @@ exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint6
     handler->open_on = nullptr;
     handler->state = ContextState::ready;
     core.current = handler;
-    if (row.wanted != 0) backend::store_state(v, row.wanted);
+    if (target.wanted != 0) backend::store_state(v, target.wanted);
     if (handler->cr3 != core.cr3) [[unlikely]] {
         core.cr3 = handler->cr3;
         cpu::write_cr3(handler->cr3);
         changed_domain(core);
     }
     measure::left(core.id);
-    enter_thread_message(*handler, row.badge, label, v.sequence, v.guest.rip(), detail0, detail1,
+    enter_thread_message(*handler, target.badge, label, v.sequence, v.guest.rip(), detail0, detail1,
                          v.guest.rax(), v.guest.rflags());
 }
 
 // The reply that most exits get: resume or skip, with nothing but RAX or the low registers changed.
-// True: v is current and may be entered. False: nothing has changed, Vcpu::reply decides.
+// True: v is current and may be entered. False: nothing has changed, ExitSource::reply decides.
 [[gnu::always_inline]] inline bool reply_simply(Core& core, Thread& handler, Vcpu& v,
                                                 std::uint64_t action, std::uint64_t sequence,
                                                 std::uint64_t dirty, std::uint64_t rax) {
