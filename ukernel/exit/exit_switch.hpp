@@ -25,6 +25,7 @@ exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint6
     }
     auto* handler = static_cast<Thread*>(entry);
     // POINT OF NO RETURN
+    // It is new: nobody has seen it.
     const std::uint64_t label =
         static_cast<std::uint64_t>(exit_class) | (v.guest.exit_flags() | flags) << 8;
     v.delivery = delivery::pending | delivery::seen;
