@@ -70,6 +70,7 @@ Status ExitSource::set_event(Event* to) {
 
 void ExitSource::deliver(ExitClass exit_class, std::uint64_t detail0) {
     record({exit_class, detail0, 0, 0, 0}, instruction_pointer());
+    delivery = delivery::pending;
     send();
 }
 

@@ -48,10 +48,9 @@ struct ExitSource : Context {
     ExitSource();
 
     bool has_pending() const { return (delivery & delivery::pending) != 0; }
-    // Numbers a new exit and writes it into the flight recorder.
+    // Numbers a new exit and writes it into the flight recorder. `delivery` is still to be set.
     void record(const PendingExit& exit, std::uint64_t rip) {
         pending = exit;
-        delivery = delivery::pending;
         ++sequence;
         ExitRecord& r = page->records[sequence % exit_records];
         r.sequence_class = sequence << 8 | static_cast<std::uint64_t>(exit.exit_class);

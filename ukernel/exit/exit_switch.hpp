@@ -20,6 +20,7 @@ exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint6
     const ExitTarget& target = *v.rows[static_cast<unsigned>(exit_class)].active;
     ContextFields* entry = target.portal->entry;
     if (entry->open_on != &core) [[unlikely]] {
+        v.delivery = delivery::pending;
         v.send();
         scheduler::leave();
     }
