@@ -4,7 +4,7 @@
 
 #include "guest.hpp"
 #include "machine.hpp"
-#include "ukernel/ipc/exit_switch.hpp"
+#include "ukernel/exit/exit_switch.hpp"
 #include "ukernel/memory/direct_map.hpp"
 
 namespace margay {
