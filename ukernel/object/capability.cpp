@@ -48,7 +48,7 @@ CapSlot& Reservation::open(Node& parent) {
 }
 
 void Reservation::publish(ObjectType type) {
-    __atomic_store_n(&slot_->type, type, __ATOMIC_RELEASE);
+    set_type(*slot_, type);
     slot_->reserved = false;
     slot_ = nullptr;
 }

@@ -202,7 +202,7 @@ class Step {
             auto& s = static_cast<CapSlot&>(n);
             const ObjectType type = n.type;
             n.removed_type = type;
-            __atomic_store_n(&n.type, ObjectType::none, __ATOMIC_SEQ_CST);
+            set_type(n, ObjectType::none);
             cores_.add(s.domain->cores);
             if (is_object(n, type)) {
                 if (type == ObjectType::domain) cores_.add(object_of<Domain>(n).cores);
@@ -273,7 +273,8 @@ class Step {
         s.is_copy = s.preparing = s.revoking = false;
         s.uses = 0;
         s.extent = ExtentState::unused;
-        __atomic_store_n(&s.removal, Removal::none, __ATOMIC_RELEASE);
+        constexpr Removal nothing = Removal::none;
+        __atomic_store(&s.removal, &nothing, __ATOMIC_RELEASE);
     }
 
     CapSlot& root_;

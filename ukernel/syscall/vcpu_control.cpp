@@ -67,7 +67,8 @@ Status bind_event(Thread& t, Vcpu& v, EstateLock& held) {
 // must not notice. Each word is read whole.
 void query(Thread& t, const Vcpu& v) {
     const std::uint32_t delivery = __atomic_load_n(&v.delivery, __ATOMIC_ACQUIRE);
-    const ContextState state = __atomic_load_n(&v.state, __ATOMIC_ACQUIRE);
+    ContextState state;
+    __atomic_load(&v.state, &state, __ATOMIC_ACQUIRE);
     t.gpr[gpr_rdi] = __atomic_load_n(&v.sequence, __ATOMIC_ACQUIRE);
     t.gpr[gpr_rsi] = ((delivery & delivery::pending) != 0 ? vcpu_flag::pending : 0) |
                      (state == ContextState::calling ? vcpu_flag::in_service : 0) |

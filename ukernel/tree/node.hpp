@@ -118,7 +118,13 @@ struct Binding : Node {
     bool is_bound() const { return __atomic_load_n(&parent, __ATOMIC_ACQUIRE) != nullptr; }
 };
 
-inline ObjectType type_of(const Node& n) { return __atomic_load_n(&n.type, __ATOMIC_ACQUIRE); }
+inline ObjectType type_of(const Node& n) {
+    ObjectType type;
+    __atomic_load(&n.type, &type, __ATOMIC_ACQUIRE);
+    return type;
+}
+// Sequentially consistent: what is read after it, such as the set of cores, is not read before.
+inline void set_type(Node& n, ObjectType type) { __atomic_store(&n.type, &type, __ATOMIC_SEQ_CST); }
 
 // The capability whose `uses` account for an extent: copies count with the original.
 inline Node& extent_root(Node& node) {
