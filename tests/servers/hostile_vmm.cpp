@@ -1,5 +1,6 @@
 // A hostile VMM: replies with random state, random groups and random actions, and calls what it may. The
-// kernel must survive all of it, and so must the other guests. vmm_options: fuzz=SEED rounds=N.
+// kernel must survive all of it, and so must the other guests. vmm_options: fuzz=SEED rounds=N. With overrule it
+// tries instead to do what only its supervisor may: let its vCPU go on, move its death event, bind its rows.
 #include "libipc/log.hpp"
 #include "libipc/start.hpp"
 #include "libipc/startup.hpp"
@@ -48,6 +49,27 @@ void spoil(VcpuState& state, Random& random) {
     }
 }
 
+// Goes to sleep for a millisecond at each exit, and tries everything meanwhile.
+std::uint64_t overrule(Slot vcpu, Slot event, std::uint64_t rounds, Received& got) {
+    std::uint64_t granted = 0;
+    for (std::uint64_t n = 0; n < rounds; ++n) {
+        const std::uint64_t before = granted;
+        for (const VcpuOp op :
+             {VcpuOp::bind_row, VcpuOp::bind_event, VcpuOp::start, VcpuOp::recall, VcpuOp::suspend,
+              VcpuOp::resume, VcpuOp::set_death_event, VcpuOp::bind_policy}) {
+            const std::uint64_t first = op == VcpuOp::set_death_event ? event : no_slot;
+            if (vcpu_ctl(vcpu, op, first, ~0ull) != Status::no_right) ++granted;
+        }
+        if (granted != before || !query_vcpu(vcpu) ||
+            vcpu_ctl(vcpu, VcpuOp::read_state, state::gpr_low) != Status::ok)
+            log("overrule: not as it should be in round {}\n", n);
+        got = reply_wait({static_cast<std::uint64_t>(Action::park),
+                          {got.message.words[0], state::deadline_word, 0, 0,
+                           rdtsc() + startup().tsc_khz}});
+    }
+    return granted;
+}
+
 }  // namespace
 
 void program_main(std::uint64_t) {
@@ -67,7 +89,11 @@ void program_main(std::uint64_t) {
     const VcpuState good = good_state();
     std::uint64_t classes[exit_classes] = {}, refused = 0, sequence = 0;
     Received got = reply_wait({});
-    for (std::uint64_t n = 0; n < rounds; ++n) {
+    const bool overrules = find_option(options, "overrule").has_value();
+    if (overrules)
+        log("overrule: {} rounds, granted {}\n", rounds,
+            overrule(vcpu, console->slot, rounds, got));
+    for (std::uint64_t n = 0; n < rounds && !overrules; ++n) {
         if (got.status == Status::ok) {
             sequence = got.message.words[0];
             ++classes[(got.message.label & 0xff) % exit_classes];
@@ -93,7 +119,8 @@ void program_main(std::uint64_t) {
             {static_cast<std::uint64_t>(action),
              {sequence, dirty, random(), random() % 300, rdtsc() + startup().tsc_khz / 2}});
     }
-    log("fuzz: {} rounds, refused {}, recall {} deadline {} mmio {} exception {} shutdown {} "
+    if (!overrules)
+        log("fuzz: {} rounds, refused {}, recall {} deadline {} mmio {} exception {} shutdown {} "
         "invalid {}\n",
         rounds, refused, classes[1], classes[2], classes[6], classes[10], classes[13], classes[14]);
     control.outcome.store(VmOutcome::powered_off);

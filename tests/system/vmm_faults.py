@@ -208,7 +208,18 @@ def fuzz(node):
         raise RuntimeError(f"rounds, refusals and invalid states: {said}")
 
 
-CASES = [hang, corrupt, start, deadly, swap, bad_successor, refuse, control, save, fuzz]
+def overrule(node):
+    """A VMM that tries to do what only its supervisor may is refused, each time; its exits are its own."""
+    with boot(node, {"name": "test"}, {"name": "rebel", "vmm": "vmm_hostile", "vmm_options": "overrule rounds=50",
+                                       "memory_mib": 64}) as machine:
+        node.check_off(machine)
+    check_said(node, "guest test powered off")
+    said = re.findall(r"overrule: .*", log_of(node))
+    if len(said) != 1 or "50 rounds, granted 0" not in said[0]:
+        raise RuntimeError(f"what it says: {said}")
+
+
+CASES = [hang, corrupt, start, deadly, swap, bad_successor, refuse, control, save, fuzz, overrule]
 
 
 def test(node):
