@@ -63,9 +63,9 @@ std::uint64_t overrule(Slot vcpu, Slot event, std::uint64_t rounds, Received& go
         if (granted != before || !query_vcpu(vcpu) ||
             vcpu_ctl(vcpu, VcpuOp::read_state, state::gpr_low) != Status::ok)
             log("overrule: not as it should be in round {}\n", n);
-        got = reply_wait({static_cast<std::uint64_t>(Action::park),
-                          {got.message.words[0], state::deadline_word, 0, 0,
-                           rdtsc() + startup().tsc_khz}});
+        got = reply_wait(
+            {static_cast<std::uint64_t>(Action::park),
+             {got.message.words[0], state::deadline_word, 0, 0, rdtsc() + startup().tsc_khz}});
     }
     return granted;
 }
@@ -121,8 +121,9 @@ void program_main(std::uint64_t) {
     }
     if (!overrules)
         log("fuzz: {} rounds, refused {}, recall {} deadline {} mmio {} exception {} shutdown {} "
-        "invalid {}\n",
-        rounds, refused, classes[1], classes[2], classes[6], classes[10], classes[13], classes[14]);
+            "invalid {}\n",
+            rounds, refused, classes[1], classes[2], classes[6], classes[10], classes[13],
+            classes[14]);
     control.outcome.store(VmOutcome::powered_off);
     for (;;) {
         if (got.status == Status::ok) sequence = got.message.words[0];

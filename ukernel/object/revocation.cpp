@@ -109,7 +109,11 @@ class Step {
                 if (!holds(*n)) return stop(n->estate);
                 continue;
             }
-            if (n == &root_ && !self_) return nullptr;
+            if (n == &root_) {
+                if (!self_) return nullptr;
+                // The list that it is in belongs to its parent's estate.
+                if (n->parent != nullptr && !holds(*n->parent)) return stop(n->parent->estate);
+            }
             if (n->removal == Removal::none) return n;
             // This step has condemned it already: it has to end.
             if (n->removal == Removal::condemned) return stop();

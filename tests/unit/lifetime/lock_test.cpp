@@ -113,6 +113,38 @@ TEST_F(Locks, ARevocationReachesIntoOtherEstates) {
     }
 }
 
+// The root of an estate hangs in its parent's: both locks are needed to take it out, in each step.
+TEST_F(Locks, TheRootOfAnEstateGoesWithItsParentsLock) {
+    s.carve(20, 64 * kib4);
+    const std::uint64_t base = s.domain->slots[20].base;
+    ASSERT_EQ(s.call(Syscall::create, {pair(3, 30), 20, base, 32 * kib4, carve_flag::estate}),
+              Status::ok);
+    // Its removal takes more than one step, and another estate besides.
+    ASSERT_EQ(s.call(Syscall::create, {pair(3, 31), 30, base, 20 * kib4}), Status::ok);
+    ASSERT_EQ(s.call(Syscall::create, {pair(1, 32), 31, 16, 8}), Status::ok);
+    ASSERT_NO_FATAL_FAILURE(s.carve_estate(40, kib4));
+    ASSERT_EQ(s.call(Syscall::copy, {40, pair(32, 3), right::all}), Status::ok);
+    EstateLock parent;
+    ASSERT_FALSE(parent.want(s.domain->slots[20].estate));
+    unsigned entries = 0;
+    for (; !s.step(Syscall::revoke, {30, 1}); ++entries) {
+        ASSERT_LT(entries, 100u);
+        // Somebody works in the parent's estate between the steps, and during the next one.
+        if (entries != 2) continue;
+        parent.take_wanted();
+        machine::now.on_pause = [&] {
+            EXPECT_NE(s.domain->slots[30].parent, nullptr);
+            parent.release();
+        };
+    }
+    machine::now.on_pause = nullptr;
+    EXPECT_GT(entries, 2u);
+    EXPECT_EQ(s.domain->slots[30].type, ObjectType::none);
+    EXPECT_TRUE(s.domain->slots[20].children.empty());
+    EXPECT_EQ(s.domain->slots[20].uses, 0u);
+    EXPECT_TRUE(s.domain->slots[40].children.empty());
+}
+
 // One of them is held by somebody else meanwhile: the revocation comes back for it.
 TEST_F(Locks, ARevocationWaitsForAnotherEstate) {
     s.make(ObjectType::domain, 20, 1 << 20, {16, 8});
