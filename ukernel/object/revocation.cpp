@@ -138,7 +138,7 @@ class Step {
             constexpr unsigned look_at = 1024;
             if (CapSlot* slot = d.any_slot(look_at, more)) return slot;
             if (more) {
-                work_ += look_at / 8;
+                work_ += look_at;
                 return work_ < work_limit ? held_by(s) : stop();
             }
             return d.any_mapping();
