@@ -1,6 +1,10 @@
-// A ring of bytes in shared memory, for one producer and one consumer. Each side trusts only its own
-// index: the other's is reduced to the ring before use, so a broken partner yields wrong bytes at
-// worst.
+// A ring of bytes in shared memory, for one producer and one consumer.
+//
+// Both indices lie in the shared memory, so that a successor of either side can go on: a partner may write
+// both, at any time. Whatever they are, an access stays within the ring, and the bytes between them are
+// believed only if they fit into it: a head that is further ahead is corrupt, and the consumer begins anew
+// at the head. A partner that never stops yields bytes for ever: who serves several rings bounds what it
+// takes from each.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -12,7 +16,9 @@ class ByteRing {
     static_assert((bytes & (bytes - 1)) == 0);
 
   public:
-    // False if it is full.
+    static constexpr std::uint32_t capacity = bytes;
+
+    // False if it is full, or the consumer's index is corrupt.
     bool put(char c) {
         const std::uint32_t head = head_.load(std::memory_order_relaxed);
         if (head - tail_.load(std::memory_order_acquire) >= bytes) return false;
@@ -20,17 +26,29 @@ class ByteRing {
         head_.store(head + 1, std::memory_order_release);
         return true;
     }
-    // False if it is empty.
+    // False if it is empty, or was corrupt: then all of it is skipped.
     bool get(char& c) {
         const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
-        if (head_.load(std::memory_order_acquire) == tail) return false;
+        const std::uint32_t head = head_.load(std::memory_order_acquire);
+        if (head - tail - 1 >= bytes) [[unlikely]] {
+            if (head != tail) tail_.store(head, std::memory_order_release);
+            return false;
+        }
         c = data_[tail % bytes];
         tail_.store(tail + 1, std::memory_order_release);
         return true;
     }
+    // A corrupt ring is not empty; get() makes it so.
     bool is_empty() const {
         return head_.load(std::memory_order_acquire) == tail_.load(std::memory_order_acquire);
     }
+    // Bytes that a consumer can take, at most a ring's worth.
+    std::uint32_t used() const {
+        const std::uint32_t used =
+            head_.load(std::memory_order_acquire) - tail_.load(std::memory_order_relaxed);
+        return used > bytes ? 0 : used;
+    }
+    // Bytes that can be put.
     std::uint32_t room() const {
         const std::uint32_t used =
             head_.load(std::memory_order_relaxed) - tail_.load(std::memory_order_acquire);

@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "support/foreign_text.hpp"
+
 namespace margay {
 
 enum class VmOutcome : std::uint32_t {
@@ -26,8 +28,8 @@ struct VmControl {
     std::uint64_t exits;        // handled so far
     std::uint64_t first_entry;  // TSC when the guest was entered for the first time
     std::uint64_t
-        rolled_back;   // half handled exits that a successor has rolled back, over all VMMs
-    char reason[104];  // text, zero-terminated
+        rolled_back;  // half handled exits that a successor has rolled back, over all VMMs
+    ForeignText<104> reason;
 };
 
 }  // namespace margay

@@ -1,7 +1,5 @@
 #include "servers/init/vm.hpp"
 
-#include <cstring>
-
 #include "libipc/log.hpp"
 #include "servers/init/clock.hpp"
 #include "servers/init/text.hpp"
@@ -227,13 +225,7 @@ void Vm::guest_ended() {
         release();
         return;
     case VmOutcome::reset: fail_with("", "it reset itself"); return;
-    case VmOutcome::failed: {
-        char why[sizeof(c.reason)];
-        std::memcpy(why, c.reason, sizeof(why));
-        why[sizeof(why) - 1] = 0;
-        fail_with("", why);
-        return;
-    }
+    case VmOutcome::failed: fail_with("", c.reason.copy().c_str()); return;
     case VmOutcome::running: break;
     }
     fail_with("", "an exit had no handler");
@@ -268,7 +260,7 @@ void Vm::vmm_ended() {
     bury();
     const bool refused = phase == VmmPhase::refused;
     if (refused)
-        copy_text(cause_, guest_.control->reason);
+        copy_text(cause_, guest_.control->reason.copy().c_str());
     else if (killed_for_ != nullptr)
         copy_text(cause_, killed_for_);
     else
@@ -393,8 +385,7 @@ const char* Vm::hand_over(const char* module, const char* old_module, bool old_s
     (void)active().kill();
     bits_->forget(news | ended_bit(active_));
     if (refused)
-        write(reason_, "VMM {} refuses: {}", module,
-              static_cast<const char*>(guest_.control->reason));
+        write(reason_, "VMM {} refuses: {}", module, guest_.control->reason.copy().view());
     else
         write(reason_, "VMM {} {}", module,
               phase == VmmPhase::starting ? "did not begin to serve" : "died");

@@ -72,6 +72,30 @@ std::uint64_t overrule(Slot vcpu, Slot event, std::uint64_t rounds, Received& go
 
 }  // namespace
 
+namespace {
+
+// Its page is one text without an end, and says so with what clears a terminal.
+[[noreturn]] void refuse_without_end(VmControl& control, const StartupItem& supervisor) {
+    auto* page = reinterpret_cast<volatile char*>(&control);
+    for (std::uint64_t i = offsetof(VmControl, reason); i < page_size; ++i)
+        page[i] = "\x1b[2J\n"[i % 5];
+    control.phase.store(VmmPhase::refused);
+    (void)signal(supervisor.slot, supervisor.value);
+    for (;;) (void)reply_wait({});
+}
+
+// One store puts the heads of its rings far beyond their ends; then it is gone.
+[[noreturn]] void run_away(const StartupItem& console) {
+    for (const std::uint64_t at : {vmm_log_address, vmm_console_address}) {
+        auto* head = reinterpret_cast<volatile std::uint32_t*>(at);
+        *head = *head + 0x8000'0000;
+    }
+    (void)signal(console.slot, console.value);
+    __builtin_trap();
+}
+
+}  // namespace
+
 void program_main(std::uint64_t) {
     open_startup_log();
     const std::string_view options{
@@ -81,6 +105,8 @@ void program_main(std::uint64_t) {
     const StartupItem* supervisor = find_startup_item("supervisor");
     const StartupItem* console = find_startup_item("console");
     const Slot vcpu = find_startup_item("vcpu")->slot;
+    if (find_option(options, "endless_reason")) refuse_without_end(control, *supervisor);
+    if (find_option(options, "runaway_ring")) run_away(*console);
     const std::uint64_t rounds = find_number(options, "rounds").value_or(1000);
     Random random{find_number(options, "fuzz").value_or(0) * 0x9e3779b97f4a7c15 + 1};
     control.phase.store(VmmPhase::serving);

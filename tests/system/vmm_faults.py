@@ -219,7 +219,25 @@ def overrule(node):
         raise RuntimeError(f"what it says: {said}")
 
 
-CASES = [hang, corrupt, start, deadly, swap, bad_successor, refuse, control, save, fuzz, overrule]
+def shared_memory(node):
+    """VMMs that write nonsense where the supervisor and the console read: only their own VMs end."""
+    hostile = [{"name": option, "vmm": "vmm_hostile", "vmm_options": option, "memory_mib": 32,
+                "console": "detached"} for option in ("endless_reason", "runaway_ring")]
+    with boot(node, {"name": "test"}, *hostile) as machine:
+        while not all(text in log_of(node) for text in ("guest test powered off", "guest endless_reason keeps its state",
+                                                        "guest runaway_ring keeps its state")):
+            machine.pause(0.1)
+        if WANTED not in machine.output:
+            raise RuntimeError("the guest's output is not what it should be")
+        info = machine.ctl(command="dominfo", vm="endless_reason")["result"]
+        assert info["state"] == "frozen" and info["reason"].isprintable(), info
+        if "\x1b" in log_of(node):
+            raise RuntimeError("a VMM's bytes reached the terminal as they are")
+        machine.ctl(command="shutdown")
+        machine.wait()
+
+
+CASES = [hang, corrupt, start, deadly, swap, bad_successor, refuse, control, save, fuzz, overrule, shared_memory]
 
 
 def test(node):

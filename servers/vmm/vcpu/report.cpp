@@ -28,11 +28,7 @@ void report_failure(const VcpuState& s, std::string_view why) {
     }
 }
 
-void set_reason(VmControl& control, std::string_view why) {
-    std::size_t n = 0;
-    for (; n < why.size() && n + 1 < sizeof(control.reason); ++n) control.reason[n] = why[n];
-    control.reason[n] = 0;
-}
+void set_reason(VmControl& control, std::string_view why) { control.reason.write(why); }
 
 void end_vm(VmControl& control, std::string_view why) {
     set_reason(control, why);

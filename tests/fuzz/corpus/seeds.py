@@ -229,5 +229,19 @@ def region():
     write("region", "guest_word", bytes([7]) + patch(16, struct.pack("<QQQ", 7, 0x10, 0x55)))
 
 
-for make in (emulator, loader, devices, multiboot2, firmware, elf, node_console, region):
+def shared_memory():
+    def scribble(channel, where, value):
+        return struct.pack("<BBI", channel << 3, where, value)
+
+    def steps(*codes):
+        return bytes(codes)
+
+    put, drain, move, copy = 2, 5, 6, 7
+    write("shared_memory", "in_order", steps(put, put | 8, put | 16, drain, move, copy))
+    write("shared_memory", "runaway", scribble(0, 2, 0x80000000) + scribble(2, 2, 0x80000000) + steps(drain, move))
+    write("shared_memory", "full", scribble(1, 2, 16384) + steps(drain, put | 8, drain))
+    write("shared_memory", "typed", scribble(1, 1, 17) + steps(3, 3, 4 | 8, copy))
+
+
+for make in (emulator, loader, devices, multiboot2, firmware, elf, node_console, region, shared_memory):
     make()

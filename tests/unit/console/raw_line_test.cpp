@@ -85,7 +85,7 @@ TEST_F(Raw, ALineThatNeverStopsEndsTheTurn) {
     // A client whose index runs away.
     reinterpret_cast<std::atomic<std::uint32_t>&>(channel_->output) = 0x8000'0000;
     EXPECT_TRUE(line_.move().waiting);
-    EXPECT_LE(port_.sent.size(), 4096u);
+    EXPECT_EQ(port_.sent, "");
 }
 
 TEST_F(Raw, NothingIsLostOrDoubledWhateverTheSpeeds) {

@@ -73,6 +73,41 @@ TEST(Ring, BrokenPartnerStaysInsideTheRing) {
         static_cast<void>(ring->put('x'));
         static_cast<void>(ring->get(c));
         EXPECT_LE(ring->room(), 16u);
+        EXPECT_LE(ring->used(), 16u);
+    }
+}
+
+TEST(Ring, AHeadBeyondTheRingIsSkipped) {
+    ByteRing<16> ring;
+    auto* words = reinterpret_cast<std::atomic<std::uint32_t>*>(&ring);
+    for (const std::uint32_t ahead : {17u, 18u, 0x8000'0000u, 0xffff'ffffu}) {
+        ASSERT_TRUE(ring.put('a'));
+        words[0] = words[1] + ahead;
+        EXPECT_FALSE(ring.is_empty());
+        EXPECT_EQ(ring.used(), 0u);
+        EXPECT_EQ(ring.room(), 0u);
+        EXPECT_FALSE(ring.put('x'));
+        char c;
+        EXPECT_FALSE(ring.get(c));
+        EXPECT_TRUE(ring.is_empty()) << "it goes on at the head";
+        ASSERT_TRUE(ring.put('b'));
+        ASSERT_TRUE(ring.get(c));
+        EXPECT_EQ(c, 'b');
+    }
+}
+
+// Whatever a producer does between two calls, each call of get() yields at most one byte.
+TEST(Ring, APartnerThatMovesBothIndicesYieldsAByteForAByteAskedFor) {
+    auto ring = std::make_unique<ByteRing<16>>();
+    auto* words = reinterpret_cast<std::atomic<std::uint32_t>*>(ring.get());
+    std::mt19937 random{13};
+    for (unsigned n = 0; n < 100000; ++n) {
+        words[0] = static_cast<std::uint32_t>(random());
+        words[1] = static_cast<std::uint32_t>(random());
+        const std::uint32_t used = words[0] - words[1];
+        char c;
+        EXPECT_EQ(ring->get(c), used != 0 && used <= 16);
+        EXPECT_LE(ring->used(), 15u);
     }
 }
 
