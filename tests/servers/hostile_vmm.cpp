@@ -1,6 +1,7 @@
 // A hostile VMM: replies with random state, random groups and random actions, and calls what it may. The
 // kernel must survive all of it, and so must the other guests. vmm_options: fuzz=SEED rounds=N. With overrule it
-// tries instead to do what only its supervisor may: let its vCPU go on, move its death event, bind its rows.
+// tries instead to do what only its supervisor may: let its vCPU go on, move its death event, bind its rows. With
+// endless_reason or runaway_ring it leaves nonsense in memory that the supervisor and the console read.
 #include "libipc/log.hpp"
 #include "libipc/start.hpp"
 #include "libipc/startup.hpp"
@@ -69,10 +70,6 @@ std::uint64_t overrule(Slot vcpu, Slot event, std::uint64_t rounds, Received& go
     }
     return granted;
 }
-
-}  // namespace
-
-namespace {
 
 // Its page is one text without an end, and says so with what clears a terminal.
 [[noreturn]] void refuse_without_end(VmControl& control, const StartupItem& supervisor) {
