@@ -15,14 +15,10 @@ import common
 import ctl
 import fetch
 import image
-import initramfs
+import node_image
 import qemu
 
-KERNEL = "ukernel"
-# In the order in which init expects them; the kernel starts the first one.
-SERVERS = ("init", "pmem", "console", "vmm")
-COMMAND_LINE = "console=ttyS0"
-DEFAULT_MEMORY_MIB = 256
+KERNEL = node_image.KERNEL
 MAX_MEMORY_MIB = 1 << 20
 MAX_CORES = 128
 DEFAULT_IMAGE = common.ROOT / "build" / "margay.iso"
@@ -49,42 +45,6 @@ def _build(preset="release", targets=()):
         raise common.Failure("the build failed")
 
 
-def _modules(preset):
-    return build.directory(preset) / "modules"
-
-
-def node_modules(options, preset="release"):
-    """The boot modules of a node with one VM, from the options of `run` and `image`."""
-    kernel = common.readable_file(options.kernel, "--kernel") if options.kernel else fetch.kernel()
-    # Another kernel need not be a Linux, and gets only what the user gives it.
-    initrd = None
-    if options.initrd:
-        initrd = common.readable_file(options.initrd, "--initrd")
-    elif options.exec is not None or not options.kernel:
-        initrd = initramfs.base()
-        if options.exec is not None:
-            initrd = initramfs.with_command(initrd, options.exec)
-    arguments = options.append or ""
-    if "console=" not in arguments:
-        arguments = f"{COMMAND_LINE} {arguments}".strip()
-    manifest = image.manifest(
-        memory_mib=options.memory,
-        append=arguments,
-        core=1 if options.cores > 1 else 0,
-        initrd="initrd" if initrd is not None else None,
-    )
-    if getattr(options, "machine", "qemu") == "bochs":
-        manifest = bochs.manifest(manifest)
-    modules = [(name, _modules(preset) / name) for name in SERVERS]
-    modules += [("manifest", manifest), ("kernel", kernel)]
-    return modules + ([("initrd", initrd)] if initrd is not None else [])
-
-
-def _size_mib(modules):
-    sizes = (len(c) if isinstance(c, bytes) else pathlib.Path(c).stat().st_size for _, c in modules)
-    return sum(sizes) // (1 << 20) + 1
-
-
 def setup(options):
     # The packages are there: ./margay has seen to that.
     for name in fetch.FETCHERS:
@@ -99,24 +59,35 @@ def build_command(options):
     return 0
 
 
-def _make_image(options, output, preset):
-    fetch.zydis()
+def _make_image(options, output, preset, exit_port=None):
+    """Makes the boot image; a node_image.Plan."""
     # Bad input is found before the long part.
-    if options.exec is not None and options.initrd:
-        raise common.Usage("--exec is for the default initramfs: leave out --initrd")
-    for name in ("kernel", "initrd"):
-        if getattr(options, name):
-            common.readable_file(getattr(options, name), f"--{name}")
-    _build(preset, (KERNEL, *SERVERS))
-    modules = node_modules(options, preset)
-    image.make(output, _modules(preset) / KERNEL, modules)
-    return modules
+    node_image.check_options(options)
+    fetch.zydis()
+    _build(preset, node_image.targets(options))
+    plan = node_image.plan(options, preset, exit_port)
+    image.make(output, build.directory(preset) / "modules" / KERNEL, plan.modules)
+    return plan
 
 
 def image_command(options):
     _make_image(options, options.output, options.preset)
     common.progress(f"made {options.output}, {options.output.stat().st_size >> 20} MiB")
     return 0
+
+
+def check(options):
+    file = common.readable_file(options.file, "check")
+    _build(options.preset, (node_image.CHECKER,))
+    found = node_image.check_manifest(options.preset, file)
+    for line in node_image.error_lines(file, found):
+        print(line)
+    if found["errors"]:
+        return qemu.EXIT_FAILED
+    vms = found["vms"]
+    print(f"{file}: no errors; {len(vms)} VM{'' if len(vms) == 1 else 's'},"
+        f" {sum(vm['memory_mib'] for vm in vms)} MiB of guest memory")
+    return qemu.EXIT_OK
 
 
 @contextlib.contextmanager
@@ -143,7 +114,7 @@ def _check_bochs(options):
     for name in ("uefi", "debug"):
         if getattr(options, name):
             raise common.Usage(f"--{name} is for --machine qemu")
-    if options.cores > bochs.MAX_CORES:
+    if (options.cores or 1) > bochs.MAX_CORES:
         raise common.Usage(f"--cores {options.cores}: Bochs' firmware starts up to {bochs.MAX_CORES}")
 
 
@@ -160,15 +131,15 @@ def run(options):
         tempfile.TemporaryDirectory(prefix="margay-") as temporary,
     ):
         iso = pathlib.Path(temporary, "margay.iso")
-        modules = _make_image(options, iso, options.preset)
-        # GRUB holds the modules in memory once, init reads them there.
-        memory = options.memory + qemu.NODE_MEMORY_MIB + 2 * _size_mib(modules)
         emulator = bochs if options.machine == "bochs" else qemu
+        plan = _make_image(options, iso, options.preset, emulator.EXIT_PORT)
         cpu = options.cpu or emulator.DEFAULT_CPU
         if emulator is bochs:
-            line = bochs.command(iso, memory, options.cores, cpu)
+            if plan.cores > bochs.MAX_CORES:
+                raise common.Usage(f"{plan.cores} cores: Bochs' firmware starts up to {bochs.MAX_CORES}")
+            line = bochs.command(iso, plan.memory_mib, plan.cores, cpu)
         else:
-            line = qemu.command(iso, memory, options.cores, options.uefi, debug=options.debug, cpu=cpu)
+            line = qemu.command(iso, plan.memory_mib, plan.cores, options.uefi, debug=options.debug, cpu=cpu)
         if options.debug:
             elf = build.directory(options.preset) / "elf" / f"{KERNEL}.elf"
             common.progress(f"waiting for: gdb {elf} -ex 'target remote :1234'")
@@ -257,14 +228,19 @@ def lint(options):
 def _add_guest_options(parser):
     parser.add_argument("--kernel", metavar="FILE", help="guest kernel (default: Debian's cloud kernel)")
     parser.add_argument("--initrd", metavar="FILE", help="its initial RAM disk (default: a small busybox)")
-    parser.add_argument("--append", metavar="STRING", help=f"for its command line, after {COMMAND_LINE}"
-        " (unless STRING names a console itself)")
+    parser.add_argument("--append", metavar="STRING", help="for its command line, after"
+        f" {node_image.COMMAND_LINE} (of these what STRING does not name itself)")
     parser.add_argument("--memory", metavar="MIB", type=_number(16, MAX_MEMORY_MIB),
-        default=DEFAULT_MEMORY_MIB, help=f"guest memory (default: {DEFAULT_MEMORY_MIB})")
-    parser.add_argument("--cores", metavar="N", type=_number(1, MAX_CORES), default=1,
-        help="the node's cores (default: 1); with more than one, the guest has core 1")
+        help=f"guest memory (default: {node_image.DEFAULT_MEMORY_MIB})")
+    parser.add_argument("--cores", metavar="N", type=_number(1, MAX_CORES),
+        help="the node's cores (default: 1, or what the manifest's VMs want); with more than one, the guest has core 1")
     parser.add_argument("--exec", metavar="COMMAND",
         help="the default guest runs this in its shell, then powers off")
+    parser.add_argument("--vmm", metavar="MODULE=FILE", help="the guest's VMM is this program, as boot module MODULE;"
+        " the one that was built serves it when that one fails twice")
+    parser.add_argument("--manifest", metavar="FILE", help="the node's manifest, in place of the default one")
+    parser.add_argument("--module", metavar="NAME=FILE", action="append", default=[],
+        help="one more boot module, or another file for one; may be repeated")
     _add_preset(parser)
 
 
@@ -328,6 +304,11 @@ def _parser():
     command.add_argument("output", nargs="?", metavar="OUTPUT", type=pathlib.Path, default=DEFAULT_IMAGE,
         help=f"default: {DEFAULT_IMAGE.relative_to(common.ROOT)}")
     _add_guest_options(command)
+
+    command = add("check", check, "Report every error of a node manifest, with line and key. Exit status: 0 there"
+        " is none, 1 there are some, 2 bad usage.")
+    command.add_argument("file", metavar="FILE")
+    _add_preset(command)
 
     command = add("format", format_command, "Lay out the C++ sources by .clang-format.")
     command.add_argument("--check", action="store_true", help="change nothing, fail on a difference")

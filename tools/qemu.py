@@ -21,6 +21,8 @@ from machine import (  # noqa: F401: for who drives QEMU
 OVMF = pathlib.Path("/usr/share/OVMF")
 EXIT_PORT = 0xF4
 DEFAULT_CPU = "EPYC,+svm"
+# QEMU's q35: from this size on, so much lies below 4 GiB, and the rest above.
+SPLIT_FROM_MIB, LOW_MEMORY_MIB = 2816, 2048
 
 
 def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False, cpu=DEFAULT_CPU,

@@ -71,6 +71,8 @@ Status Guest::create_shared(const VmConfig& config) {
     control = new (reinterpret_cast<void*>(*here[1])) VmControl{};
     auto* text = reinterpret_cast<char*>(*here[2]);
     std::memset(text, 0, page_size);
+    static_assert(sizeof(config.append) <= vmm_options_offset &&
+                  vmm_options_offset + sizeof(config.vmm_options) <= page_size);
     std::memcpy(text, config.append, sizeof(config.append));
     std::memcpy(text + vmm_options_offset, config.vmm_options, sizeof(config.vmm_options));
     state = reinterpret_cast<VcpuState*>(*here[3]);

@@ -1,6 +1,9 @@
 #include "servers/init/manifest.hpp"
 
+#include <iterator>
+
 #include "servers/init/integer_json.hpp"
+#include "servers/init/manifest_keys.hpp"
 
 namespace margay::init {
 
@@ -42,233 +45,271 @@ class Arena {
 
 enum class Where { before, node, vms, vm, after };
 
+using Kind = ManifestKey::Kind;
+
+// The reader tells it what it sees. What cannot be taken is an error, and skipped, with all that is in it.
 class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> {
   public:
-    explicit Handler(Manifest& m) : manifest_{m} {}
+    Handler(std::string_view text, const rapidjson::MemoryStream& stream, Manifest& m,
+            std::span<ManifestError> errors)
+        : text_{text}, stream_{stream}, manifest_{m}, errors_{errors} {}
 
-    const char* error() const { return error_; }
-    const char* key() const { return key_; }
+    std::size_t errors() const { return found_; }
 
-    bool Null() { return refuse("null is no value here"); }
-    bool Bool(bool) { return refuse("a truth value is not expected here"); }
-    bool Int(int) { return refuse("a number is not expected here"); }
-    bool Uint(unsigned) { return refuse("a number is not expected here"); }
-    bool Int64(std::int64_t) { return refuse("a number is not expected here"); }
-    bool Uint64(std::uint64_t) { return refuse("a number is not expected here"); }
+    bool Null() { return skips() || refuse("null is no value here"); }
+    bool Bool(bool) { return skips() || refuse("a truth value is not expected here"); }
+    bool Int(int) { return skips() || refuse("a number is not expected here"); }
+    bool Uint(unsigned) { return skips() || refuse("a number is not expected here"); }
+    bool Int64(std::int64_t) { return skips() || refuse("a number is not expected here"); }
+    bool Uint64(std::uint64_t) { return skips() || refuse("a number is not expected here"); }
 
-    bool RawNumber(const char* text, rapidjson::SizeType length, bool) {
-        if (where_ == Where::before) return refuse("a manifest is an object: { ... }");
+    bool RawNumber(const char* digits, rapidjson::SizeType length, bool) {
+        if (skips()) return true;
+        if (key_ == nullptr || key_->kind != Kind::number)
+            return refuse("a number is not expected here");
         std::uint64_t value = 0;
         for (rapidjson::SizeType i = 0; i < length; ++i) {
-            if (text[i] < '0' || text[i] > '9' || value > 1ull << 50)
+            if (digits[i] < '0' || digits[i] > '9')
                 return refuse("must be a whole number, not negative");
-            value = value * 10 + static_cast<unsigned>(text[i] - '0');
+            value =
+                value > max_number ? value : value * 10 + static_cast<unsigned>(digits[i] - '0');
         }
-        if (where_ == Where::vm) {
-            for (const NumberKey& k : number_keys) {
-                if (!is(k.name)) continue;
-                if (value < k.lowest || value > k.highest) return refuse(k.range);
-                vm().*k.member = value;
-                return true;
-            }
-        }
-        if (where_ == Where::node && is("test_exit_port")) {
-            if (value > 0xffff) return refuse("must be an I/O port, 0 to 65535");
-            manifest_.test_exit_port = static_cast<std::uint16_t>(value);
-            return true;
-        }
-        return refuse(is_known() ? "a number is not expected here" : "unknown key");
+        if (value < key_->lowest || value > key_->highest) return refuse(key_->complaint);
+        std::memcpy(member(), &value, key_->bytes);  // little endian
+        return true;
     }
 
-    bool String(const char* text, rapidjson::SizeType length, bool) {
-        const std::string_view value{text, length};
-        if (where_ == Where::before) return refuse("a manifest is an object: { ... }");
-        if (where_ == Where::vm) {
-            if (is("name")) return set(vm().name, max_name, value);
-            if (is("kernel")) return set(vm().kernel, max_name, value);
-            if (is("initrd")) return set(vm().initrd, max_name, value);
-            if (is("append")) return set(vm().append, max_append, value);
-            if (is("vmm")) return set(vm().vmm, max_name, value);
-            if (is("vmm_fallback")) return set(vm().vmm_fallback, max_name, value);
-            if (is("vmm_options")) return set(vm().vmm_options, max_append, value);
-            if (is("console")) {
-                if (value != "attached" && value != "detached")
-                    return refuse("must be \"attached\" or \"detached\"");
-                vm().attached = value == "attached";
-                return true;
-            }
-        }
-        if (where_ == Where::node && is("on_last_vm_off")) {
-            if (value != "power-off" && value != "stay")
-                return refuse("must be \"power-off\" or \"stay\"");
-            manifest_.power_off_with_last_vm = value == "power-off";
-            return true;
-        }
-        return refuse(is_known() ? "text is not expected here" : "unknown key");
+    bool String(const char* characters, rapidjson::SizeType length, bool) {
+        if (skips()) return true;
+        const std::string_view value{characters, length};
+        if (key_ != nullptr && key_->kind == Kind::text) return take_text(value);
+        if (key_ == nullptr || key_->kind != Kind::choice)
+            return refuse("text is not expected here");
+        if (value != key_->yes && value != key_->no) return refuse(key_->complaint);
+        *reinterpret_cast<bool*>(member()) = value == key_->yes;
+        return true;
     }
 
     bool StartObject() {
+        if (skips_all()) return true;
         if (where_ == Where::before) {
             where_ = Where::node;
             return true;
         }
-        if (where_ != Where::vms) return refuse("an object is not expected here");
-        if (manifest_.vm_count == max_vms) return refuse("more than 8 VMs");
+        if (where_ != Where::vms) return refuse_all("an object is not expected here");
+        if (manifest_.vm_count == max_vms) {
+            ++skipped_;
+            if (too_many_) return true;
+            too_many_ = true;
+            return report("more than 8 VMs", line());
+        }
         vm() = VmConfig{};
-        seen_vm_ = 0;
+        seen_vm_ = bad_vm_ = 0;
+        vm_line_ = name_line_ = line();
         where_ = Where::vm;
         return true;
     }
-    bool Key(const char* text, rapidjson::SizeType length, bool) {
-        const std::string_view name{text, length};
-        length = std::min<rapidjson::SizeType>(length, sizeof(key_) - 1);
-        std::memcpy(key_, text, length);
-        key_[length] = 0;
-        const int index = index_of(name);
-        if (index < 0) return refuse("unknown key");
+
+    bool Key(const char* characters, rapidjson::SizeType length, bool) {
+        if (skipped_ != 0) return true;
+        const std::string_view name{characters, length};
+        set_key(name);
+        const std::span<const ManifestKey> keys = known_keys();
+        std::size_t index = 0;
+        while (index < keys.size() && keys[index].name != name) ++index;
+        skip_next_ = true;
+        if (index == keys.size()) return report("unknown key", line());
         unsigned& seen = where_ == Where::vm ? seen_vm_ : seen_node_;
-        if (seen >> index & 1) return refuse("appears twice");
+        if ((seen >> index & 1) != 0) return report("appears twice", line());
         seen |= 1u << index;
+        skip_next_ = false;
+        key_ = &keys[index];
+        if (where_ == Where::vm && name == "name") name_line_ = line();
         return true;
     }
+
     bool EndObject(rapidjson::SizeType) {
+        if (skipped_ != 0) {
+            --skipped_;
+            return true;
+        }
+        key_ = nullptr;
         if (where_ == Where::node) {
             where_ = Where::after;
             return true;
         }
         where_ = Where::vms;
-        set_key("name");
-        if (vm().name[0] == 0) return refuse("a VM must have a name");
-        for (unsigned i = 0; i < manifest_.vm_count; ++i)
-            if (std::string_view{manifest_.vms[i].name} == vm().name)
-                return refuse("two VMs have the same name");
-        set_key("kernel");
-        if (vm().kernel[0] == 0) return refuse("a VM must have a kernel");
+        const bool go_on = check_vm();
         ++manifest_.vm_count;
         set_key("vms");
-        return true;
+        return go_on;
     }
+
     bool StartArray() {
-        if (where_ != Where::node || !is("vms")) return refuse("a list is not expected here");
+        if (skips_all()) return true;
+        if (where_ != Where::node || key_ == nullptr || key_->kind != Kind::vms)
+            return refuse_all("a list is not expected here");
         where_ = Where::vms;
+        key_ = nullptr;
         return true;
     }
+
     bool EndArray(rapidjson::SizeType) {
-        where_ = Where::node;
+        if (skipped_ != 0)
+            --skipped_;
+        else
+            where_ = Where::node;
         return true;
+    }
+
+    // Stores an error; false if there is no room for another.
+    bool report(const char* what, unsigned line) {
+        ManifestError& e = errors_[found_++];
+        e = {};
+        e.what = what;
+        e.line = line;
+        std::memcpy(e.key, name_, sizeof(e.key));
+        return found_ < errors_.size();
+    }
+
+    unsigned line_of(std::size_t offset) {
+        if (offset < counted_) counted_ = 0, line_ = 1;
+        for (; counted_ < offset && counted_ < text_.size(); ++counted_)
+            if (text_[counted_] == '\n') ++line_;
+        return line_;
     }
 
   private:
-    static constexpr std::string_view node_keys[] = {"vms", "on_last_vm_off", "test_exit_port"};
-    static constexpr std::string_view vm_keys[] = {"name",
-                                                   "memory_mib",
-                                                   "kernel",
-                                                   "initrd",
-                                                   "append",
-                                                   "vmm",
-                                                   "vmm_fallback",
-                                                   "vmm_options",
-                                                   "core",
-                                                   "console",
-                                                   "hang_ms",
-                                                   "restart_limit",
-                                                   "restart_window_ms",
-                                                   "test_kill_us",
-                                                   "test_kill_seed"};
+    static_assert(std::size(node_keys) <= 32 && std::size(vm_keys) <= 32,
+                  "a bit for each in seen_...");
 
-    struct NumberKey {
-        std::string_view name;
-        std::uint64_t VmConfig::*member;
-        std::uint64_t lowest, highest;
-        const char* range;
-    };
-    static constexpr NumberKey number_keys[] = {
-        {"memory_mib", &VmConfig::memory_mib, 1, max_vm_memory_mib, "must be 1 to 1048576 MiB"},
-        {"core", &VmConfig::core, 0, 63, "must be 0 to 63"},
-        {"hang_ms", &VmConfig::hang_ms, 10, 600'000, "must be 10 to 600000 ms"},
-        {"restart_limit", &VmConfig::restart_limit, 0, 1'000'000, "must be 0 to 1000000"},
-        {"restart_window_ms", &VmConfig::restart_window_ms, 1, 86'400'000,
-         "must be 1 to 86400000 ms"},
-        {"test_kill_us", &VmConfig::test_kill_us, 0, 1'000'000'000, "must be 0 to 1000000000 us"},
-        {"test_kill_seed", &VmConfig::test_kill_seed, 0, ~0ull, "must be a whole number"},
-    };
+    std::span<const ManifestKey> known_keys() const {
+        return where_ == Where::vm ? std::span<const ManifestKey>{vm_keys}
+                                   : std::span<const ManifestKey>{node_keys};
+    }
 
-    int index_of(std::string_view name) const {
-        int i = 0;
-        if (where_ == Where::vm) {
-            for (const std::string_view k : vm_keys) {
-                if (k == name) return i;
-                ++i;
-            }
-        } else {
-            for (const std::string_view k : node_keys) {
-                if (k == name) return i;
-                ++i;
-            }
-        }
-        return -1;
+    unsigned line() { return line_of(stream_.Tell()); }
+
+    // A value of a key that is no good, or within one.
+    bool skips() {
+        const bool skipped = skip_next_ || skipped_ != 0;
+        skip_next_ = false;
+        return skipped;
     }
-    bool is(std::string_view name) const { return name == key_; }
-    bool is_known() const { return index_of(key_) >= 0; }
-    void set_key(std::string_view name) {
-        std::memcpy(key_, name.data(), name.size());
-        key_[name.size()] = 0;
+
+    // The same for the beginning of an object or list.
+    bool skips_all() {
+        const bool skipped = skips();
+        if (skipped) ++skipped_;
+        return skipped;
     }
-    VmConfig& vm() { return manifest_.vms[manifest_.vm_count]; }
+
     bool refuse(const char* why) {
-        error_ = why;
-        return false;
+        if (where_ == Where::before) {
+            where_ = Where::after;
+            why = "a manifest is an object: { ... }";
+        }
+        if (where_ == Where::vm && key_ != nullptr) bad_vm_ |= 1u << (key_ - vm_keys);
+        return report(why, line());
     }
-    bool set(char* to, unsigned room, std::string_view value) {
-        if (value.size() >= room) return refuse("the text is too long");
-        for (char c : value)
+
+    bool refuse_all(const char* why) {
+        ++skipped_;
+        if (where_ == Where::before) where_ = Where::after;
+        if (where_ == Where::vm && key_ != nullptr) bad_vm_ |= 1u << (key_ - vm_keys);
+        return report(why, line());
+    }
+
+    // What a VM must have. An error that was found already is not found again.
+    bool check_vm() {
+        bool go_on = true;
+        constexpr unsigned name_bit = 1 << 0, kernel_bit = 1 << 2;
+        static_assert(vm_keys[0].name == "name" && vm_keys[2].name == "kernel");
+        set_key("name");
+        if (vm().name[0] == 0 && (bad_vm_ & name_bit) == 0)
+            go_on = report("a VM must have a name", vm_line_);
+        for (unsigned i = 0; go_on && vm().name[0] != 0 && i < manifest_.vm_count; ++i) {
+            if (std::string_view{manifest_.vms[i].name} != vm().name) continue;
+            go_on = report("two VMs have the same name", name_line_);
+            break;
+        }
+        set_key("kernel");
+        if (go_on && vm().kernel[0] == 0 && (bad_vm_ & kernel_bit) == 0)
+            go_on = report("a VM must have a kernel", vm_line_);
+        return go_on;
+    }
+
+    bool take_text(std::string_view value) {
+        if (key_->bytes == 0) return true;
+        if (value.size() >= key_->bytes) return refuse("the text is too long");
+        for (const char c : value)
             if (static_cast<unsigned char>(c) < 32)
                 return refuse("the text has a control character");
-        std::memcpy(to, value.data(), value.size());
-        to[value.size()] = 0;
+        std::memcpy(member(), value.data(), value.size());
+        member()[value.size()] = 0;
         return true;
     }
 
+    char* member() {
+        char* base = where_ == Where::vm ? reinterpret_cast<char*>(&vm())
+                                         : reinterpret_cast<char*>(&manifest_);
+        return base + key_->offset;
+    }
+
+    void set_key(std::string_view name) {
+        const std::size_t length = std::min(name.size(), sizeof(name_) - 1);
+        std::memset(name_, 0, sizeof(name_));
+        std::memcpy(name_, name.data(), length);
+    }
+
+    VmConfig& vm() { return manifest_.vms[manifest_.vm_count]; }
+
+    std::string_view text_;
+    const rapidjson::MemoryStream& stream_;
     Manifest& manifest_;
+    std::span<ManifestError> errors_;
+    std::size_t found_ = 0;
+    std::size_t counted_ = 0;  // so many bytes were searched for ends of lines
+    unsigned line_ = 1;
     Where where_ = Where::before;
-    unsigned seen_node_ = 0, seen_vm_ = 0;
-    const char* error_ = nullptr;
-    char key_[32] = {};
+    const ManifestKey* key_ = nullptr;
+    char name_[32] = {};  // of the key, also of one that is not known
+    unsigned seen_node_ = 0, seen_vm_ = 0, bad_vm_ = 0;
+    unsigned vm_line_ = 0, name_line_ = 0;
+    unsigned skipped_ = 0;  // how deep within what is skipped
+    bool skip_next_ = false;
+    bool too_many_ = false;
 };
 
 }  // namespace
 
-ManifestError parse_manifest(std::string_view text, Manifest& manifest) {
+std::size_t check_manifest(std::string_view text, Manifest& manifest,
+                           std::span<ManifestError> errors) {
     manifest = Manifest{};
-    ManifestError e;
+    rapidjson::MemoryStream stream{text.data(), text.size()};
+    Handler handler{text, stream, manifest, errors};
     if (text.size() > max_manifest_bytes) {
-        e.what = "it is longer than 64 KiB";
-        e.line = 1;
-        return e;
+        (void)handler.report("it is longer than 64 KiB", 1);
+        return handler.errors();
     }
     Arena arena;
-    Handler handler{manifest};
     rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Arena> reader{&arena, 4096};
-    rapidjson::MemoryStream stream{text.data(), text.size()};
     constexpr unsigned flags = rapidjson::kParseCommentsFlag | rapidjson::kParseTrailingCommasFlag |
                                rapidjson::kParseNumbersAsStringsFlag |
                                rapidjson::kParseIterativeFlag;
     const rapidjson::ParseResult result = reader.Parse<flags>(stream, handler);
-    // The reader takes a zero byte for the end.
-    const bool whole = result.IsError() || stream.Tell() == text.size();
-    if (!result.IsError() && whole) return e;
-    const std::size_t offset = whole ? result.Offset() : stream.Tell();
-    e.line = 1;
-    for (std::size_t i = 0; i < offset && i < text.size(); ++i)
-        if (text[i] == '\n') ++e.line;
-    if (!whole) {
-        e.what = "there is a zero byte in the text";
-        return e;
-    }
-    const bool ours =
-        result.Code() == rapidjson::kParseErrorTermination && handler.error() != nullptr;
-    e.what = ours ? handler.error() : rapidjson::GetParseError_En(result.Code());
-    std::memcpy(e.key, handler.key(), sizeof(e.key));
+    // It stops for want of room, or at what is no JSON; and it takes a zero byte for the end.
+    if (result.IsError() && result.Code() != rapidjson::kParseErrorTermination)
+        (void)handler.report(rapidjson::GetParseError_En(result.Code()),
+                             handler.line_of(result.Offset()));
+    else if (!result.IsError() && stream.Tell() != text.size())
+        (void)handler.report("there is a zero byte in the text", handler.line_of(stream.Tell()));
+    return handler.errors();
+}
+
+ManifestError parse_manifest(std::string_view text, Manifest& manifest) {
+    ManifestError e;
+    (void)check_manifest(text, manifest, {&e, 1});
     return e;
 }
 

@@ -1,13 +1,16 @@
-// The node manifest: what runs on this node. JSON with comments; boot/manifest.json explains every key.
+// The node manifest: what runs on this node. JSON with comments; docs/manual/manifest.md explains every key.
 #pragma once
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace margay::init {
 
 constexpr unsigned max_vms = 8;
 constexpr unsigned max_name = 24;
-constexpr unsigned max_append = 1024;
+constexpr unsigned max_append = 2048;  // as Linux: COMMAND_LINE_SIZE, the zero byte included
+constexpr unsigned max_options = 1024;
 constexpr unsigned max_manifest_bytes = 64 << 10;
 constexpr std::uint64_t max_vm_memory_mib = 1 << 20;
 
@@ -19,7 +22,7 @@ struct VmConfig {
     char append[max_append] = {};
     char vmm[max_name] = "vmm";
     char vmm_fallback[max_name] = {};  // empty: none
-    char vmm_options[max_append] = {};
+    char vmm_options[max_options] = {};
     std::uint64_t hang_ms = 1000;
     std::uint64_t restart_limit = 16;
     std::uint64_t restart_window_ms = 10000;
@@ -46,5 +49,10 @@ struct ManifestError {
 // Fills `manifest` from text. Unknown and repeated keys, wrong types and values out of range are
 // errors; so is a VM without a name or a kernel, and two VMs of one name.
 [[nodiscard]] ManifestError parse_manifest(std::string_view text, Manifest& manifest);
+
+// The same, for who wants to hear of every error: stores as many as there is room for, and returns how many.
+// What is no JSON hides what stands behind it.
+[[nodiscard]] std::size_t check_manifest(std::string_view text, Manifest& manifest,
+                                         std::span<ManifestError> errors);
 
 }  // namespace margay::init

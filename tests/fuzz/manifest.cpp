@@ -1,4 +1,5 @@
-// The node manifest: any text gives a manifest within its limits or an error with a line.
+// The node manifest: any text gives a manifest within its limits or errors with lines, whose first is the same
+// whether one or all are asked for.
 #include "servers/init/manifest.hpp"
 
 #include <cstdlib>
@@ -14,6 +15,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     using namespace margay::init;
     static Manifest m;
     const ManifestError e = parse_manifest({reinterpret_cast<const char*>(data), size}, m);
+    static Manifest other;
+    ManifestError all[20];
+    const std::size_t count =
+        check_manifest({reinterpret_cast<const char*>(data), size}, other, all);
+    expect((count == 0) == (e.what == nullptr) && count <= 20);
+    for (std::size_t i = 0; i < count; ++i)
+        expect(all[i].what != nullptr && all[i].line >= 1 &&
+               std::memchr(all[i].key, 0, 32) != nullptr);
+    if (count != 0)
+        expect(all[0].what == e.what && all[0].line == e.line &&
+               std::strcmp(all[0].key, e.key) == 0);
+    expect(other.vm_count <= max_vms);
     if (e.what != nullptr) {
         expect(e.line >= 1 && e.what[0] != 0);
         expect(std::memchr(e.key, 0, sizeof(e.key)) != nullptr);

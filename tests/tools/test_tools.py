@@ -21,6 +21,7 @@ import ctl  # noqa: E402
 import image  # noqa: E402
 import initramfs  # noqa: E402
 import layers  # noqa: E402
+import node_image  # noqa: E402
 import qemu  # noqa: E402
 
 
@@ -199,6 +200,73 @@ class BackEnd(unittest.TestCase):
         self.assertGreater(outside, 50)
 
 
+class GuestCommandLine(unittest.TestCase):
+    def test_what_the_user_names_is_not_given_twice(self):
+        for append, whole in {
+            "": "console=ttyS0 panic=-1",
+            "quiet": "console=ttyS0 panic=-1 quiet",
+            "console=tty0": "panic=-1 console=tty0",
+            "panic=5 quiet": "console=ttyS0 panic=5 quiet",
+            # These contain "console=" and name no console.
+            "netconsole=@/,@10.0.0.1/": "console=ttyS0 panic=-1 netconsole=@/,@10.0.0.1/",
+            'note="a console=ttyS1 b"': 'console=ttyS0 panic=-1 note="a console=ttyS1 b"',
+            "quiet -- console=x": "console=ttyS0 panic=-1 quiet -- console=x",
+            '"console=ttyS1"': 'panic=-1 "console=ttyS1"',
+        }.items():
+            self.assertEqual(node_image.command_line(append), whole)
+
+    def test_it_may_be_as_long_as_linux_takes_it(self):
+        room = 2047 - len(node_image.COMMAND_LINE) - 1
+        self.assertEqual(len(node_image.command_line("x" * room)), 2047)
+        for bad in ("x" * (room + 1), "é" * (room // 2 + 1), "a\tb", "a\nb", "\udcff"):
+            with self.assertRaisesRegex(common.Usage, "--append"):
+                node_image.command_line(bad)
+
+
+def bzimage(init_size=8 << 20, version=0x20F, flags=1):
+    """A file that has a Linux kernel's header and nothing else."""
+    data = bytearray(0x1000)
+    data[0x202:0x206] = b"HdrS"
+    data[0x206:0x208] = version.to_bytes(2, "little")
+    data[0x236] = flags
+    data[0x258:0x260] = (16 << 20).to_bytes(8, "little")
+    data[0x260:0x264] = init_size.to_bytes(4, "little")
+    return bytes(data)
+
+
+class GuestFiles(unittest.TestCase):
+    def check(self, kernel, initrd_bytes, memory_mib):
+        with tempfile.TemporaryDirectory() as directory:
+            file = pathlib.Path(directory, "kernel")
+            file.write_bytes(kernel)
+            node_image.check_linux(file, initrd_bytes, memory_mib, "--kernel")
+
+    def test_what_fits_is_taken(self):
+        self.check(bzimage(), 0, 24)
+        self.check(bzimage(), 8 << 20, 32)
+
+    def test_what_cannot_work_is_refused_by_name(self):
+        for kernel, initrd, memory in (
+            (b"text", 0, 256),
+            (bytes(0x1000), 0, 256),
+            (bzimage(version=0x20B), 0, 256),
+            (bzimage(flags=2), 0, 256),
+            (bzimage(), 0, 23),
+            (bzimage(), (8 << 20) + 1, 32),
+            (bzimage(), 3100 << 20, 8192),
+        ):
+            with self.subTest(initrd=initrd, memory=memory), self.assertRaisesRegex(common.Usage, "^--kernel "):
+                self.check(kernel, initrd, memory)
+
+    def test_memory_for_the_node(self):
+        modules = {"init": bytes(1 << 20), "initrd": bytes(9 << 20)}
+        self.assertEqual(node_image._memory([{"memory_mib": 256}], modules), 256 + qemu.NODE_MEMORY_MIB + 22)
+        # From there on the guests lie above 4 GiB, in one piece.
+        self.assertEqual(node_image._memory([{"memory_mib": 6144}], modules), 2048 + 6144 + qemu.NODE_MEMORY_MIB)
+        self.assertEqual(node_image._memory([{"memory_mib": 2000}, {"memory_mib": 1000}], modules),
+            2048 + 3000 + qemu.NODE_MEMORY_MIB)
+
+
 class FakeNode:
     """Answers at a socket as a node does: each request line with what `answer` makes of it."""
 
@@ -356,6 +424,19 @@ class CommandLine(unittest.TestCase):
             ["run", "--cores", "-1"],
             ["run", "--timeout", "0"],
             ["run", "--kernel", "/no/such/file"],
+            ["run", "--kernel", ""],
+            ["run", "--append", "a\nb"],
+            ["run", "--append", "x" * 2048],
+            ["run", "--manifest", "/no/such/file"],
+            ["run", "--manifest", "/etc/passwd", "--memory", "64"],
+            ["run", "--module", "x"],
+            ["run", "--module", "x=/no/such/file"],
+            ["run", "--module", "init=/no/such/file"],
+            ["run", "--module", "x=/etc/passwd", "--module", "x=/etc/passwd"],
+            ["run", "--module", "kernel=/etc/passwd", "--kernel", "/etc/passwd"],
+            ["run", "--vmm", "x=/etc/passwd"],
+            ["check"],
+            ["check", "/no/such/file"],
             ["run", "--initrd", "/no/such/file"],
             ["run", "--exec", "id", "--initrd", "/etc/passwd"],
             ["run", "--log", "/no/such/directory/log"],
@@ -370,9 +451,10 @@ class CommandLine(unittest.TestCase):
                 done = run_margay(*arguments)
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertNotIn("Traceback", done.stderr)
+                self.assertNotIn("building", done.stderr, "it was not refused before the long part")
 
     def test_help(self):
-        for command in ("setup", "build", "run", "ctl", "test", "bench", "image", "format", "lint"):
+        for command in ("setup", "build", "run", "ctl", "test", "bench", "image", "check", "format", "lint"):
             done = run_margay(command, "--help")
             self.assertEqual(done.returncode, 0)
             self.assertIn("usage: margay " + command, done.stdout)

@@ -8,6 +8,8 @@
 #include <sstream>
 #include <string>
 
+#include "servers/init/manifest_keys.hpp"
+
 namespace margay::init {
 namespace {
 
@@ -39,7 +41,7 @@ TEST(Manifest, TheOneInTheRepository) {
     ASSERT_EQ(p.manifest->vm_count, 1u);
     EXPECT_STREQ(p.manifest->vms[0].name, "linux");
     EXPECT_EQ(p.manifest->vms[0].memory_mib, 256u);
-    EXPECT_STREQ(p.manifest->vms[0].append, "console=ttyS0");
+    EXPECT_STREQ(p.manifest->vms[0].append, "console=ttyS0 panic=-1");
     EXPECT_TRUE(p.manifest->vms[0].attached);
     EXPECT_TRUE(p.manifest->power_off_with_last_vm);
     EXPECT_EQ(p.manifest->test_exit_port, 244);
@@ -152,7 +154,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"LastVm", "{\"on_last_vm_off\": \"explode\"}", 1, "on_last_vm_off", "power-off"},
         Case{"LongName", "{\"vms\": [{\"name\": \"123456789012345678901234\"}]}", 1, "name",
              "too long"},
-        Case{"LongAppend", with_vm("\"append\": \"" + std::string(1024, 'a') + "\""), 5, "append",
+        Case{"LongAppend", with_vm("\"append\": \"" + std::string(2048, 'a') + "\""), 5, "append",
              "too long"},
         Case{"Control", with_vm("\"append\": \"a\\nb\""), 5, "append", "control character"},
         Case{"EscapedZero", with_vm("\"append\": \"a\\u0000b\""), 5, "append", "control character"},
@@ -176,6 +178,84 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"ZeroByte", std::string("{}\n\0{", 5), 2, "", "zero byte"},
         Case{"ByteOrderMark", "\xef\xbb\xbf{}", 1, "", ""}),
     [](const auto& info) { return std::string{info.param.name}; });
+
+// Each is found, whatever was wrong before it, and none twice.
+TEST(Manifest, EveryErrorIsFound) {
+    const std::string text =
+        "{\n"
+        "\"vm\": {\"name\": [1, {\"core\": 99}]},\n"  // skipped with all that is in it
+        "\"vms\": [\n"
+        "  {\"name\": \"a\",\n"
+        "   \"kernel\": 7,\n"  // and not missed at the end as well
+        "   \"core\": 64, \"core\": \"x\",\n"
+        "   \"append\": [[\"\"]]},\n"
+        "  8,\n"
+        "  {\n"
+        "   \"memory_mib\": 0},\n"
+        "  {\"kernel\": \"k\",\n"
+        "   \"name\": \"a\"}],\n"
+        "\"test_exit_port\": -1,\n"
+        "\"on_last_vm_off\": null\n"
+        "}}";
+    struct Want {
+        unsigned line;
+        const char *key, *what;
+    };
+    const Want wanted[] = {{2, "vm", "unknown key"},
+                           {5, "kernel", "a number is not expected"},
+                           {6, "core", "0 to 63"},
+                           {6, "core", "appears twice"},
+                           {7, "append", "a list is not expected"},
+                           {8, "vms", "a number is not expected"},
+                           {10, "memory_mib", "1 to 1048576"},
+                           {9, "name", "must have a name"},
+                           {9, "kernel", "must have a kernel"},
+                           {12, "name", "same name"},
+                           {13, "test_exit_port", "whole number"},
+                           {14, "on_last_vm_off", "null"},
+                           {15, "on_last_vm_off", "root"}};
+    const auto manifest = std::make_unique<Manifest>();
+    ManifestError found[20];
+    const std::size_t count = check_manifest(text, *manifest, found);
+    ASSERT_EQ(count, std::size(wanted));
+    for (std::size_t i = 0; i < count; ++i) {
+        EXPECT_EQ(found[i].line, wanted[i].line) << i;
+        EXPECT_STREQ(found[i].key, wanted[i].key) << i;
+        EXPECT_NE(std::string{found[i].what}.find(wanted[i].what), std::string::npos)
+            << found[i].what;
+    }
+    // With less room it stops where that ends.
+    for (std::size_t room = 1; room < count; ++room) {
+        ManifestError some[20];
+        ASSERT_EQ(check_manifest(text, *manifest, {some, room}), room);
+        EXPECT_STREQ(some[room - 1].what,
+                     wanted[room - 1].what == nullptr ? nullptr : found[room - 1].what);
+        EXPECT_EQ(some[room].what, nullptr);
+    }
+}
+
+TEST(Manifest, TooManyVmsAreOneError) {
+    const auto manifest = std::make_unique<Manifest>();
+    ManifestError found[20];
+    EXPECT_EQ(check_manifest(vms(14), *manifest, found), 1u);
+    EXPECT_EQ(manifest->vm_count, max_vms);
+}
+
+// What is said about a value names the limits that the table has.
+TEST(ManifestKeys, ComplaintsNameTheLimits) {
+    unsigned numbers = 0;
+    const auto look = [&numbers](std::span<const ManifestKey> keys) {
+        for (const ManifestKey& k : keys) {
+            if (k.kind != ManifestKey::Kind::number) continue;
+            ++numbers;
+            const std::string range = std::to_string(k.lowest) + " to " + std::to_string(k.highest);
+            EXPECT_NE(std::string{k.complaint}.find(range), std::string::npos) << k.complaint;
+        }
+    };
+    look(node_keys);
+    look(vm_keys);
+    EXPECT_GE(numbers, 8u);
+}
 
 // None of these may exhaust anything: init must live to say what is wrong.
 TEST(Manifest, LargeInputIsACleanError) {

@@ -1,0 +1,117 @@
+// The keys of a manifest: what the parser takes. docs/manifest.schema.json says the same to editors and people;
+// the test tools.manifest_schema compares them.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "servers/init/manifest.hpp"
+
+namespace margay::init {
+
+struct ManifestKey {
+    enum class Kind : std::uint8_t {
+        vms,     // the list of VMs
+        text,    // room for `bytes` characters, the zero byte included; 0: taken and forgotten
+        number,  // a whole one, from lowest to highest
+        choice,  // one of two words; the member is a bool
+    };
+    std::string_view name;
+    Kind kind;
+    std::uint32_t offset = 0, bytes = 0;  // of the member
+    std::uint64_t lowest = 0, highest = 0;
+    std::string_view yes = {}, no = {};
+    const char* complaint = nullptr;  // about another value
+};
+
+// The largest number that every JSON reader takes as it is.
+constexpr std::uint64_t max_number = (1ull << 53) - 1;
+
+#define MARGAY_MEMBER(type, member) offsetof(type, member), sizeof(type::member)
+
+constexpr ManifestKey node_keys[] = {
+    {"$schema", ManifestKey::Kind::text},
+    {"vms", ManifestKey::Kind::vms},
+    {"on_last_vm_off", ManifestKey::Kind::choice, MARGAY_MEMBER(Manifest, power_off_with_last_vm),
+     0, 0, "power-off", "stay", "must be \"power-off\" or \"stay\""},
+    {"test_exit_port",
+     ManifestKey::Kind::number,
+     MARGAY_MEMBER(Manifest, test_exit_port),
+     0,
+     0xffff,
+     {},
+     {},
+     "must be an I/O port, 0 to 65535"},
+};
+
+constexpr ManifestKey vm_keys[] = {
+    {"name", ManifestKey::Kind::text, MARGAY_MEMBER(VmConfig, name)},
+    {"memory_mib",
+     ManifestKey::Kind::number,
+     MARGAY_MEMBER(VmConfig, memory_mib),
+     1,
+     max_vm_memory_mib,
+     {},
+     {},
+     "must be 1 to 1048576 MiB"},
+    {"kernel", ManifestKey::Kind::text, MARGAY_MEMBER(VmConfig, kernel)},
+    {"initrd", ManifestKey::Kind::text, MARGAY_MEMBER(VmConfig, initrd)},
+    {"append", ManifestKey::Kind::text, MARGAY_MEMBER(VmConfig, append)},
+    {"vmm", ManifestKey::Kind::text, MARGAY_MEMBER(VmConfig, vmm)},
+    {"vmm_fallback", ManifestKey::Kind::text, MARGAY_MEMBER(VmConfig, vmm_fallback)},
+    {"vmm_options", ManifestKey::Kind::text, MARGAY_MEMBER(VmConfig, vmm_options)},
+    {"core",
+     ManifestKey::Kind::number,
+     MARGAY_MEMBER(VmConfig, core),
+     0,
+     63,
+     {},
+     {},
+     "must be 0 to 63"},
+    {"console", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, attached), 0, 0, "attached",
+     "detached", "must be \"attached\" or \"detached\""},
+    {"hang_ms",
+     ManifestKey::Kind::number,
+     MARGAY_MEMBER(VmConfig, hang_ms),
+     10,
+     600'000,
+     {},
+     {},
+     "must be 10 to 600000 ms"},
+    {"restart_limit",
+     ManifestKey::Kind::number,
+     MARGAY_MEMBER(VmConfig, restart_limit),
+     0,
+     1'000'000,
+     {},
+     {},
+     "must be 0 to 1000000"},
+    {"restart_window_ms",
+     ManifestKey::Kind::number,
+     MARGAY_MEMBER(VmConfig, restart_window_ms),
+     1,
+     86'400'000,
+     {},
+     {},
+     "must be 1 to 86400000 ms"},
+    {"test_kill_us",
+     ManifestKey::Kind::number,
+     MARGAY_MEMBER(VmConfig, test_kill_us),
+     0,
+     1'000'000'000,
+     {},
+     {},
+     "must be 0 to 1000000000 us"},
+    {"test_kill_seed",
+     ManifestKey::Kind::number,
+     MARGAY_MEMBER(VmConfig, test_kill_seed),
+     0,
+     max_number,
+     {},
+     {},
+     "must be 0 to 9007199254740991"},
+};
+
+#undef MARGAY_MEMBER
+
+}  // namespace margay::init
