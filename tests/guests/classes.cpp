@@ -209,11 +209,7 @@ void test_interrupt_held_back() {
 }  // namespace
 
 void guest_main(void* boot_parameters) {
-    constexpr unsigned command_line_pointer = 0x228;  // of the boot protocol
-    std::uint32_t at;
-    __builtin_memcpy(&at, static_cast<const char*>(boot_parameters) + command_line_pointer,
-                     sizeof(at));
-    if (at != 0) command_line = reinterpret_cast<const char*>(std::uint64_t{at});
+    command_line = command_line_of(boot_parameters);
     set_up_interrupts();
     write_msr(0x832, 2u << 17 | tick_vector);  // TSC deadline
     test_port();

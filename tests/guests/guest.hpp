@@ -61,6 +61,15 @@ void say(std::string_view format, const Arguments&... arguments) {
     print([](char c) { put(c); }, format, arguments...);
 }
 
+// What the manifest's `append` says.
+inline std::string_view command_line_of(const void* boot_parameters) {
+    constexpr unsigned command_line_pointer = 0x228;  // of the boot protocol
+    std::uint32_t at;
+    __builtin_memcpy(&at, static_cast<const char*>(boot_parameters) + command_line_pointer,
+                     sizeof(at));
+    return at != 0 ? reinterpret_cast<const char*>(std::uint64_t{at}) : "";
+}
+
 // ACPI soft-off: PM1a control, sleep type of S5 and the enable bit (servers/vmm/acpi/dsdt.asl).
 [[noreturn]] inline void power_off() {
     out16(0x604, 5 << 10 | 1 << 13);

@@ -1,4 +1,4 @@
-"""The node's second serial line answers: by the emulator's socket to the node console."""
+"""The node's second serial line answers: by the emulator's socket to the node console. What spins is ended by it."""
 
 
 def test(node):
@@ -6,5 +6,7 @@ def test(node):
         machine.expect(r"^spinning\r?$")
         reply = machine.ctl(command="list")
         assert [vm["state"] for vm in reply["result"]] == ["running"], reply
-        # Bochs does not let an interrupt end a guest's run while the guest has its own off, as this one has:
-        # nothing can be asked of its core, and the machine is ended from outside.
+        assert machine.ctl(command="suspend", vm="test")["ok"]
+        assert machine.ctl(command="resume", vm="test")["ok"]
+        assert machine.ctl(command="destroy", vm="test")["ok"]
+        node.check_off(machine)
