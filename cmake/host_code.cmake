@@ -7,10 +7,12 @@ if(MARGAY_FUZZ)
     if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
         message(FATAL_ERROR "MARGAY_FUZZ needs clang: use the preset fuzz")
     endif()
-else()
+elseif(MARGAY_TESTS)
     find_package(GTest REQUIRED)
     include(GoogleTest)
-    set(margay_fuzz_binary_dir ${PROJECT_SOURCE_DIR}/build/fuzz)
+    # Beside this one, as tools/build.py has it.
+    cmake_path(GET PROJECT_BINARY_DIR PARENT_PATH margay_build_dir)
+    set(margay_fuzz_binary_dir ${margay_build_dir}/fuzz)
 endif()
 
 function(margay_host_library)
@@ -62,7 +64,8 @@ function(margay_fuzz_target)
     if(NOT TARGET fuzz_build)
         # Always run: only the other build knows whether something is to be done.
         add_custom_target(fuzz_build ALL
-            COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tools/build.py --quiet fuzz
+            COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tools/build.py
+                --build-dir ${margay_build_dir} fuzz
             COMMENT "Fuzz targets"
             VERBATIM)
     endif()

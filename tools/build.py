@@ -1,24 +1,56 @@
 #!/usr/bin/python3
-"""Configures and builds one preset: build.py [--quiet] [PRESET [TARGET …]]."""
+"""Configures and builds one preset: build.py [--build-dir DIRECTORY] [PRESET [TARGET …]]."""
 
 import os
-import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import common
+
 PRESETS = ("release", "debug", "clang", "fuzz")
+STATUS = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
+# What the build files are made from is looked at before each build; that is no step of it.
+NOT_SHOWN = ("Re-checking globbed directories", "Re-running CMake")
 
 
 def directory(preset):
-    return ROOT / "build" / preset
+    return common.build_root() / preset
 
 
-def configure(preset):
+def _cached(tree, *names):
+    """Values of CMake's cache, None for what is not there."""
+    try:
+        text = (tree / "CMakeCache.txt").read_text()
+    except OSError:
+        return [None] * len(names)
+    found = (re.search(rf"^{name}:\w+=(.*)$", text, re.MULTILINE) for name in names)
+    return [match and match[1] for match in found]
+
+
+def _is_of_another_place(tree):
+    """Whether the tree or its sources were moved or copied since it was configured."""
+    project, source, binary = _cached(tree, "CMAKE_PROJECT_NAME", "CMAKE_HOME_DIRECTORY", "CMAKE_CACHEFILE_DIR")
+    if project not in (None, "margay"):
+        raise common.Failure(f"{tree} is a build of {project}: say another --build-dir")
+    return source is not None and (
+        os.path.realpath(source) != os.path.realpath(common.ROOT)
+        or os.path.realpath(binary) != os.path.realpath(tree)
+    )
+
+
+def configure(preset, tests=True):
     """Runs CMake; 0 when that worked, else it has said why."""
+    tree = directory(preset)
+    common.build_directory()
+    line = ["cmake", "--preset", preset, "-B", str(tree), "-Wno-dev", f"-DMARGAY_TESTS={'ON' if tests else 'OFF'}"]
+    if _is_of_another_place(tree):
+        # What is there was made from other files.
+        shutil.rmtree(tree)
     configured = subprocess.run(
-        ["cmake", "--preset", preset, "-Wno-dev"],
-        cwd=ROOT,
+        line,
+        cwd=common.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -28,44 +60,72 @@ def configure(preset):
     return configured.returncode
 
 
-def build(preset="release", targets=(), quiet=False):
-    """Brings the preset's build up to date; 0 when that worked.
+def prepare(preset="release", tests=True):
+    """Configures the preset's build if that has to be done; 0 when it is ready.
 
-    Ninja shows the progress: on a terminal as one line, elsewhere as one line per step. `quiet`
-    shows nothing but what goes wrong.
+    tests: whether the build must have them; they need more packages than the node does.
     """
     tree = directory(preset)
-    if not (tree / "build.ninja").exists():
-        status = configure(preset)
-        if status != 0:
-            return status
-    environment = dict(os.environ)
-    environment.setdefault("NINJA_STATUS", "[%f/%t] ")
-    command = ["ninja", *targets]
-    if not quiet:
-        return subprocess.run(command, cwd=tree, env=environment).returncode
-    built = subprocess.run(
-        [*command, "--quiet"],
-        cwd=tree,
+    is_there = (tree / "build.ninja").exists()
+    if is_there and not _is_of_another_place(tree):
+        if not tests or _cached(tree, "MARGAY_TESTS") != ["OFF"]:
+            return 0
+    return configure(preset, tests)
+
+
+def build(preset="release", targets=(), quiet=False, tests=True):
+    """Brings the preset's build up to date; 0 when that worked, else it has shown what the tools said.
+
+    Says how far it is while that takes time; `quiet`: says nothing but what goes wrong.
+    """
+    status = prepare(preset, tests)
+    if status != 0:
+        return status
+    environment = dict(os.environ, NINJA_STATUS="[%f/%t] ")
+    ninja = subprocess.Popen(
+        ["ninja", *targets],
+        cwd=directory(preset),
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
     )
-    if built.returncode != 0:
-        sys.stderr.write(built.stdout)
-    return built.returncode
+    said = []
+    try:
+        with common.Step("building" if not quiet else None) as step:
+            for line in ninja.stdout:
+                found = STATUS.match(line)
+                if not found:
+                    said.append(line)
+                elif not found[3].startswith(NOT_SHOWN):
+                    step.at(f"[{found[1]}/{found[2]}] {os.path.basename(found[3])}")
+            status = ninja.wait()
+    finally:
+        if ninja.poll() is None:
+            ninja.terminate()
+            ninja.wait()
+    if status != 0:
+        sys.stderr.writelines(line for line in said if not line.startswith("ninja: Entering directory"))
+    elif not quiet:
+        # What compilers say without failing is for the user as well.
+        sys.stderr.writelines(line for line in said if not line.startswith("ninja: "))
+    return status
 
 
 def main(arguments):
-    quiet = "--quiet" in arguments
-    rest = [a for a in arguments if a != "--quiet"]
-    preset = rest[0] if rest else "release"
+    if arguments[:1] == ["--build-dir"] and len(arguments) > 1:
+        os.environ["MARGAY_BUILD"] = arguments[1]
+        arguments = arguments[2:]
+    preset = arguments[0] if arguments else "release"
     if preset not in PRESETS:
         print(f"build.py: no preset named {preset}; there are {', '.join(PRESETS)}", file=sys.stderr)
         return 2
-    return 1 if build(preset, rest[1:], quiet) else 0
+    try:
+        return 1 if build(preset, arguments[1:], quiet=True) else 0
+    except common.Failure as failure:
+        print(f"build.py: {failure}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,13 +16,14 @@ import common
 import ctl
 import fetch
 import image
+import machine
+import needed
 import node_image
 import qemu
 
 KERNEL = node_image.KERNEL
 MAX_MEMORY_MIB = 1 << 20
 MAX_CORES = 128
-DEFAULT_IMAGE = common.ROOT / "build" / "margay.iso"
 
 
 def _number(low, high, kind=int):
@@ -37,18 +39,14 @@ def _number(low, high, kind=int):
     return parse
 
 
-def _build(preset="release", targets=()):
-    # A line per step helps nobody who is not watching; ninja's one line on a terminal does.
-    if not sys.stderr.isatty():
-        common.progress("building")
-    if build.build(preset, targets, quiet=not sys.stdout.isatty()) != 0:
+def _build(preset="release", targets=(), tests=True):
+    if build.build(preset, targets, tests=tests) != 0:
         raise common.Failure("the build failed")
 
 
 def setup(options):
     # The packages are there: ./margay has seen to that.
-    for name in fetch.FETCHERS:
-        fetch.FETCHERS[name]()
+    fetch.everything()
     common.progress("everything is set up")
     return 0
 
@@ -63,22 +61,25 @@ def _make_image(options, output, preset, exit_port=None):
     """Makes the boot image; a node_image.Plan."""
     # Bad input is found before the long part.
     node_image.check_options(options)
-    fetch.zydis()
-    _build(preset, node_image.targets(options))
+    if not options.no_build:
+        fetch.zydis()
+        _build(preset, node_image.targets(options), tests=False)
     plan = node_image.plan(options, preset, exit_port)
     image.make(output, build.directory(preset) / "modules" / KERNEL, plan.modules)
     return plan
 
 
 def image_command(options):
-    _make_image(options, options.output, options.preset)
-    common.progress(f"made {options.output}, {options.output.stat().st_size >> 20} MiB")
+    output = options.output or common.build_directory() / "margay.iso"
+    _make_image(options, output, options.preset)
+    common.progress(f"made {output}, {output.stat().st_size >> 20} MiB")
     return 0
 
 
 def check(options):
     file = common.readable_file(options.file, "check")
-    _build(options.preset, (node_image.CHECKER,))
+    fetch.zydis()
+    _build(options.preset, (node_image.CHECKER,), tests=False)
     found = node_image.check_manifest(options.preset, file)
     for line in node_image.error_lines(file, found):
         print(line)
@@ -93,9 +94,9 @@ def check(options):
 @contextlib.contextmanager
 def _control_socket(options):
     """The listening socket of the node's control line; None if it would be the default one and is in use."""
-    path = options.ctl or ctl.DEFAULT_SOCKET
+    path = options.ctl or ctl.default_socket()
     if options.ctl is None:
-        path.parent.mkdir(exist_ok=True)
+        common.build_directory()
     listener = ctl.listen(path)
     if listener is None:
         if options.ctl is not None:
@@ -116,6 +117,18 @@ def _check_bochs(options):
             raise common.Usage(f"--{name} is for --machine qemu")
     if (options.cores or 1) > bochs.MAX_CORES:
         raise common.Usage(f"--cores {options.cores}: Bochs' firmware starts up to {bochs.MAX_CORES}")
+
+
+def _shows(end):
+    """Whether the reason is what the user sees last already: the console's last line, in the same place."""
+    try:
+        out, errors = os.fstat(1), os.fstat(2)
+    except OSError:
+        return False
+    if (out.st_dev, out.st_ino) != (errors.st_dev, errors.st_ino):
+        return False
+    said = [line for line in machine.console_lines(end.output) if line.strip()]
+    return bool(said) and said[-1] == end.reason
 
 
 def run(options):
@@ -146,10 +159,14 @@ def run(options):
         if not options.headless:
             common.progress("starting the node; Ctrl-A X leaves")
         end = emulator.run(line, options.log, options.timeout, options.headless, listener)
-    if end.reason:
+    status = end.status
+    if status == qemu.EXIT_OK and options.exec is not None:
+        # A command that turns the guest off itself has none.
+        status = machine.command_status(end.output) or qemu.EXIT_OK
+    if end.reason and not _shows(end):
         sys.stdout.flush()
         print(end.reason, file=sys.stderr)
-    return end.status
+    return status
 
 
 def ctl_command(options):
@@ -158,7 +175,7 @@ def ctl_command(options):
         return ctl.EXIT_OK
     request = ctl.request(options.words)
     try:
-        with ctl.Client(options.socket, options.timeout) as client:
+        with ctl.Client(options.socket or ctl.default_socket(), options.timeout) as client:
             line, reply = client.ask(request)
     except ctl.Unreachable:
         if options.words[0] == "help":
@@ -191,12 +208,20 @@ def _crash_sweep(options):
 def test(options):
     if options.count is not None and options.pattern != "crash":
         raise common.Usage("--count is for: ./margay test crash --count N")
-    for name in fetch.FETCHERS:
-        fetch.FETCHERS[name]()
-    _build(options.preset)
+    fetch.everything()
+    if build.prepare(options.preset) != 0:
+        raise common.Failure("the build cannot be configured")
+    tree = build.directory(options.preset)
+    targets = ()
+    if options.pattern:
+        targets = sorted(needed.targets(tree, options.pattern))
+        if not targets and not needed.are_there(tree, options.pattern):
+            raise common.Failure(f"no test has a name that matches '{options.pattern}'")
+    if targets or not options.pattern:
+        _build(options.preset, targets)
     if options.count is not None:
         return _crash_sweep(options)
-    line = ["ctest", "--test-dir", str(build.directory(options.preset)), "--output-on-failure"]
+    line = ["ctest", "--test-dir", str(tree), "--output-on-failure"]
     line += ["-j", str(options.jobs), "--no-tests=error", "--no-label-summary"]
     if options.pattern:
         line += ["-R", options.pattern]
@@ -241,6 +266,7 @@ def _add_guest_options(parser):
     parser.add_argument("--manifest", metavar="FILE", help="the node's manifest, in place of the default one")
     parser.add_argument("--module", metavar="NAME=FILE", action="append", default=[],
         help="one more boot module, or another file for one; may be repeated")
+    parser.add_argument("--no-build", action="store_true", help="take what is built, whether it is up to date or not")
     _add_preset(parser)
 
 
@@ -256,6 +282,9 @@ def _parser():
     def add(name, function, text):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(function=function)
+        if function not in (format_command,):
+            command.add_argument("--build-dir", metavar="DIRECTORY",
+                help="where builds are (default: $MARGAY_BUILD, or build/ in the tree)")
         return command
 
     add("setup", setup, "Install missing Debian packages and fetch guest kernels and sources.")
@@ -264,7 +293,8 @@ def _parser():
     command.add_argument("--preset", choices=build.PRESETS, default="release", help="default: release")
 
     command = add("run", run, "Build, make a boot image and start the node in an emulator. Exit status: 0 the"
-        " guest powered itself off, 1 guest, server or kernel failed, 2 bad usage, 124 time limit.")
+        " guest powered itself off (with --exec: the command's), 1 guest, server or kernel failed, 2 bad usage, 3 the"
+        " guest halted without powering off, 124 time limit.")
     _add_guest_options(command)
     command.add_argument("--machine", choices=("qemu", "bochs"), default="qemu",
         help="which emulator (default: qemu)")
@@ -276,19 +306,19 @@ def _parser():
     command.add_argument("--headless", action="store_true", help="no terminal needed, no input")
     command.add_argument("--debug", action="store_true", help="wait for gdb on port 1234")
     command.add_argument("--ctl", metavar="SOCKET", type=pathlib.Path, help="where `margay ctl` reaches the"
-        f" node (default: {ctl.DEFAULT_SOCKET.relative_to(common.ROOT)})")
+        " node (default: node.ctl in the build directory)")
 
     command = add("ctl", ctl_command, "Give a running node a command, as on the node console; `ctl help` lists"
         " them. Exit status: 0 done, 1 the node refused, 2 bad usage or no node.")
-    command.add_argument("--socket", metavar="SOCKET", type=pathlib.Path, default=ctl.DEFAULT_SOCKET,
-        help=f"of the node (default: {ctl.DEFAULT_SOCKET.relative_to(common.ROOT)})")
+    command.add_argument("--socket", metavar="SOCKET", type=pathlib.Path,
+        help="of the node (default: node.ctl in the build directory)")
     command.add_argument("--json", action="store_true", help="print the reply as it came")
     command.add_argument("--timeout", metavar="SECONDS", type=_number(0.1, 1e6, float),
         default=ctl.DEFAULT_TIMEOUT_SECONDS, help=f"default: {ctl.DEFAULT_TIMEOUT_SECONDS}")
     command.add_argument("words", nargs="*", metavar="COMMAND [ARGUMENT …]", help="for the node")
     command.set_defaults(parser=command)
 
-    command = add("test", test, "Build everything and run the tests.")
+    command = add("test", test, "Build what the tests need, and run them.")
     command.add_argument("pattern", nargs="?", metavar="PATTERN",
         help="only tests whose name matches this regular expression")
     command.add_argument("--jobs", metavar="N", type=_number(1, 256), default=2, help="default: 2")
@@ -301,8 +331,8 @@ def _parser():
     _add_preset(command)
 
     command = add("image", image_command, "Make a boot image: a hybrid ISO for BIOS and UEFI.")
-    command.add_argument("output", nargs="?", metavar="OUTPUT", type=pathlib.Path, default=DEFAULT_IMAGE,
-        help=f"default: {DEFAULT_IMAGE.relative_to(common.ROOT)}")
+    command.add_argument("output", nargs="?", metavar="OUTPUT", type=pathlib.Path,
+        help="default: margay.iso in the build directory")
     _add_guest_options(command)
 
     command = add("check", check, "Report every error of a node manifest, with line and key. Exit status: 0 there"
@@ -318,8 +348,17 @@ def _parser():
     return parser
 
 
+def _end_by_signal(number, _):
+    # What was made on the way is removed, as after Ctrl-C.
+    sys.exit(128 + number)
+
+
 def main():
     options = _parser().parse_args()
+    if getattr(options, "build_dir", None):
+        os.environ["MARGAY_BUILD"] = os.path.abspath(options.build_dir)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end_by_signal)
     try:
         return options.function(options)
     except common.Usage as failure:
@@ -332,6 +371,11 @@ def main():
         return 130
     except BrokenPipeError:
         os._exit(qemu.EXIT_FAILED)
+    except OSError as error:
+        # A full disk, a directory that cannot be written: the name says which.
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"margay: {name}{error.strerror or error}", file=sys.stderr)
+        return qemu.EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import time
 
 import common
 
-DEFAULT_SOCKET = common.ROOT / "build" / "node.ctl"
 DEFAULT_TIMEOUT_SECONDS = 10
 # What a command is given, in this order. The node knows which command takes what.
 PARAMETERS = ("vm", "module")
@@ -33,6 +32,10 @@ def short_path(path):
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
+
+
+def default_socket():
+    return common.build_root() / "node.ctl"
 
 
 def listen(path):

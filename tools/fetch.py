@@ -7,6 +7,8 @@ The machine's package manager and its configuration stay as they are: apt runs w
 own, from the machine's Debian mirrors, and checks the signatures as always. No root needed.
 """
 
+import atexit
+import contextlib
 import fcntl
 import pathlib
 import re
@@ -88,7 +90,8 @@ class _Apt:
             text=True,
         )
         if done.returncode != 0:
-            raise common.Failure(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
+            said = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))] or ["no reason given"]
+            raise common.Failure(f"{program} {arguments[0]}: {said[0].partition(': ')[2] or said[0]}")
         return done.stdout
 
     def unpack(self, package, members):
@@ -138,22 +141,22 @@ def _fetched(path, what, fetch):
     target = common.cache() / path
     if target.exists():
         return target
-    directory = common.cache() / pathlib.Path(path).parts[0]
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with open(common.cache() / "lock", "w") as lock:
+    cache = common.cache_directory()
+    directory = cache / pathlib.Path(path).parts[0]
+    with open(cache / "lock", "w") as lock:
         # Two commands at a time would fetch the same twice.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if target.exists():
             return target
-        common.progress(f"fetching {what}")
-        with tempfile.TemporaryDirectory(dir=common.cache(), prefix="fetch.") as temporary:
-            temporary = pathlib.Path(temporary)
+        _remove_left_overs(cache)
+        with common.Step(f"fetching {what}"), _temporary(cache, "fetch.") as temporary:
             made = temporary / "made"
             made.mkdir()
             try:
-                fetch(_apt(temporary), made)
-            except (OSError, ValueError, tarfile.TarError) as error:
-                raise common.Failure(f"cannot fetch {what}: {error}") from error
+                fetch(_apt(cache), made)
+            except (common.Failure, OSError, ValueError, tarfile.TarError) as error:
+                raise common.Failure(f"cannot fetch {what} into {cache} ({error}): is there a network?"
+                    " Or copy that directory from another machine") from error
             if not (made / target.relative_to(directory)).exists():
                 raise common.Failure(f"cannot fetch {what}: the package has not the expected content")
             shutil.rmtree(directory, ignore_errors=True)
@@ -161,20 +164,51 @@ def _fetched(path, what, fetch):
     return target
 
 
+OWNER = "owner"  # this file within a temporary directory is locked by the process that uses it
+
+
+@contextlib.contextmanager
+def _temporary(cache, prefix):
+    """A temporary directory in the cache, which the next command removes if this one is killed."""
+    with tempfile.TemporaryDirectory(dir=cache, prefix=prefix) as directory:
+        with open(pathlib.Path(directory, OWNER), "w") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            yield pathlib.Path(directory)
+
+
+def _remove_left_overs(cache):
+    """Removes what killed commands left behind. The cache must be locked."""
+    for directory in [*cache.glob("fetch.*"), *cache.glob("apt.*")]:
+        try:
+            with open(directory / OWNER) as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            continue  # in use
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 _apt_in_use = None
 
 
-def _apt(temporary):
+def _apt(cache):
     """One set of lists per run; they are gone with it."""
     global _apt_in_use
     if _apt_in_use is None:
-        keeper = tempfile.TemporaryDirectory(dir=common.cache(), prefix="apt.")
-        _apt_in_use = _Apt(pathlib.Path(keeper.name))
-        _apt_in_use.keeper = keeper
+        keeper = contextlib.ExitStack()
+        atexit.register(keeper.close)
+        _apt_in_use = _Apt(keeper.enter_context(_temporary(cache, "apt.")))
     return _apt_in_use
 
 
 FETCHERS = {"zydis": zydis, "busybox": busybox, **{k: (lambda k=k: kernel(k)) for k in KERNELS}}
+
+
+def everything():
+    """Fetches what is not there yet."""
+    for fetch in FETCHERS.values():
+        fetch()
 
 
 def main(arguments):

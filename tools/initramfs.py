@@ -33,6 +33,8 @@ cd /root
 echo "Margay guest: Linux $(uname -r), $(nproc) CPU, $(sed -n 's/^MemTotal: *//p' /proc/meminfo)"
 if [ -e /etc/margay-exec ]; then
     sh /etc/margay-exec </dev/null
+    # The host looks for this line: tools/machine.py, COMMAND_STATUS.
+    echo "Margay guest: the command ended with status $?"
 else
     echo "Leaving this shell powers the guest off."
     # In a session of its own and on the real terminal, not /dev/console: that gives job control.

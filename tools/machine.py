@@ -28,21 +28,55 @@ LOG_OPTION = "log=0x3e8"
 # What QEMU's stdio multiplexer prints for Ctrl-A X.
 LEFT_BY_USER = b"QEMU: Terminated"
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_TIME_LIMIT = 0, 1, 2, 124
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_HALTED, EXIT_TIME_LIMIT = 0, 1, 2, 3, 124
+# What a guest's end has to do with its processor, servers/vmm/exits/halt.cpp.
+HALTED = re.compile(r"margay: guest .* failed: halted with interrupts off")
+# What servers/init/power.cpp says when it is late: why the node stops was said before.
+NOT_THE_REASON = "margay: this machine cannot be turned off by software"
+# From the default guest's init, tools/initramfs.py.
+COMMAND_STATUS = re.compile(r"^Margay guest: the command ended with status (\d+)$", re.MULTILINE)
 
 
 @dataclasses.dataclass
 class End:
-    """How a run ended: an exit status for the user, and the reason when it is not 0."""
+    """How a run ended: an exit status for the user, the reason when it is not 0, and the console's output."""
 
     status: int
     reason: str = ""
+    output: bytes = b""
 
 
 def failure_reason(console, fallback):
     """The last line of the console output with which the node says why it stops."""
     found = [line for line in console_lines(console) if line.startswith("margay: ")]
+    found = [line for line in found if not line.startswith(NOT_THE_REASON)]
     return found[-1] if found else f"margay: {fallback}"
+
+
+def command_status(console):
+    """The exit status of the command that the default guest ran; None if it has not said it."""
+    found = COMMAND_STATUS.findall("\n".join(console_lines(console)))
+    return int(found[-1]) if found else None
+
+
+class Queries:
+    """Takes out of console output what asks a terminal for an answer: where there is none, it only disturbs."""
+
+    _whole = re.compile(rb"\x1b(?:\[[0-9;?>]*[nc]|Z)")
+    _begun = re.compile(rb"\x1b(?:\[[0-9;?>]{0,20})?\Z")
+
+    def __init__(self):
+        self._rest = b""
+
+    def without(self, data):
+        """The part of the output so far that can be passed on."""
+        data = self._whole.sub(b"", self._rest + data)
+        begun = self._begun.search(data)
+        self._rest = begun[0] if begun else b""
+        return data[: len(data) - len(self._rest)]
+
+    def rest(self):
+        return self._rest
 
 
 def plain_text(output):
@@ -60,7 +94,8 @@ def end_of(status, console, errors=""):
     if status == STATUS_OFF:
         return End(EXIT_OK)
     if status == STATUS_FAILED:
-        return End(EXIT_FAILED, failure_reason(console, "the node failed and gave no reason"))
+        reason = failure_reason(console, "the node failed and gave no reason")
+        return End(EXIT_HALTED if HALTED.match(reason) else EXIT_FAILED, reason)
     if status == 0 and console.rstrip(b"\r\n").endswith(LEFT_BY_USER):
         return End(EXIT_OK)
     if status == 0:
@@ -83,6 +118,23 @@ def terminal_kept():
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
 
 
+def _pass_on(process, timeout):
+    """Passes console output on until the emulator ends; its exit status, None at the time limit."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    queries, output = Queries(), sys.stdout.buffer
+    while True:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return None
+        if not select.select([process.stdout], [], [], left)[0]:
+            continue
+        data = process.stdout.read(65536)
+        output.write(queries.without(data) if data else queries.rest())
+        output.flush()
+        if not data:
+            return process.wait()
+
+
 def run(line, console, timeout, headless, listener, clean):
     """Runs an emulator to its end in the user's terminal; an End.
 
@@ -95,11 +147,13 @@ def run(line, console, timeout, headless, listener, clean):
             process = subprocess.Popen(
                 line,
                 stdin=subprocess.DEVNULL if headless else None,
+                stdout=subprocess.PIPE if headless else None,
                 stderr=errors,
+                bufsize=0,
                 pass_fds=[listener.fileno()] if listener else [],
             )
             try:
-                status = process.wait(timeout)
+                status = _pass_on(process, timeout) if headless else process.wait(timeout)
             except subprocess.TimeoutExpired:
                 status = None
             finally:
@@ -107,8 +161,11 @@ def run(line, console, timeout, headless, listener, clean):
                     process.terminate()
                     process.wait()
         if status is None:
-            return End(EXIT_TIME_LIMIT, f"margay: time limit of {timeout:g} s reached")
-        return end_of(status, console.read_bytes(), clean(errors_file.read_text(errors="replace")))
+            end = End(EXIT_TIME_LIMIT, f"margay: time limit of {timeout:g} s reached")
+        else:
+            end = end_of(status, console.read_bytes(), clean(errors_file.read_text(errors="replace")))
+        end.output = console.read_bytes()
+        return end
 
 
 class Captured:

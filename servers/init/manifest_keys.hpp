@@ -1,5 +1,5 @@
 // The keys of a manifest: what the parser takes. docs/manifest.schema.json says the same to editors and people;
-// the test tools.manifest_schema compares them.
+// the test tools.node_manifest_schema compares them.
 #pragma once
 #include <cstddef>
 #include <cstdint>

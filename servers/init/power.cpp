@@ -107,21 +107,30 @@ void let_console_finish() {
         if ((port_read(init_slot::ports, line_status, 1) & transmitter_empty) != 0) return;
 }
 
+// A power-off takes effect behind the access that asks for it, on an emulator as on a machine.
+void wait_for_it(Node& node, Slot event, std::uint64_t us) {
+    const std::uint64_t end = rdtsc() + node.ticks(us);
+    while (rdtsc() < end) (void)wait(event, end);
+}
+
 }  // namespace
 
 void power_off(Node& node, std::uint16_t exit_port, bool good) {
-    if (exit_port != 0) (void)port_write(init_slot::ports, exit_port, 1, good ? 0x10 : 0x11);
-    const SoftOff off = find_soft_off(node);
+    constexpr std::uint64_t exit_port_us = 2'000'000, soft_off_us = 10'000'000;
     let_console_finish();
-    if (off.control != 0) {
+    if (exit_port != 0) (void)port_write(init_slot::ports, exit_port, 1, good ? 0x10 : 0x11);
+    const Result<Slot> never = node.create_event();
+    const Slot event = never ? *never : no_slot;
+    if (exit_port != 0) wait_for_it(node, event, exit_port_us);
+    if (const SoftOff off = find_soft_off(node); off.control != 0) {
         constexpr std::uint32_t sleep_enable = 1 << 13;
         (void)port_write(init_slot::ports, off.control, 2,
                          static_cast<std::uint32_t>(off.type) << 10 | sleep_enable);
+        wait_for_it(node, event, soft_off_us);
     }
     log("margay: this machine cannot be turned off by software; it is safe to switch it off\n");
-    const Result<Slot> never = node.create_event();
     for (;;)
-        if (!never || !wait(*never)) asm volatile("pause");
+        if (!wait(event)) asm volatile("pause");
 }
 
 }  // namespace margay::init

@@ -3,6 +3,13 @@
 
 namespace margay::vmm {
 
-void Machine::on_halt(Reply&) { glue_.edit().halted = 1; }
+// With interrupts off only an NMI would wake it, and this VM has no other processor to send one: Linux halts so
+// when it is told to (`halt -f`), and after some failures. Nobody would learn of it.
+void Machine::on_halt(const Exit& e, Reply& r) {
+    constexpr std::uint64_t rflags_if = 1 << 9;
+    if ((e.rflags & rflags_if) == 0 && !board_.has_nmi())
+        return fail(r, "halted with interrupts off: nothing can wake it");
+    glue_.edit().halted = 1;
+}
 
 }  // namespace margay::vmm

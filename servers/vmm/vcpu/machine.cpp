@@ -164,7 +164,7 @@ Reply Machine::handle(const Exit& e) {
         break;
     case ExitClass::halt:
         check_length();
-        on_halt(r);
+        on_halt(e, r);
         break;
     case ExitClass::recall:
     case ExitClass::deadline: on_wake(e, r); break;

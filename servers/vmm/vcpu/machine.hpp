@@ -50,7 +50,7 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     [[gnu::noinline]] void on_mmio(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_control_register(const Exit& e, Reply& r);
     void apply(const EmulationResult& result, Reply& r);
-    void on_halt(Reply& r);
+    void on_halt(const Exit& e, Reply& r);
     void on_hypercall(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_other(const Exit& e, Reply& r);
 

@@ -1,0 +1,260 @@
+#!/usr/bin/python3
+"""What a user of ./margay meets when something is not as it should be: test_usage.py BUILD."""
+
+import contextlib
+import fcntl
+import io
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import unittest.mock
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import build  # noqa: E402
+import common  # noqa: E402
+import fetch  # noqa: E402
+import machine  # noqa: E402
+import needed  # noqa: E402
+import qemu  # noqa: E402
+
+BUILD = pathlib.Path(sys.argv.pop(1)) if len(sys.argv) > 1 else ROOT / "build" / "release"
+
+
+def margay(*arguments, root=ROOT, **environment):
+    line = [sys.executable, "-B", str(root / "tools" / "cli.py"), *arguments]
+    return subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300,
+        env=dict(os.environ, **environment))
+
+
+class Temporary(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = pathlib.Path(directory.name)
+
+    def one_line(self, done, *parts):
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        for part in parts:
+            self.assertIn(part, done.stderr)
+
+    def program(self, name, text):
+        """A program in place of one of the machine's."""
+        file = self.directory / "bin" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("#!/bin/bash\n" + text)
+        file.chmod(0o755)
+        return f"{file.parent}:{os.environ['PATH']}"
+
+
+class Unusable(Temporary):
+    """One line each, with what to do."""
+
+    def test_home(self):
+        environment = {"HOME": "/proc/none", "XDG_CACHE_HOME": "", "MARGAY_CACHE": ""}
+        self.one_line(margay("build", **environment), "/proc/none/.cache/margay", "MARGAY_CACHE")
+
+    def test_build_directory(self):
+        done = margay("run", "--headless", "--build-dir", "/proc/none", MARGAY_CACHE=str(common.cache()))
+        self.one_line(done, "/proc/none", "--build-dir", "MARGAY_BUILD")
+
+    def test_a_build_of_another_project(self):
+        tree = self.directory / "release"
+        tree.mkdir()
+        (tree / "CMakeCache.txt").write_text("CMAKE_PROJECT_NAME:STATIC=precious\nCMAKE_HOME_DIRECTORY:INTERNAL=/x\n")
+        (tree / "build.ninja").write_text("")
+        self.one_line(margay("check", str(ROOT / "boot" / "manifest.json"), "--build-dir", str(self.directory)),
+            "precious", "--build-dir")
+        self.assertTrue((tree / "build.ninja").exists())
+
+    def test_an_empty_cache_without_network(self):
+        path = self.program("apt-get", "echo 'W: a warning' >&2; echo 'E: Could not resolve deb.debian.org' >&2; exit 100\n")
+        cache = self.directory / "cache"
+        self.one_line(margay("build", PATH=path, MARGAY_CACHE=str(cache)), "Zydis", str(cache), "network")
+        self.assertEqual([p.name for p in cache.iterdir()], ["lock"])
+
+
+class LeftOvers(Temporary):
+    def test_a_killed_fetch_leaves_nothing(self):
+        cache = self.directory / "cache"
+        path = self.program("apt-get", 'case "$*" in *update*) ;; *) exit 0 ;; esac\n'
+            f"head --bytes=9999 /dev/zero >lists/big; touch {self.directory}/started; exec sleep 60\n")
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            started = self.directory / "started"
+            started.unlink(missing_ok=True)
+            line = [sys.executable, "-B", str(ROOT / "tools" / "cli.py"), "build"]
+            process = subprocess.Popen(line, stderr=subprocess.DEVNULL, start_new_session=True,
+                env=dict(os.environ, PATH=path, MARGAY_CACHE=str(cache)))
+            while not started.exists():
+                self.assertIsNone(process.poll())
+                time.sleep(0.05)
+            os.killpg(process.pid, number) if number == signal.SIGKILL else process.send_signal(number)
+            process.wait(60)
+            left = [p.name for p in cache.iterdir() if p.name != "lock"]
+            if number == signal.SIGTERM:
+                self.assertEqual(left, [])
+        # Nobody can clean up behind SIGKILL but the next one.
+        self.assertNotEqual(left, [])
+        fetch._remove_left_overs(cache)
+        self.assertEqual([p.name for p in cache.iterdir()], ["lock"])
+
+    def test_what_is_in_use_stays(self):
+        used = self.directory / "apt.used"
+        used.mkdir()
+        with open(used / fetch.OWNER, "w") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            fetch._remove_left_overs(self.directory)
+            self.assertTrue(used.exists())
+        fetch._remove_left_overs(self.directory)
+        self.assertFalse(used.exists())
+
+    def test_a_killed_installation_leaves_nothing(self):
+        self.program("dpkg-query", "exit 0\n")
+        path = self.program("apt-get", f"touch {self.directory}/started; exec sleep 60\n")
+        temporary = self.directory / "tmp"
+        temporary.mkdir()
+        script = f'set -euo pipefail; source "{ROOT}/tools/setup.sh"; install_missing_packages check'
+        process = subprocess.Popen(["bash", "-c", script], stderr=subprocess.DEVNULL,
+            env=dict(os.environ, PATH=path, TMPDIR=str(temporary)))
+        while not (self.directory / "started").exists():
+            self.assertIsNone(process.poll())
+            time.sleep(0.05)
+        process.terminate()
+        self.assertEqual(process.wait(60), 143)
+        self.assertEqual(list(temporary.iterdir()), [])
+
+
+class Packages(unittest.TestCase):
+    def packages(self, *arguments):
+        script = f'source "{ROOT}/tools/setup.sh"; packages_of "$@"'
+        done = subprocess.run(["bash", "-c", script, "bash", *arguments], capture_output=True, text=True, check=True)
+        return set(done.stdout.split())
+
+    def test_a_run_needs_no_test_tools(self):
+        self.assertTrue({"g++", "xorriso", "qemu-system-x86"} <= self.packages("run"))
+        for package in ("clang-14", "libgtest-dev", "gdb", "bochs", "clang-tidy-14", "ovmf"):
+            self.assertNotIn(package, self.packages("run", "--headless"))
+            self.assertIn(package, self.packages("setup"))
+        self.assertIn("ovmf", self.packages("run", "--uefi"))
+        self.assertIn("bochs", self.packages("run", "--machine", "bochs"))
+        self.assertIn("libgtest-dev", self.packages("test", "x"))
+        self.assertNotIn("qemu-system-x86", self.packages("check", "x"))
+
+
+class Places(Temporary):
+    """Checkouts that are copied, moved or cannot be written, and builds outside of them."""
+
+    def copy(self, name):
+        target = self.directory / name
+        shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns("build", ".git", "corpus"))
+        return target
+
+    def check(self, root, **environment):
+        return margay("check", str(root / "boot" / "manifest.json"), root=root, MARGAY_CACHE=str(common.cache()),
+            **environment)
+
+    def source_of(self, tree):
+        return re.search(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", (tree / "CMakeCache.txt").read_text(), re.M)[1]
+
+    def test_a_copy_builds_its_own_sources_and_a_moved_one_builds(self):
+        first = self.copy("first")
+        self.assertEqual(self.check(first).returncode, 0)
+        second = self.directory / "second"
+        shutil.copytree(first, second, symlinks=True)
+        source = second / "servers" / "init" / "manifest.cpp"
+        source.write_text(source.read_text() + "#error this copy\n")
+        done = self.check(second)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("this copy", done.stderr)
+        shutil.rmtree(second)
+        third = self.directory / "third"
+        first.rename(third)
+        done = self.check(third)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.source_of(third / "build" / "release"), str(third))
+
+    def test_a_read_only_checkout_is_not_written_to(self):
+        tree = self.copy("tree")
+        before = {p: p.stat().st_mtime_ns for p in [tree, *tree.rglob("*")]}
+        for path in before:
+            path.chmod(path.stat().st_mode & ~0o222)
+        done = self.check(tree, MARGAY_BUILD=str(self.directory / "out"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(before, {p: p.stat().st_mtime_ns for p in [tree, *tree.rglob("*")]})
+        self.assertTrue((self.directory / "out" / "release" / "tools" / "check_manifest").exists())
+        # Nothing is to be done the second time, and nothing is said.
+        self.assertEqual(self.check(tree, MARGAY_BUILD=str(self.directory / "out")).stderr, "")
+        for path in before:
+            path.chmod(path.stat().st_mode | 0o200)
+
+
+class Progress(unittest.TestCase):
+    def said(self, seconds):
+        with contextlib.redirect_stderr(io.StringIO()) as errors:
+            with unittest.mock.patch.multiple(common, PROGRESS_SECONDS=0.6):
+                with unittest.mock.patch.object(common.Step, "MOMENT_SECONDS", 0.1), common.Step("building") as step:
+                    step.at("[1/9] a.o")
+                    time.sleep(seconds)
+        return errors.getvalue().splitlines()
+
+    def test_a_long_step_says_that_it_goes_on(self):
+        self.assertIn("margay: building [1/9] a.o", self.said(2.5))
+        self.assertGreaterEqual(len(self.said(2.5)), 2)
+
+    def test_a_short_one_says_nothing(self):
+        self.assertEqual(self.said(0), [])
+
+
+class Needed(unittest.TestCase):
+    def test_only_what_the_pattern_needs(self):
+        for pattern, wanted in {
+            "^unit.init": {"unit_init"},
+            "ManifestErrors.*LongName": {"unit_init"},
+            "^system.abi$": {"ukernel", "test_abi"},
+            "^fuzz.elf$": {"fuzz_build"},
+            "^system.vmm_crash$": {"ukernel", "init", "pmem", "console", "vmm", "vmm_faulty"},
+            "^tools.python$": set(),
+            "no such test": set(),
+        }.items():
+            self.assertEqual(needed.targets(BUILD, pattern), wanted, pattern)
+
+    def test_no_regular_expression(self):
+        with self.assertRaises(common.Usage):
+            needed.targets(BUILD, "(")
+
+
+class Ends(unittest.TestCase):
+    def test_a_halted_guest_has_a_status_of_its_own(self):
+        console = b"margay: guest a failed: halted with interrupts off: nothing can wake it\r\n"
+        self.assertEqual(qemu.end_of(machine.STATUS_FAILED, console).status, machine.EXIT_HALTED)
+        self.assertEqual(qemu.end_of(machine.STATUS_FAILED, b"margay: guest a failed: x\r\n").status, 1)
+
+    def test_a_late_power_off_does_not_hide_the_reason(self):
+        console = b"margay: guest a failed: x\r\nmargay: this machine cannot be turned off by software; it\r\n"
+        self.assertEqual(qemu.end_of(machine.STATUS_FAILED, console).reason, "margay: guest a failed: x")
+
+    def test_the_status_of_a_command(self):
+        line = "Margay guest: the command ended with status "
+        self.assertEqual(machine.command_status(f"x\r\n{line}3\r\n[0.1] reboot\r\n".encode()), 3)
+        self.assertEqual(machine.command_status(f"{line}7\r\n{line}0\r\n".encode()), 0)
+        self.assertIsNone(machine.command_status(f"say {line}3\r\n".encode()))
+
+    def test_queries_are_taken_out_of_the_output_wherever_it_is_cut(self):
+        text = b"a\x1b[6nb\x1b[31mred\x1b[0m\x1b[c\x1bZ\x1b[?5n end\x1b"
+        for cut in range(len(text) + 1):
+            queries = machine.Queries()
+            seen = queries.without(text[:cut]) + queries.without(text[cut:]) + queries.rest()
+            self.assertEqual(seen, b"ab\x1b[31mred\x1b[0m end\x1b")
+
+
+if __name__ == "__main__":
+    unittest.main()
