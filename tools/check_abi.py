@@ -148,6 +148,9 @@ class Interface:
         ring = re.fullmatch(r"ByteRing<(\d+)>", text)
         if ring:
             return 8 + int(ring[1]), 4
+        text_of_another = re.fullmatch(r"ForeignText<(\d+)>", text)
+        if text_of_another:
+            return int(text_of_another[1]), 1
         raise Problem(f"what type is {text!r}?")
 
     def _struct(self, struct, body):
