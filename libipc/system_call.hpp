@@ -113,6 +113,8 @@ struct VcpuStatus {
     bool in_service = false;     // a handler has it
     bool dead = false;
     bool stopped = false;  // suspended and out of the guest, or never started
+    // Ticks for which it, or the handler that it had called, was ready and another had the core.
+    std::uint64_t waited = 0;
 };
 [[nodiscard]] inline Result<VcpuStatus> query_vcpu(Slot vcpu) {
     raw::Registers r;
@@ -121,7 +123,7 @@ struct VcpuStatus {
     if (s != Status::ok) return s;
     return VcpuStatus{r.rdi, (r.rsi & vcpu_flag::pending) != 0,
                       (r.rsi & vcpu_flag::in_service) != 0, (r.rsi & vcpu_flag::dead) != 0,
-                      (r.rsi & vcpu_flag::stopped) != 0};
+                      (r.rsi & vcpu_flag::stopped) != 0, r.rdx};
 }
 [[nodiscard]] inline Status bind_row(Slot vcpu, ExitClass c, Slot portal, std::uint64_t wanted) {
     return vcpu_ctl(vcpu, VcpuOp::bind_row, static_cast<std::uint64_t>(c), portal, wanted);

@@ -30,6 +30,9 @@ struct VmControl {
     std::uint64_t
         rolled_back;  // half handled exits that a successor has rolled back, over all VMMs
     ForeignText<104> reason;
+    // While `starting`: bytes of the guest's kernel and initrd that are in its RAM. A VMM that does not
+    // go on with it, and does not serve, is taken to hang.
+    std::atomic<std::uint64_t> placed;
 };
 
 }  // namespace margay

@@ -36,6 +36,8 @@ def _wanted(key):
         return {"type": "integer", "minimum": key["lowest"], "maximum": key["highest"], "default": key["default"]}
     if kind == "choice":
         return {"enum": key["words"], "default": key["default"]}
+    if kind == "flag":
+        return {"type": "boolean", "default": key["default"]}
     wanted = {"type": "string"}
     if "most" in key:
         wanted.update(maxLength=key["most"], default=key["default"])
@@ -71,6 +73,8 @@ def differences(keys, schema):
 def _row(name, said, required):
     if "enum" in said:
         values = " or ".join(f"`{json.dumps(word)}`" for word in said["enum"])
+    elif said["type"] == "boolean":
+        values = "`true` or `false`"
     elif said["type"] == "integer":
         values = f"{said['minimum']} to {said['maximum']}"
     elif said["type"] == "array":

@@ -1,82 +1,89 @@
 #include "servers/init/checkpoint.hpp"
 
+#include <algorithm>
 #include <cstring>
 
-#include "libipc/mapping.hpp"
 #include "proto/vmm.hpp"
 
 namespace margay::init {
 
 namespace {
 
-constexpr std::uint64_t rw = map_right::read | map_right::write;
+// The block: device-state region, state page, RAM.
+constexpr std::uint64_t page_at = device_state_bytes, ram_at = page_at + page_size;
 
-// The guest's RAM in init's address space, for a while: mapped through a capability of its own, so that
-// it can be taken away again without taking the guest's.
-class RamWindow {
-  public:
-    RamWindow(Node& node, const Extent& ram) : node_{node}, extent_{ram} {
-        extent_.slot = node.new_slot();
-        status_ = copy(ram.slot, init_slot::domain, extent_.slot, right::read | right::write);
-        if (status_ != Status::ok) return;
-        const Result<std::uint64_t> at = node.map_here(extent_, rw);
-        status_ = at.status();
-        if (at) at_ = *at;
-    }
-    ~RamWindow() {
-        (void)revoke(extent_.slot, revoke_flag::self);
-        if (at_ != 0) node_.give_back_window(extent_, at_);
-        node_.give_back_slot(extent_.slot);
-    }
-    RamWindow(const RamWindow&) = delete;
-    RamWindow& operator=(const RamWindow&) = delete;
-
-    Status status() const { return status_; }
-    std::byte* bytes() const { return reinterpret_cast<std::byte*>(at_); }
-
-  private:
-    Node& node_;
-    Extent extent_;
-    Status status_ = Status::ok;
-    std::uint64_t at_ = 0;
-};
+bool refuse(Failure& why, FailureKind kind, const char* text) {
+    why.set(kind, "{}", text);
+    return false;
+}
+bool refuse(Failure& why, Status s) {
+    return refuse(why, s == Status::no_memory ? FailureKind::no_memory : FailureKind::failed,
+                  to_text(s));
+}
 
 }  // namespace
 
-// The block: device-state region, state page, RAM.
-Status Checkpoint::save(Node& node, const Guest& guest) {
-    holdings_.release();
-    bytes_ = 0;
+bool Checkpoint::begin_save(Node& node, const Guest& guest, Failure& why) {
+    drop();
     holdings_.use(node);
     Status s = vcpu_ctl(guest.vcpu, VcpuOp::read_state, state::valid_groups);
-    if (s != Status::ok) return s;
     const Result<VcpuStatus> vcpu = query_vcpu(guest.vcpu);
-    if (!vcpu) return vcpu.status();
-    const std::uint64_t total = device_state_bytes + page_size + guest.ram.size;
-    const Result<Extent> block = holdings_.allocate(total, large_page);
-    if (!block) return block.status();
-    const Result<std::uint64_t> at = holdings_.map_here(*block, rw);
-    if (!at) return at.status();
+    if (s == Status::ok) s = vcpu.status();
+    if (s != Status::ok) return refuse(why, s);
+    const Result<Extent> block = holdings_.allocate(ram_at + guest.ram.size, large_page);
+    if (!block) return refuse(why, block.status());
+    const Result<std::uint64_t> at =
+        holdings_.map_here(*block, map_right::read | map_right::write);
+    s = at.status();
+    if (s == Status::ok) s = ram_.open(node, guest.ram);
+    if (s != Status::ok) {
+        drop();
+        return refuse(why, s);
+    }
     block_ = reinterpret_cast<std::byte*>(*at);
-    const RamWindow ram{node, guest.ram};
-    if (ram.status() != Status::ok) return ram.status();
     taken_at_ = rdtsc();
     sequence_ = vcpu->sequence;
     std::memcpy(block_, guest.region, device_state_bytes);
-    std::memcpy(block_ + device_state_bytes, guest.state, page_size);
-    std::memcpy(block_ + device_state_bytes + page_size, ram.bytes(), guest.ram.size);
-    bytes_ = total;
-    return Status::ok;
+    std::memcpy(block_ + page_at, guest.state, page_size);
+    at_ = 0;
+    total_ = guest.ram.size;
+    saves_ = true;
+    return true;
 }
 
-Status Checkpoint::restore(const Guest& guest) const {
-    if (bytes_ != device_state_bytes + page_size + guest.ram.size) return Status::bad_argument;
-    const RamWindow ram{holdings_.node(), guest.ram};
-    if (ram.status() != Status::ok) return ram.status();
+bool Checkpoint::begin_restore(Node& node, const Guest& guest, Failure& why) {
+    if (bytes_ != ram_at + guest.ram.size)
+        return refuse(why, FailureKind::failed, "it was saved with another memory size");
+    if (const Status s = ram_.open(node, guest.ram); s != Status::ok) return refuse(why, s);
     std::memcpy(guest.region, block_, device_state_bytes);
-    std::memcpy(static_cast<void*>(guest.state), block_ + device_state_bytes, page_size);
-    std::memcpy(ram.bytes(), block_ + device_state_bytes + page_size, guest.ram.size);
-    return Status::ok;
+    std::memcpy(static_cast<void*>(guest.state), block_ + page_at, page_size);
+    at_ = 0;
+    total_ = guest.ram.size;
+    saves_ = false;
+    return true;
+}
+
+Piece Checkpoint::copy_piece() {
+    const std::uint64_t size = std::min(piece_bytes, total_ - at_);
+    std::byte* const saved = block_ + ram_at + at_;
+    std::byte* const lived = ram_.bytes() + at_;
+    std::memcpy(saves_ ? saved : lived, saves_ ? lived : saved, size);
+    at_ += size;
+    if (at_ < total_) return Piece::more;
+    if (saves_) bytes_ = ram_at + total_;
+    return Piece::done;
+}
+
+void Checkpoint::end() {
+    ram_.close();
+    if (bytes_ == 0) drop();
+}
+
+void Checkpoint::drop() {
+    ram_.close();
+    holdings_.release();
+    bytes_ = 0;
+    block_ = nullptr;
 }
 
 }  // namespace margay::init

@@ -1,19 +1,33 @@
-// A VM at rest, copied to a block of node memory: RAM, device state and vCPU.
+// A VM at rest, copied to a block of node memory: RAM, device state and vCPU. The copies go in pieces.
 #pragma once
+#include "servers/init/failure.hpp"
 #include "servers/init/guest.hpp"
+#include "servers/init/life/vm_hands.hpp"
+#include "servers/init/ram_window.hpp"
 
 namespace margay::init {
 
 class Checkpoint {
   public:
-    // The guest must be suspended, out of the guest, with no exit pending. On an error the one taken
-    // before is gone.
-    Status save(Node& node, const Guest& guest);
-    // Into a guest that was just created with as much memory.
-    Status restore(const Guest& guest) const;
+    // What one piece moves at most, in bytes: some tens of microseconds.
+    static constexpr std::uint64_t piece_bytes = 256 << 10;
+
+    // Begins to save: the guest must be suspended, out of the guest, with no exit pending. The one taken before
+    // is gone, whatever comes of it.
+    bool begin_save(Node& node, const Guest& guest, Failure& why);
+    // Begins to restore into a guest that was just created.
+    bool begin_restore(Node& node, const Guest& guest, Failure& why);
+    Piece copy_piece();
+    // After the last piece, or instead of further ones.
+    void end();
+    // The block goes back.
+    void drop();
 
     bool is_taken() const { return bytes_ != 0; }
     std::uint64_t bytes() const { return bytes_; }
+    // Of the copy that is under way, and what there is to copy.
+    std::uint64_t done() const { return at_; }
+    std::uint64_t total() const { return total_; }
     // TSC when it was taken.
     std::uint64_t taken_at() const { return taken_at_; }
     // Number of the last exit.
@@ -21,8 +35,11 @@ class Checkpoint {
 
   private:
     Holdings holdings_;
+    RamWindow ram_;
     std::byte* block_ = nullptr;
     std::uint64_t bytes_ = 0, taken_at_ = 0, sequence_ = 0;
+    std::uint64_t at_ = 0, total_ = 0;  // of the RAM
+    bool saves_ = false;
 };
 
 }  // namespace margay::init

@@ -35,6 +35,7 @@ struct Guest {
     VcpuState* state = nullptr;    // the state page, mapped here
     VmControl* control = nullptr;  // likewise
     std::byte* region = nullptr;   // the device-state region, likewise
+    bool needs_files = true;       // kernel and initrd are not in its RAM yet
     const char* why = "";
 };
 

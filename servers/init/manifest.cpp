@@ -57,7 +57,13 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     std::size_t errors() const { return found_; }
 
     bool Null() { return skips() || refuse("null is no value here"); }
-    bool Bool(bool) { return skips() || refuse("a truth value is not expected here"); }
+    bool Bool(bool value) {
+        if (skips()) return true;
+        if (key_ == nullptr || key_->kind != Kind::flag)
+            return refuse("a truth value is not expected here");
+        *reinterpret_cast<bool*>(member()) = value;
+        return true;
+    }
     bool Int(int) { return skips() || refuse("a number is not expected here"); }
     bool Uint(unsigned) { return skips() || refuse("a number is not expected here"); }
     bool Int64(std::int64_t) { return skips() || refuse("a number is not expected here"); }

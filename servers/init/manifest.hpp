@@ -24,12 +24,14 @@ struct VmConfig {
     char vmm_fallback[max_name] = {};  // empty: none
     char vmm_options[max_options] = {};
     std::uint64_t hang_ms = 1000;
+    std::uint64_t start_ms = 10000;
     std::uint64_t restart_limit = 16;
     std::uint64_t restart_window_ms = 10000;
     std::uint64_t test_kill_us = 0;  // 0: never
     std::uint64_t test_kill_seed = 1;
     std::uint64_t core = 0;
     bool attached = true;
+    bool standby = false;  // a second VMM waits, loaded
 };
 
 struct Manifest {

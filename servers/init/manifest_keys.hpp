@@ -15,6 +15,7 @@ struct ManifestKey {
         text,    // room for `bytes` characters, the zero byte included; 0: taken and forgotten
         number,  // a whole one, from lowest to highest
         choice,  // one of two words; the member is a bool
+        flag,    // true or false; the member is a bool
     };
     std::string_view name;
     Kind kind;
@@ -78,6 +79,15 @@ constexpr ManifestKey vm_keys[] = {
      {},
      {},
      "must be 10 to 600000 ms"},
+    {"start_ms",
+     ManifestKey::Kind::number,
+     MARGAY_MEMBER(VmConfig, start_ms),
+     10,
+     600'000,
+     {},
+     {},
+     "must be 10 to 600000 ms"},
+    {"standby", ManifestKey::Kind::flag, MARGAY_MEMBER(VmConfig, standby)},
     {"restart_limit",
      ManifestKey::Kind::number,
      MARGAY_MEMBER(VmConfig, restart_limit),

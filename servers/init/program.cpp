@@ -46,16 +46,6 @@ Status Program::load_segment(const ElfSegment& s) {
     return map(memory->slot, domain_, s.address, 0, memory->size, rights);
 }
 
-Status Program::load_segments() {
-    const ElfSegment* s = image_->segments();
-    for (unsigned i = 0; i < image_->header().program_header_count; ++i, ++s) {
-        if (s->type != 1 || s->memory_size == 0) continue;
-        const Status loaded = load_segment(*s);
-        if (loaded != Status::ok) return fail_with("its image cannot be loaded", loaded);
-    }
-    return Status::ok;
-}
-
 // It stays mapped here, for the report of its end.
 Status Program::load_stack() {
     const Result<Extent> stack = holdings_.allocate(options_.stack_bytes);
@@ -77,6 +67,23 @@ bool Program::read_stack(std::uint64_t address, std::uint64_t& word) const {
 }
 
 Status Program::load() {
+    Status s = Status::ok;
+    while (s == Status::ok && !is_loaded()) s = load_piece();
+    return s;
+}
+
+Status Program::load_piece() {
+    if (domain_ == no_slot) return create_domain();
+    while (next_segment_ < image_->header().program_header_count) {
+        const ElfSegment& s = image_->segments()[next_segment_++];
+        if (s.type != 1 || s.memory_size == 0) continue;
+        const Status loaded = load_segment(s);
+        return loaded == Status::ok ? loaded : fail_with("its image cannot be loaded", loaded);
+    }
+    return stack_ == nullptr ? load_stack() : make_block();
+}
+
+Status Program::create_domain() {
     const Result<const Image*> image = node_.image(options_.module, why_);
     if (!image) return image.status();
     image_ = *image;
@@ -87,19 +94,17 @@ Status Program::load() {
     const Result<Extent> storage = holdings_.allocate(bytes);
     if (!storage) return fail_with("no memory for its domain", storage.status());
     domain_ = holdings_.new_slot();
-    Status s =
+    const Status s =
         create(ObjectType::domain, domain_, storage->slot, options_.slots, options_.mappings);
-    if (s != Status::ok) return fail_with("its domain cannot be created", s);
-    s = load_segments();
-    if (s != Status::ok) return s;
-    s = load_stack();
-    if (s != Status::ok) return s;
+    return s == Status::ok ? s : fail_with("its domain cannot be created", s);
+}
 
+Status Program::make_block() {
     const Result<Extent> block = holdings_.allocate(page_size);
     if (!block) return fail_with("no memory for its start-up block", block.status());
     const Result<std::uint64_t> at = holdings_.map_here(*block, map_right::read | map_right::write);
     if (!at) return fail_with("its start-up block cannot be mapped", at.status());
-    s = map(block->slot, domain_, startup_address, 0, page_size, map_right::read);
+    Status s = map(block->slot, domain_, startup_address, 0, page_size, map_right::read);
     if (s != Status::ok) return fail_with("its start-up block cannot be mapped", s);
     startup_ = reinterpret_cast<Startup*>(*at);
     std::memset(static_cast<void*>(startup_), 0, page_size);

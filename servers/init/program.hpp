@@ -24,6 +24,9 @@ class Program {
 
     // Domain, image and stack. On failure why() tells what was wrong.
     Status load();
+    // The same in pieces, for callers that have something else to do meanwhile: call it until is_loaded().
+    Status load_piece();
+    bool is_loaded() const { return startup_ != nullptr; }
     const char* why() const { return why_; }
 
     // What the program is given. After load(), before start().
@@ -56,9 +59,10 @@ class Program {
         why_ = why;
         return s;
     }
-    Status load_segments();
+    Status create_domain();
     Status load_segment(const ElfSegment& segment);
     Status load_stack();
+    Status make_block();
     StartupItem* new_item(std::string_view name);
 
     Node& node_;
@@ -69,6 +73,7 @@ class Program {
     Slot thread_ = no_slot;
     Slot next_slot_ = 1;
     const Image* image_ = nullptr;
+    unsigned next_segment_ = 0;
     const std::uint8_t* stack_ = nullptr;  // its lowest byte, mapped here
     const char* why_ = "";
 };

@@ -1,17 +1,28 @@
 #include "servers/init/supervisor.hpp"
 
+#include <algorithm>
+
 #include "libipc/log.hpp"
 #include "servers/init/text.hpp"
 
 namespace margay::init {
 
+namespace {
+
+// VMs share these bits of the node's Event; the others are node_bit's.
+constexpr unsigned vm_bits = 32;
+// How much longer than a piece of work the pause after it is if nobody waits for the work.
+constexpr std::uint64_t leisure = 3;
+
+}  // namespace
+
 Supervisor::Supervisor(Node& node, Services& services, const Manifest& manifest)
-    : node_{node}, services_{services}, count_{manifest.vm_count} {
-    events_.use(services.node_event());
+    : node_{node}, services_{services}, event_{services.node_event()}, count_{manifest.vm_count} {
     for (unsigned i = 0; i < count_; ++i) {
-        const Connections to{services.terminal(i), services.vmm_log(i), services.console_event(),
-                             services.node_event(), services.guest_event(i)};
-        vms_[i].configure(node, manifest.vms[i], to, events_, i);
+        const Connections to{services.terminal(i),    services.vmm_log(i),
+                             services.console_event(), services.node_event(),
+                             services.guest_event(i),  1ull << i % vm_bits};
+        vms_[i].configure(node, manifest.vms[i], to);
     }
 }
 
@@ -23,30 +34,50 @@ void Supervisor::start_all() {
     }
 }
 
+std::uint64_t Supervisor::work() {
+    Work most = Work::none;
+    unsigned chosen = 0;
+    for (unsigned k = 1; k <= count_; ++k) {
+        const unsigned i = (last_worked_ + k) % count_;
+        if (vms_[i].work() <= most) continue;
+        most = vms_[i].work();
+        chosen = i;
+    }
+    if (most == Work::none) return no_deadline;
+    const std::uint64_t begin = rdtsc();
+    if (most != Work::urgent && begin < next_piece_) return next_piece_;
+    last_worked_ = chosen;
+    vms_[chosen].do_piece();
+    if (most == Work::urgent) return 0;
+    // Guests share this core: they get as much of it as this takes, or more if nobody waits.
+    const std::uint64_t end = rdtsc(), took = end - begin;
+    next_piece_ = end + (most == Work::copy ? took : leisure * took);
+    return next_piece_;
+}
+
 std::uint64_t Supervisor::serve() {
-    std::uint64_t deadline = no_deadline, mine = 0;
+    std::uint64_t deadline = work(), mine = 0;
     for (unsigned i = 0; i < count_; ++i) {
-        if (vms_[i].next_look() < deadline) deadline = vms_[i].next_look();
+        deadline = std::min(deadline, vms_[i].next_look());
         mine |= vms_[i].event_mask();
     }
-    const std::uint64_t bits = events_.wait(~0ull, deadline);
-    const std::uint64_t now = rdtsc();
-    for (unsigned i = 0; i < count_; ++i) {
-        if ((bits & vms_[i].event_mask()) != 0) vms_[i].take(bits);
-        vms_[i].look(now);
-    }
+    // A deadline that has passed still takes what was signalled.
+    const Result<std::uint64_t> signalled = wait(event_, deadline);
+    const std::uint64_t bits = signalled ? *signalled : 0, now = rdtsc();
+    for (unsigned i = 0; i < count_; ++i)
+        if ((bits & vms_[i].event_mask()) != 0 || now >= vms_[i].next_look()) vms_[i].look();
     return bits & ~mine;
 }
 
 bool Supervisor::any_active() const {
     for (unsigned i = 0; i < count_; ++i)
-        if (vms_[i].state() == VmState::running || vms_[i].state() == VmState::frozen) return true;
+        if (vms_[i].life().is_active()) return true;
     return false;
 }
 
 bool Supervisor::all_well() const {
     for (unsigned i = 0; i < count_; ++i)
-        if (vms_[i].state() == VmState::failed) return false;
+        if (vms_[i].life().state() == VmState::failed) return false;
     return true;
 }
 
@@ -54,26 +85,29 @@ VmInfo Supervisor::vm_info(unsigned index) {
     const Vm& vm = vms_[index];
     VmInfo info;
     info.name = vm.config().name;
-    switch (vm.state()) {
+    const VmLife& life = vm.life();
+    switch (life.state()) {
     case VmState::shut_off: info.phase = VmPhase::shut_off; break;
+    case VmState::starting: info.phase = VmPhase::starting; break;
     case VmState::frozen: info.phase = VmPhase::frozen; break;
     case VmState::failed: info.phase = VmPhase::failed; break;
     case VmState::running:
-        info.phase = vm.is_suspended()    ? VmPhase::suspended
-                     : vm.is_restarting() ? VmPhase::restarting
-                                          : VmPhase::running;
+        info.phase = life.is_suspended() ? VmPhase::suspended
+                     : life.service() == Service::serving || life.service() == Service::finishing
+                         ? VmPhase::running
+                         : VmPhase::restarting;
     }
     info.core = static_cast<unsigned>(vm.config().core);
     info.memory_mib = vm.config().memory_mib;
     info.exits = vm.exits();
-    info.vmm = vm.vmm_module();
-    info.restarts = vm.restarts();
+    info.vmm = life.vmm();
+    info.restarts = life.restarts();
     info.rolled_back = vm.rolled_back();
     info.blackout_ns = vm.blackout_ns();
     info.saved = vm.checkpoint().is_taken();
     info.saved_bytes = vm.checkpoint().bytes();
     // What went wrong with an operation was its answer; it says nothing about a VM that runs.
-    if (vm.state() != VmState::running) copy_text(info.reason, vm.reason());
+    if (life.state() != VmState::running) copy_text(info.reason, life.reason());
     return info;
 }
 
@@ -95,7 +129,7 @@ ModuleInfo Supervisor::module(unsigned index) {
     return {m->name, m->length};
 }
 
-const char* Supervisor::carry_out(const Command& command, Vm& vm) {
+Failure Supervisor::carry_out(const Command& command, Vm& vm) {
     char module[max_name] = {};
     const std::string_view name = command[Parameter::module];
     for (std::size_t i = 0; i < name.size() && i + 1 < sizeof(module); ++i) module[i] = name[i];
@@ -109,8 +143,11 @@ const char* Supervisor::carry_out(const Command& command, Vm& vm) {
     case Action::restore: return vm.restore();
     case Action::vmm_restart: return vm.replace_vmm(nullptr);
     case Action::vmm_swap: return vm.replace_vmm(module);
-    default: return "it cannot be done";
+    default: break;
     }
+    Failure f;
+    f.set(FailureKind::wrong_state, "it cannot be done");
+    return f;
 }
 
 Outcome Supervisor::execute(const Command& command, unsigned vm) {
@@ -123,8 +160,21 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
         services_.attach_console(vm);
         return {};
     }
-    const char* why = carry_out(command, vms_[vm]);
-    return why == nullptr ? Outcome{} : Outcome{false, why};
+    const VmLife& life = vms_[vm].life();
+    const unsigned before = life.ticket();
+    failure_ = carry_out(command, vms_[vm]);
+    if (failure_.is_set()) return {false, failure_.text};
+    if (life.ticket() == before) return {};
+    return outcome(vm, life.ticket());
+}
+
+Outcome Supervisor::outcome(unsigned vm, unsigned ticket) {
+    if (vm >= count_) return {false, "there is no such VM"};
+    const VmLife& life = vms_[vm].life();
+    if (life.ticket() != ticket) return {false, "another command took its place"};
+    if (life.task() != Task::none) return {true, "", true, ticket};
+    failure_ = life.ended();
+    return failure_.is_set() ? Outcome{false, failure_.text} : Outcome{};
 }
 
 }  // namespace margay::init

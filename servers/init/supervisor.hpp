@@ -1,7 +1,6 @@
 // All VMs of the node, and what the node console may ask of them.
 #pragma once
 #include "servers/init/control/operations.hpp"
-#include "servers/init/event_bits.hpp"
 #include "servers/init/services.hpp"
 #include "servers/init/vm.hpp"
 
@@ -26,16 +25,22 @@ class Supervisor final : public Operations {
     unsigned module_count() override;
     ModuleInfo module(unsigned index) override;
     Outcome execute(const Command& command, unsigned vm) override;
+    Outcome outcome(unsigned vm, unsigned ticket) override;
 
   private:
     const BootExtent* module_at(unsigned index) const;
-    const char* carry_out(const Command& command, Vm& vm);
+    Failure carry_out(const Command& command, Vm& vm);
+    // One piece of the most urgent work. When to do the next, TSC; 0: at once, no_deadline: there is none.
+    std::uint64_t work();
 
     Node& node_;
     Services& services_;
-    EventBits events_;
+    Slot event_;
     Vm vms_[max_vms];
     unsigned count_;
+    unsigned last_worked_ = 0;         // VMs with equally urgent work take turns
+    std::uint64_t next_piece_ = 0;     // TSC
+    Failure failure_;                  // of the last command
     bool ending_ = false;
 };
 

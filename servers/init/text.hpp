@@ -1,5 +1,6 @@
 // Text in arrays of fixed size: cut where they end, always zero-terminated.
 #pragma once
+#include <cstdint>
 #include <string_view>
 
 #include "support/format.hpp"

@@ -1,114 +1,83 @@
-// A virtual machine as its supervisor sees it: a guest, the VMM that serves it, and the next one.
+// A virtual machine as its supervisor has it: the guest, its VMMs, what was saved of it, and the life that
+// decides what is done with them.
 #pragma once
 #include "servers/init/checkpoint.hpp"
-#include "servers/init/event_bits.hpp"
-#include "servers/init/restart_policy.hpp"
+#include "servers/init/life/vm_life.hpp"
+#include "servers/init/test_killer.hpp"
 #include "servers/init/vmm_process.hpp"
 
 namespace margay::init {
 
-enum class VmState { shut_off, running, frozen, failed };
-
-// Bits of the node's Event, four for each VM.
-namespace vm_bit {
-constexpr unsigned per_vm = 4;
-constexpr std::uint64_t guest_ended = 1;
-constexpr std::uint64_t vmm_ended = 2;  // of the VMM in place 0; place 1: the next bit
-constexpr std::uint64_t vmm_news = 8;   // VmControl::phase has changed
-}  // namespace vm_bit
-
-class Vm {
+class Vm final : private VmHands {
   public:
-    void configure(Node& node, const VmConfig& config, const Connections& to, EventBits& bits,
-                   unsigned index);
+    void configure(Node& node, const VmConfig& config, const Connections& to);
 
-    // Each operation returns null, or why it was not done.
-    const char* start();
-    const char* destroy();
-    const char* reset();
-    const char* suspend();
-    const char* resume();
-    // Planned: the VMM that serves finishes its exit, another process of the boot module goes on.
-    // Null: of the same module. A frozen VM goes on with it.
-    const char* replace_vmm(const char* module);
-    const char* save();
-    const char* restore();
+    // Commands; see VmLife. What is begun ends with a look or a piece.
+    Failure start();
+    Failure destroy();
+    Failure reset();
+    Failure suspend() { return life_.suspend(); }
+    Failure resume() { return life_.resume(rdtsc()); }
+    Failure replace_vmm(const char* module) { return life_.replace_vmm(module, rdtsc()); }
+    Failure save() { return life_.save(); }
+    Failure restore();
 
-    // Bits of the Event that are this VM's.
-    std::uint64_t event_mask() const { return 15ull << shift_; }
-    void take(std::uint64_t bits);
-    // What is to be done from time to time. next_look(): when (TSC).
-    void look(std::uint64_t now);
-    std::uint64_t next_look() const;
+    // Bits of the node's Event that are this VM's, among others'.
+    std::uint64_t event_mask() const { return to_.bit; }
+    // Finds out what has happened, and does what follows.
+    void look();
+    std::uint64_t next_look() const;  // TSC
+    Work work() const { return life_.work(); }
+    void do_piece() { life_.do_piece(rdtsc()); }
 
     const VmConfig& config() const { return *config_; }
-    VmState state() const { return state_; }
-    bool is_suspended() const { return suspended_; }
-    bool is_restarting() const { return state_ == VmState::running && restarting_; }
-    // It was off, failed, or runs as it should: nothing went wrong.
-    bool ended_well() const { return state_ != VmState::failed; }
-    const char* vmm_module() const { return module_; }
-    const char* reason() const { return reason_; }
+    const VmLife& life() const { return life_; }
     std::uint64_t exits() const;
-    std::uint64_t restarts() const { return restarts_; }
     std::uint64_t rolled_back() const;
-    // From noticing that there is no VMM to the next one's readiness, the last time.
-    std::uint64_t blackout_ns() const { return blackout_ns_; }
+    std::uint64_t blackout_ns() const { return node_->nanoseconds(life_.blackout()); }
     const Checkpoint& checkpoint() const { return checkpoint_; }
+    // Bytes of the guest's files that are in place, of all, while it starts.
+    std::uint64_t placed() const;
+    std::uint64_t file_bytes() const;
 
   private:
-    VmmProcess& active() { return vmm_[active_]; }
-    VmmProcess& other() { return vmm_[active_ ^ 1]; }
-    std::uint64_t now_ms() const { return node_->nanoseconds(rdtsc()) / 1'000'000; }
-    std::uint64_t ended_bit(unsigned place) const { return vm_bit::vmm_ended << place << shift_; }
-    const char* start_from(const Checkpoint* saved);
-    Status load(unsigned place, const char* module, std::uint64_t restored);
-    const char* fail_with(const char* what, const char* why);
-    const char* say(const char* text);
-    void release();
-    void guest_ended();
-    void vmm_ended();
-    void restart(const char* module);
-    void freeze(const char* reason);
-    void vmm_news();
-    void begin_service(const char* module, std::uint64_t since);
-    // The report on the VMM that ended, and its memory: after its successor serves, so that the guest
-    // does not wait for them.
-    void bury();
-    void bury_later(const char* cause);
-    void let_finish();
-    const char* hand_over(const char* module, const char* old_module, bool old_serves);
-    void watch(std::uint64_t now);
-    std::uint64_t watch_ticks() const;
-    void schedule_kill(std::uint64_t now);
-    const char* come_to_rest();
+    static constexpr unsigned no_place = ~0u;
+
+    bool make_guest(bool restored, Failure& why) override;
+    bool start_guest(Failure& why) override;
+    void drop_guest() override;
+    void begin_load(const char* module) override;
+    Piece load_piece(Failure& why) override;
+    void drop_next() override { drop(next_); }
+    bool take_over(Failure& why) override;
+    void take_back() override;
+    void unbind() override;
+    void kill() override;
+    void bury(const char* cause, std::uint64_t died_at) override;
+    void freeze(const char* cause, std::uint64_t died_at, const char* reason) override;
+    bool suspend_vcpu() override;
+    bool resume_vcpu() override;
+    bool begin_copy(bool out, Failure& why) override;
+    Piece copy_piece(Failure& why) override;
+    void end_copy() override { checkpoint_.end(); }
+    void read_reason(char (&to)[104]) override;
+    void say_ended(const char* reason, bool well) override;
+
+    void drop(unsigned& place);
+    std::uint64_t bytes_of(const char* module) const;
 
     Node* node_ = nullptr;
     const VmConfig* config_ = nullptr;
     Connections to_;
-    EventBits* bits_ = nullptr;
-    unsigned shift_ = 0;
+    VmLife life_{*this};
+    TestKiller killer_;
 
     Guest guest_;
-    VmmProcess vmm_[2];
-    unsigned active_ = 0;
-    char module_[max_name] = {};
-    VmState state_ = VmState::shut_off;
-    bool suspended_ = false, restarting_ = false;
-    RestartPolicy policy_;
+    VmmProcess vmm_[3];
+    unsigned active_ = no_place, next_ = no_place, retired_ = no_place;
     Checkpoint checkpoint_;
-
-    std::uint64_t epoch_ = 0, restored_ = 0, restarts_ = 0, blackout_ns_ = 0;
+    std::uint64_t epoch_ = 0, first_sequence_ = 0, restored_ = 0;
     std::uint64_t exits_ = 0, rolled_back_ = 0;  // of a VM that is off
-    std::uint64_t no_vmm_since_ = 0;             // TSC
-    std::uint64_t bury_at_ = no_deadline;        // TSC; the dead one is in the other place
-    char cause_[96] = {};                        // of the last death
-    std::uint64_t died_at_ = 0;                  // number of the guest's last exit then
-    const char* killed_for_ = nullptr;           // why init killed it, if it did
-    // The exit that was pending when the VM was looked at last, and how often it was before.
-    std::uint64_t watched_exit_ = 0, watched_looks_ = 0, next_watch_ = no_deadline;
-    std::uint64_t next_kill_ = no_deadline, kill_random_ = 0;
-    char reason_[128] = {};
 };
 
 }  // namespace margay::init

@@ -19,32 +19,42 @@ Status VmmProcess::give_module(std::string_view item, const char* module, std::u
     return s == Status::ok ? s : fail_with("a boot module of it cannot be mapped", s);
 }
 
-Status VmmProcess::give(const VmConfig& config, const Guest& guest, const Connections& to) {
+// One thing at a time.
+Status VmmProcess::give(bool& done) {
     constexpr std::uint64_t rw = map_right::read | map_right::write;
     Program& p = *program_;
-    Status s = give_module("kernel", config.kernel, vmm_kernel_address);
-    if (s == Status::ok && config.initrd[0] != 0)
-        s = give_module("initrd", config.initrd, vmm_initrd_address);
-    if (s != Status::ok) return s;
-    s = p.give_mapping("ram", guest.ram, vmm_ram_address, rw);
-    if (s == Status::ok) s = p.give_mapping("state", guest.state_page, vmm_state_address, rw);
-    if (s == Status::ok) s = p.give_mapping("control", guest.control_page, vmm_control_address, rw);
-    if (s == Status::ok)
-        s = p.give_mapping("append", guest.texts, vmm_append_address, map_right::read);
-    if (s == Status::ok) s = p.give_mapping("devices", guest.devices, vmm_devices_address, rw);
-    if (s == Status::ok)
-        s = p.give_channel("console", to.terminal.memory, vmm_console_address, to.console_event,
-                           to.terminal.bit);
-    if (s == Status::ok)
-        s = p.give_channel("log", to.log.memory, vmm_log_address, to.console_event, to.log.bit);
-    if (s == Status::ok) s = p.give_capability("vcpu", guest.vcpu, right::inspect);
-    return s == Status::ok ? s : fail_with("its VMM cannot be given what it needs", s);
+    const Guest& guest = *guest_;
+    const Connections& to = *to_;
+    switch (given_++) {
+    // Its files are in the guest's memory once the guest has run.
+    case 0: return guest.needs_files ? give_module("kernel", config_->kernel, vmm_kernel_address) : Status::ok;
+    case 1:
+        if (!guest.needs_files || config_->initrd[0] == 0) return Status::ok;
+        return give_module("initrd", config_->initrd, vmm_initrd_address);
+    case 2: return p.give_mapping("ram", guest.ram, vmm_ram_address, rw);
+    case 3: return p.give_mapping("state", guest.state_page, vmm_state_address, rw);
+    case 4: return p.give_mapping("control", guest.control_page, vmm_control_address, rw);
+    case 5: return p.give_mapping("append", guest.texts, vmm_append_address, map_right::read);
+    case 6: return p.give_mapping("devices", guest.devices, vmm_devices_address, rw);
+    case 7:
+        return p.give_channel("console", to.terminal.memory, vmm_console_address, to.console_event,
+                              to.terminal.bit);
+    case 8:
+        return p.give_channel("log", to.log.memory, vmm_log_address, to.console_event, to.log.bit);
+    case 9: return p.give_capability("vcpu", guest.vcpu, right::inspect);
+    case 10: return p.give_capability("supervisor", to.node_event, right::signal, to.bit, to.bit);
+    default: done = true; return p.make_thread(to.node_event, to.bit);
+    }
 }
 
-Status VmmProcess::load(Node& node, const VmConfig& config, const char* module, const Guest& guest,
-                        const Connections& to, std::uint64_t deaths, std::uint64_t news,
-                        std::uint64_t epoch, std::uint64_t restarts, std::uint64_t restored) {
+void VmmProcess::begin(Node& node, const VmConfig& config, const char* module, const Guest& guest,
+                       const Connections& to) {
+    release();
     node_ = &node;
+    config_ = &config;
+    guest_ = &guest;
+    to_ = &to;
+    given_ = 0;
     copy_text(module_, module);
     ProgramOptions options;
     options.module = module_;
@@ -52,24 +62,31 @@ Status VmmProcess::load(Node& node, const VmConfig& config, const char* module, 
     options.core = static_cast<unsigned>(config.core);
     options.priority = vm_priority;
     program_.emplace(node, options);
-    Status s = program_->load();
-    if (s != Status::ok) return fail_with(program_->why(), s);
-    s = give(config, guest, to);
-    if (s != Status::ok) return s;
-    s = program_->give_capability("supervisor", to.node_event, right::signal, news, news);
-    if (s != Status::ok) return fail_with("its VMM cannot be given what it needs", s);
-    program_->give_value("epoch", epoch);
-    program_->give_value("restart", restarts);
-    program_->give_value("restored", restored);
-    s = program_->make_thread(to.node_event, deaths);
-    return s == Status::ok ? s : fail_with("its VMM's thread cannot be created", s);
 }
 
-Status VmmProcess::serve(const Guest& guest) {
+Status VmmProcess::load_piece(bool& done) {
+    done = false;
+    why_ = "";
+    if (!program_->is_loaded()) {
+        const Status s = program_->load_piece();
+        return s == Status::ok ? s : fail_with(program_->why(), s);
+    }
+    const Status s = give(done);
+    return s == Status::ok || why_[0] != 0 ? s : fail_with("its VMM cannot be given what it needs", s);
+}
+
+Status VmmProcess::serve(const Guest& guest, const VmmStart& start) {
+    program_->give_value("epoch", start.epoch);
+    program_->give_value("restart", start.restarts);
+    program_->give_value("restored", start.restored);
     guest.control->phase.store(VmmPhase::starting);
     Status s = portal_ctl(guest.portal, PortalOp::bind, program_->thread());
     if (s == Status::ok) s = program_->start();
     return s == Status::ok ? s : fail_with("its VMM cannot be started", s);
+}
+
+bool VmmProcess::is_dead() const {
+    return program_ && read_register(program_->thread(), ThreadRegister::rip).status() == Status::ok;
 }
 
 void VmmProcess::release() {

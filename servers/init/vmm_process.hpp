@@ -21,24 +21,33 @@ struct Connections {
     Slot console_event = no_slot;  // rings the console
     Slot node_event = no_slot;     // init's own
     Slot requests = no_slot;       // recalls the vCPU
+    std::uint64_t bit = 0;         // of the node's Event: something happened to this VM
+};
+
+// What a VMM is told about the VM when it starts.
+struct VmmStart {
+    std::uint64_t epoch = 0;     // seconds since 1970 when the guest was started
+    std::uint64_t restarts = 0;  // of VMMs before it
+    std::uint64_t restored = 0;  // TSC when the VM was saved, 0 if it was not restored
 };
 
 class VmmProcess {
   public:
-    // Loads it and gives it the guest's capabilities; it does not run. On failure why() tells, and
-    // release() is due. deaths, news: bits of the node's Event for its end and for its own signals.
-    // restored: TSC when the VM was saved, 0 if it was not restored.
-    Status load(Node& node, const VmConfig& config, const char* module, const Guest& guest,
-                const Connections& to, std::uint64_t deaths, std::uint64_t news,
-                std::uint64_t epoch, std::uint64_t restarts, std::uint64_t restored);
+    // What it is loaded from must stay.
+    void begin(Node& node, const VmConfig& config, const char* module, const Guest& guest,
+               const Connections& to);
+    // Goes on with loading it and with giving it the guest's capabilities, by one bounded piece; it does not
+    // run. done: when nothing is left. On failure why() tells, and release() is due.
+    Status load_piece(bool& done);
     // Lets it answer the guest's exits, from the one that waits on.
-    Status serve(const Guest& guest);
+    Status serve(const Guest& guest, const VmmStart& start);
     Status kill() { return thread_ctl(program_->thread(), ThreadOp::kill); }
+    // It was started and has ended.
+    bool is_dead() const;
     void release();
 
     bool is_loaded() const { return program_.has_value(); }
     const Program& program() const { return *program_; }
-    const char* module() const { return module_; }
     const char* why() const { return why_; }
 
   private:
@@ -46,12 +55,16 @@ class VmmProcess {
         why_ = why;
         return s;
     }
-    Status give(const VmConfig& config, const Guest& guest, const Connections& to);
+    Status give(bool& done);
     Status give_module(std::string_view item, const char* module, std::uint64_t address);
 
     std::optional<Program> program_;
     Node* node_ = nullptr;
+    const VmConfig* config_ = nullptr;
+    const Guest* guest_ = nullptr;
+    const Connections* to_ = nullptr;
     char module_[max_name] = {};
+    unsigned given_ = 0;
     const char* why_ = "";
 };
 

@@ -46,6 +46,7 @@ std::string value_of(const ManifestKey& key, const void* object) {
         return std::to_string(number);
     case ManifestKey::Kind::choice:
         return quoted(*reinterpret_cast<const bool*>(member) ? key.yes : key.no);
+    case ManifestKey::Kind::flag: return *reinterpret_cast<const bool*>(member) ? "true" : "false";
     }
     return "null";
 }
@@ -67,6 +68,7 @@ std::string described(const ManifestKey& key, const void* defaults) {
     case ManifestKey::Kind::choice:
         s += ", \"kind\": \"choice\", \"words\": [" + quoted(key.yes) + ", " + quoted(key.no) + "]";
         break;
+    case ManifestKey::Kind::flag: s += ", \"kind\": \"flag\""; break;
     }
     return s + ", \"default\": " + value_of(key, defaults) + "}";
 }

@@ -12,16 +12,19 @@ class RunQueue {
     using List = bi::list<Budget, bi::constant_time_size<false>>;
 
     void push_back(Budget& b) {
+        b.begin_wait();
         lists_[b.priority].push_back(b);
         ready_ |= 1ull << b.priority;
     }
     // A budget that was interrupted, not finished, goes on first.
     void push_front(Budget& b) {
+        b.begin_wait();
         lists_[b.priority].push_front(b);
         ready_ |= 1ull << b.priority;
     }
     void remove(Budget& b) {
         if (!b.is_queued()) return;
+        b.end_wait();
         b.unlink();
         if (lists_[b.priority].empty()) ready_ &= ~(1ull << b.priority);
     }

@@ -74,6 +74,8 @@ void query(Thread& t, const Vcpu& v) {
                      (state == ContextState::calling ? vcpu_flag::in_service : 0) |
                      (state == ContextState::dead ? vcpu_flag::dead : 0) |
                      (state == ContextState::stopped ? vcpu_flag::stopped : 0);
+    // Its handler runs on this budget as well.
+    t.gpr[gpr_rdx] = v.own.waited();
 }
 
 }  // namespace

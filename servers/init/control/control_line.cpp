@@ -19,13 +19,35 @@ void ControlLine::type(char c) {
 }
 
 void ControlLine::answer() {
-    Request request;
+    Pending& p = pending_[pending_count_];
+    p = Pending{};
     ErrorText error;
-    if (!parse_request(line_.view(), request, error))
-        return write_error(output_, request, error.view());
-    perform(operations_, request.command, performed_);
-    if (!performed_.good) return write_error(output_, request, performed_.error.view());
-    write_result(output_, request, operations_, performed_);
+    if (!parse_request(line_.view(), p.request, error))
+        return write_error(output_, p.request, error.view());
+    perform(operations_, p.request.command, p.performed);
+    if (p.performed.pending)
+        ++pending_count_;
+    else
+        reply(p.request, p.performed);
+}
+
+void ControlLine::reply(const Request& request, const Performed& performed) {
+    if (!performed.good) return write_error(output_, request, performed.error.view());
+    write_result(output_, request, operations_, performed);
+}
+
+void ControlLine::look() {
+    for (unsigned i = 0; i < pending_count_ && output_.empty();) {
+        Pending& p = pending_[i];
+        go_on(operations_, p.request.command, p.performed);
+        if (p.performed.pending) {
+            ++i;
+            continue;
+        }
+        reply(p.request, p.performed);
+        --pending_count_;
+        for (unsigned k = i; k < pending_count_; ++k) pending_[k] = pending_[k + 1];
+    }
 }
 
 }  // namespace margay::init

@@ -14,15 +14,28 @@ class ControlLine {
     // earlier client left unfinished.
     void type(char c);
     Output& output() { return output_; }
+    // Answers what was begun and is done by now. There is room for one more answer in the output then.
+    void look();
+    // No further request can be taken before one is answered.
+    bool is_busy() const { return pending_count_ == max_pending; }
 
   private:
+    // Each names another VM: a VM does one thing at a time.
+    static constexpr unsigned max_pending = 32;
+    struct Pending {
+        Request request;
+        Performed performed;
+    };
+
     void answer();
+    void reply(const Request& request, const Performed& performed);
 
     Operations& operations_;
     Output output_;
     Text<max_request_bytes> line_;
     bool is_too_long_ = false;
-    Performed performed_;
+    Pending pending_[max_pending];  // the oldest first
+    unsigned pending_count_ = 0;
 };
 
 }  // namespace margay::init

@@ -41,23 +41,34 @@ void NodeConsole::type(char c) {
     case LineEditor::Event::line: run(editor_.line()); break;
     case LineEditor::Event::cancelled: break;
     }
+    if (!is_busy()) say("{}", prompt);
+}
+
+void NodeConsole::look() {
+    if (!performed_.pending) return;
+    go_on(operations_, command_, performed_);
+    if (performed_.pending) return;
+    show();
     say("{}", prompt);
 }
 
 void NodeConsole::run(std::string_view line) {
-    Command command;
     ErrorText error;
-    switch (parse_line(line, command, error)) {
+    switch (parse_line(line, command_, error)) {
     case LineResult::empty: return;
     case LineResult::error: return say("error: {}\n", error.view());
     case LineResult::command: break;
     }
-    perform(operations_, command, performed_);
+    perform(operations_, command_, performed_);
+    if (!performed_.pending) show();
+}
+
+void NodeConsole::show() {
     if (!performed_.good) return say("error: {}\n", performed_.error.view());
-    switch (command.action) {
+    switch (command_.action) {
     case Action::list: return list();
     case Action::dominfo: return dominfo(operations_.vm_info(performed_.vm));
-    case Action::help: return help(command[Parameter::topic]);
+    case Action::help: return help(command_[Parameter::topic]);
     case Action::modules: return modules();
     case Action::console: return;  // the console server says what it shows
     default: return say("{}\n", performed_.message.view());
@@ -81,6 +92,7 @@ void NodeConsole::list() {
     rule(width);
     for (unsigned i = 0; i < operations_.vm_count(); ++i) {
         const VmInfo vm = operations_.vm_info(i);
+        if (vm.name[0] == 0) continue;
         Text<24> memory;
         print(memory, "{} MiB", vm.memory_mib);
         cell(id_of(i), columns[0].width);

@@ -13,11 +13,16 @@ class NodeConsole {
     void begin();
     void type(char c);
     Output& output() { return output_; }
+    // Says how the command went that was typed last, once it is done.
+    void look();
+    // It waits for that: what is typed meanwhile waits, too.
+    bool is_busy() const { return performed_.pending; }
 
   private:
     static constexpr const char* prompt = "margay> ";
 
     void run(std::string_view line);
+    void show();
     void list();
     void dominfo(const VmInfo& vm);
     void help(std::string_view topic);
@@ -31,6 +36,7 @@ class NodeConsole {
     Operations& operations_;
     Output output_;
     LineEditor editor_{output_};
+    Command command_;  // the last one
     Performed performed_;
 };
 

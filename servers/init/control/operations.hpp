@@ -8,6 +8,7 @@ namespace margay::init {
 
 enum class VmPhase : std::uint8_t {
     shut_off,
+    starting,  // its guest is being made and loaded
     running,
     suspended,   // by command: its vCPU stands still
     restarting,  // its VMM is being replaced
@@ -16,7 +17,7 @@ enum class VmPhase : std::uint8_t {
 };
 
 struct VmInfo {
-    const char* name = "";
+    const char* name = "";  // empty: there is no VM at this place any more
     VmPhase phase = VmPhase::shut_off;
     unsigned core = 0;
     std::uint64_t memory_mib = 0;
@@ -38,18 +39,25 @@ struct ModuleInfo {
 struct Outcome {
     bool good = true;
     const char* error = "";  // one line, without "error:"; valid until the next call
+    bool pending = false;    // it was begun and goes on: outcome() tells the end
+    unsigned ticket = 0;     // of what is pending
 };
 
 class Operations {
   public:
+    // Places for VMs. A VM keeps its place; places of VMs that are gone are empty until they are used again.
     virtual unsigned vm_count() = 0;
     virtual VmInfo vm_info(unsigned vm) = 0;
     virtual unsigned module_count() = 0;
     virtual ModuleInfo module(unsigned index) = 0;
-    // Does what the command says, within about a second. vm: the VM that it names; vm_count() if it
+    // Does what the command says, or begins it: it never waits. vm: the VM that it names; vm_count() if it
     // names none. Not called for list, dominfo, help and modules, which the four above answer.
     // shutdown must return before the node is off, so that the answer can be sent.
+    // A VM does one thing at a time: another command for it fails meanwhile, except destroy.
     virtual Outcome execute(const Command& command, unsigned vm) = 0;
+    // How the command went that execute() began for this VM with that ticket; pending until it is done. An
+    // error, too, if another took its place.
+    virtual Outcome outcome(unsigned vm, unsigned ticket) = 0;
 
   protected:
     ~Operations() = default;

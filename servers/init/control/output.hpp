@@ -25,15 +25,17 @@ class Output {
 };
 
 // Moves bytes between a channel and a front end. Input is taken only when everything said before is
-// out, so that no answer is cut. Call it when the channel's client is signalled; the console does
-// that for input and when it has taken all output.
+// out, so that no answer is cut, and when the front end can take it. Call it when the channel's client is
+// signalled, which the console does for input and when it has taken all output, and when something that
+// was begun may be done.
 template <typename Channel, typename FrontEnd>
 void exchange(Channel& channel, FrontEnd& front_end) {
     Output& output = front_end.output();
+    front_end.look();
     for (;;) {
         while (!output.empty() && channel.put(output.pending().front())) output.pop();
         char c;
-        if (!output.empty() || !channel.get(c)) break;
+        if (!output.empty() || front_end.is_busy() || !channel.get(c)) break;
         front_end.type(c);
     }
     channel.flush();

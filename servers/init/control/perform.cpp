@@ -10,13 +10,14 @@ namespace {
 unsigned find_vm(Operations& operations, std::string_view wanted) {
     const unsigned count = operations.vm_count();
     for (unsigned i = 0; i < count; ++i)
-        if (wanted == operations.vm_info(i).name) return i;
+        if (!wanted.empty() && wanted == operations.vm_info(i).name) return i;
     unsigned number = 0;
     for (char c : wanted) {
         if (c < '0' || c > '9' || number > count) return count;
         number = number * 10 + static_cast<unsigned>(c - '0');
     }
-    return number >= 1 && number <= count ? number - 1 : count;
+    if (number < 1 || number > count || operations.vm_info(number - 1).name[0] == 0) return count;
+    return number - 1;
 }
 
 void describe(Operations& operations, const Command& command, Performed& result) {
@@ -41,7 +42,22 @@ void describe(Operations& operations, const Command& command, Performed& result)
     }
 }
 
+void conclude(Operations& operations, const Command& command, const Outcome& outcome,
+              Performed& result) {
+    result.pending = outcome.pending;
+    result.ticket = outcome.ticket;
+    if (outcome.pending) return;
+    result.good = outcome.good;
+    if (!outcome.good) return result.error.set(outcome.error);
+    describe(operations, command, result);
+}
+
 }  // namespace
+
+void go_on(Operations& operations, const Command& command, Performed& result) {
+    if (result.pending)
+        conclude(operations, command, operations.outcome(result.vm, result.ticket), result);
+}
 
 void perform(Operations& operations, const Command& command, Performed& result) {
     result = Performed{};
@@ -60,10 +76,7 @@ void perform(Operations& operations, const Command& command, Performed& result) 
             !topic.empty() && find_command(topic) == nullptr)
             return print(result.error, "unknown command '{}'; try help", topic);
         break;
-    default:
-        const Outcome outcome = operations.execute(command, result.vm);
-        if (!outcome.good) return result.error.set(outcome.error);
-        describe(operations, command, result);
+    default: return conclude(operations, command, operations.execute(command, result.vm), result);
     }
     result.good = true;
 }

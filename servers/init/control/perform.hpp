@@ -7,6 +7,7 @@ namespace margay::init {
 constexpr const char* to_text(VmPhase p) {
     switch (p) {
     case VmPhase::shut_off: return "shut off";
+    case VmPhase::starting: return "starting";
     case VmPhase::running: return "running";
     case VmPhase::suspended: return "suspended";
     case VmPhase::restarting: return "restarting";
@@ -20,6 +21,8 @@ constexpr const char* to_text(VmPhase p) {
 constexpr unsigned id_of(unsigned vm) { return vm + 1; }
 
 struct Performed {
+    bool pending = false;  // it goes on: ask again with go_on()
+    unsigned ticket = 0;
     bool good = false;
     ErrorText error;    // why not
     ErrorText message;  // what was done; empty for commands that only show something
@@ -27,5 +30,7 @@ struct Performed {
 };
 
 void perform(Operations& operations, const Command& command, Performed& result);
+// For a command that is pending: whether it still is, and how it ended if not.
+void go_on(Operations& operations, const Command& command, Performed& result);
 
 }  // namespace margay::init

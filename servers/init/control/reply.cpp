@@ -128,6 +128,7 @@ void write_vm(Writer& w, const VmInfo& vm, unsigned index) {
 void write_list(Writer& w, Operations& operations) {
     w.begin_array();
     for (unsigned i = 0; i < operations.vm_count(); ++i) {
+        if (operations.vm_info(i).name[0] == 0) continue;
         w.begin_object();
         write_short(w, operations.vm_info(i), i);
         w.end_object();

@@ -3,6 +3,7 @@
 #include "servers/vmm/loader/load_error.hpp"
 #include "servers/vmm/loader/start_state.hpp"
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -15,6 +16,8 @@ struct LinuxImage {
     std::span<const std::byte> initrd;  ///< may be empty
     std::string_view command_line;      ///< without a terminating zero
     std::uint64_t rsdp;                 ///< guest-physical address of the ACPI RSDP; 0: none
+    /// Counts the bytes of kernel and initrd that are in place, while they are moved; null: nobody looks.
+    std::atomic<std::uint64_t>* placed = nullptr;
 };
 
 /// What load_linux() gives: `error` none and the start state, or an error and nothing written but RAM.

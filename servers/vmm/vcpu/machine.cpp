@@ -28,7 +28,8 @@ bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std:
     const std::span<std::byte> low = ram_.all().first(RamLayout::make(ram_.all().size()).low);
     const AcpiConfig acpi{std::as_bytes(std::span{aml::dsdt}), board_.config().apic_id};
     const std::uint64_t rsdp = write_acpi_tables(low, acpi);
-    const LoadResult result = load_linux(ram_.all(), {kernel, initrd, append, rsdp});
+    const LoadResult result =
+        load_linux(ram_.all(), {kernel, initrd, append, rsdp, &control_.placed});
     if (result.error == LoadError::none && rsdp != 0) {
         start_ = result.start;
         return true;

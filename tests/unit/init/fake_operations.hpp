@@ -13,6 +13,7 @@ struct FakeOperations : Operations {
     std::vector<ModuleInfo> modules{{"vmm", 400'000}, {"vmm-old", 1}};
     std::vector<std::string> executed;  // "action:vm:module"
     std::string refusal;                // execute fails with it
+    unsigned goes_on = 0;               // calls of outcome() before the next is done
 
     FakeOperations() {
         VmInfo vm;
@@ -40,8 +41,14 @@ struct FakeOperations : Operations {
                            std::to_string(vm) + ":" + std::string{c[Parameter::module]});
         if (!refusal.empty()) return {false, refusal.c_str()};
         if (c.action == Action::vmm_swap) vms.at(vm).blackout_ns = 1'234'567;
+        if (goes_on != 0) return {true, "", true, ++ticket};
         return {};
     }
+    Outcome outcome(unsigned, unsigned t) override {
+        if (goes_on != 0 && --goes_on != 0) return {true, "", true, t};
+        return refusal.empty() ? Outcome{} : Outcome{false, refusal.c_str()};
+    }
+    unsigned ticket = 0;
 };
 
 }  // namespace margay::init

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -62,6 +63,62 @@ TEST(Exchange, InputWaitsWhileOutputDoes) {
     EXPECT_EQ(channel.next, channel.input.size());
     EXPECT_TRUE(channel.output.ends_with("margay> "));
     EXPECT_EQ(channel.flushes, 2u);
+}
+
+TEST(Exchange, WhatGoesOnIsAnsweredWhenItIsDone) {
+    FakeOperations operations;
+    const auto line = std::make_unique<ControlLine>(operations);
+    FakeChannel channel;
+    channel.room = 100'000;
+    channel.input = R"({"id": 1, "command": "save", "vm": "linux"})"
+                    "\n"
+                    R"({"id": 2, "command": "help", "topic": "list"})"
+                    "\n";
+    operations.goes_on = 3;
+    exchange(channel, *line);
+    EXPECT_TRUE(channel.output.starts_with("{\"id\":2,")) << channel.output;
+    channel.output.clear();
+    exchange(channel, *line);
+    EXPECT_EQ(channel.output, "");
+    operations.refusal = "it broke";
+    exchange(channel, *line);
+    exchange(channel, *line);
+    EXPECT_EQ(channel.output, R"({"id":1,"ok":false,"error":"it broke"})"
+                              "\n");
+}
+
+TEST(Exchange, AFullTableOfRequestsMakesTheNextWait) {
+    FakeOperations operations;
+    const auto line = std::make_unique<ControlLine>(operations);
+    FakeChannel channel;
+    channel.room = 1'000'000;
+    for (int i = 0; i < 40; ++i) channel.input += R"({"command": "save", "vm": "linux"})"
+                                                  "\n";
+    operations.goes_on = 1'000'000;
+    exchange(channel, *line);
+    EXPECT_TRUE(line->is_busy());
+    EXPECT_LT(channel.next, channel.input.size());
+    operations.goes_on = 0;
+    for (int i = 0; i < 40; ++i) exchange(channel, *line);
+    EXPECT_EQ(channel.next, channel.input.size());
+    EXPECT_EQ(std::count(channel.output.begin(), channel.output.end(), '\n'), 40);
+}
+
+TEST(Exchange, TheConsoleWaitsForItsCommand) {
+    FakeOperations operations;
+    const auto console = std::make_unique<NodeConsole>(operations);
+    FakeChannel channel;
+    channel.room = 100'000;
+    channel.input = "save linux\rhelp list\r";
+    operations.goes_on = 2;
+    exchange(channel, *console);
+    EXPECT_EQ(channel.output, "save linux\r\n");
+    exchange(channel, *console);
+    EXPECT_EQ(channel.output, "save linux\r\n");
+    exchange(channel, *console);
+    EXPECT_TRUE(channel.output.starts_with("save linux\r\nDomain 'linux' saved")) << channel.output;
+    EXPECT_TRUE(channel.output.ends_with("margay> "));
+    EXPECT_EQ(channel.next, channel.input.size());
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "servers/init/restart_policy.hpp"
+#include "servers/init/life/restart_policy.hpp"
 
 #include <gtest/gtest.h>
 

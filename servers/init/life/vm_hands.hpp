@@ -1,0 +1,77 @@
+// What a VM's life asks of the node, and what it sees of the VM. Nothing here waits, and nothing takes
+// longer than a bounded piece of work.
+#pragma once
+#include <string_view>
+
+#include "proto/vm_control.hpp"
+#include "servers/init/failure.hpp"
+
+namespace margay::init {
+
+// A VM at one moment.
+struct VmSample {
+    std::uint64_t now = 0;                      // ticks
+    bool guest_dead = false;                    // its vCPU has ended
+    VmOutcome outcome = VmOutcome::running;     // as its VMM says
+    std::uint64_t sequence = 0;                 // number of its last exit
+    bool pending = false;                       // that exit waits for its answer
+    bool in_service = false;                    // a VMM has it
+    bool at_rest = false;                       // the vCPU is suspended, out of the guest, no exit waits
+    std::uint64_t waited = 0;                   // see WatchSample
+    std::uint64_t placed = 0;                   // likewise
+    VmmPhase phase = VmmPhase::starting;        // as the active VMM says
+    bool vmm_dead = false;                      // the active one
+};
+
+// How far a piece of work brought it.
+enum class Piece { more, done, failed };
+
+// The VMMs of a VM: the active one; the next, which is being loaded or waits; and the retired one, which was
+// active before and is kept until it is buried.
+class VmHands {
+  public:
+    // The guest without a VMM: memory, vCPU, portal, device state. Its kernel is loaded by its first VMM unless
+    // it is `restored`.
+    virtual bool make_guest(bool restored, Failure& why) = 0;
+    // Lets the vCPU run.
+    virtual bool start_guest(Failure& why) = 0;
+    // Everything goes back, and what is typed for it is forgotten.
+    virtual void drop_guest() = 0;
+
+    // Begins with the next VMM; there is none.
+    virtual void begin_load(const char* module) = 0;
+    virtual Piece load_piece(Failure& why) = 0;
+    virtual void drop_next() = 0;
+    // The next, which is loaded, becomes the active one and is given every exit from now on; the active one,
+    // if there is one, retires.
+    virtual bool take_over(Failure& why) = 0;
+    // The retired one, which still lives, becomes active again; the active one is dropped.
+    virtual void take_back() = 0;
+    // The active one gets no further exits.
+    virtual void unbind() = 0;
+    virtual void kill() = 0;
+    // The retired one goes; with a report if there is a cause.
+    virtual void bury(const char* cause, std::uint64_t died_at) = 0;
+    // Reports on the active one, and on the guest that stands still; then all VMMs go.
+    virtual void freeze(const char* cause, std::uint64_t died_at, const char* reason) = 0;
+
+    // The vCPU.
+    virtual bool suspend_vcpu() = 0;
+    virtual bool resume_vcpu() = 0;
+
+    // Begins a copy of the guest, which is at rest: out to the checkpoint or in from it.
+    virtual bool begin_copy(bool out, Failure& why) = 0;
+    virtual Piece copy_piece(Failure& why) = 0;
+    // Whatever is unfinished of it goes.
+    virtual void end_copy() = 0;
+
+    // What the active VMM says about its refusal or the guest's end.
+    virtual void read_reason(char (&to)[104]) = 0;
+    // The guest ended, or could not be started.
+    virtual void say_ended(const char* reason, bool well) = 0;
+
+  protected:
+    ~VmHands() = default;
+};
+
+}  // namespace margay::init

@@ -1,0 +1,507 @@
+#include "servers/init/life/vm_life.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+namespace margay::init {
+
+namespace {
+
+constexpr std::uint64_t never = ~0ull;
+
+bool same(const char* a, const char* b) { return std::string_view{a} == b; }
+
+Failure refusal(FailureKind kind, const char* text) {
+    Failure f;
+    f.set(kind, "{}", text);
+    return f;
+}
+
+}  // namespace
+
+void VmLife::configure(const LifeLimits& limits, const char* vmm, const char* fallback) {
+    limits_ = limits;
+    configured_vmm_ = vmm;
+    fallback_ = fallback;
+}
+
+// --- commands
+
+Failure VmLife::begin(Task task) {
+    task_ = task;
+    ended_ = Failure{};
+    ++ticket_;
+    return {};
+}
+
+void VmLife::complete() {
+    task_ = Task::none;
+    ended_ = Failure{};
+}
+
+void VmLife::fail_task(FailureKind kind, std::string_view format, const char* a, const char* b) {
+    if (task_ == Task::none) return;
+    task_ = Task::none;
+    ended_.set(kind, format, a, b);
+}
+
+Failure VmLife::begin_guest(Task task, std::uint64_t now) {
+    (void)begin(task);
+    reason_[0] = 0;
+    restarts_ = blackout_ = 0;
+    policy_ = RestartPolicy{limits_.restart};
+    started_ = suspended_ = was_frozen_ = false;
+    no_vmm_since_ = now;
+    Failure why;
+    const bool restored = task == Task::restore;
+    state_ = VmState::starting;
+    if (!hands_.make_guest(restored, why) || (restored && !hands_.begin_copy(false, why))) {
+        fail(why);
+        return ended_;
+    }
+    if (restored)
+        copy_ = Copy::in;
+    else
+        load(configured_vmm_, Purpose::service);
+    return {};
+}
+
+Failure VmLife::start(std::uint64_t now) {
+    if (is_active()) return refusal(FailureKind::wrong_state, "it is active already");
+    return begin_guest(Task::start, now);
+}
+
+Failure VmLife::restore(std::uint64_t now) {
+    if (is_active()) (void)destroy();
+    return begin_guest(Task::restore, now);
+}
+
+Failure VmLife::destroy() {
+    if (!is_active()) return refusal(FailureKind::wrong_state, "it is not active");
+    fail_task(FailureKind::failed, "it was destroyed");
+    state_ = VmState::shut_off;
+    copy_text(reason_, "destroyed");
+    bury();
+    hands_.end_copy();
+    hands_.drop_guest();
+    copy_ = Copy::none;
+    next_ = Next::none;
+    service_ = Service::none;
+    suspended_ = rests_for_save_ = false;
+    has_retired_ = retired_lives_ = false;
+    standby_at_ = poll_at_ = never;
+    watch_.end();
+    return {};
+}
+
+Failure VmLife::suspend() {
+    if (state_ != VmState::running) return refusal(FailureKind::wrong_state, "it is not running");
+    if (suspended_) return refusal(FailureKind::wrong_state, "it is suspended already");
+    if (task_ != Task::none) return refusal(FailureKind::busy, "something else is under way");
+    if (!hands_.suspend_vcpu()) return refusal(FailureKind::failed, "its vCPU cannot be suspended");
+    suspended_ = true;
+    changed_ = true;
+    return begin(Task::suspend);
+}
+
+Failure VmLife::resume(std::uint64_t now) {
+    if (state_ != VmState::running) return refusal(FailureKind::wrong_state, "it is not running");
+    if (!suspended_) return refusal(FailureKind::wrong_state, "it is not suspended");
+    if (task_ != Task::none && task_ != Task::suspend)
+        return refusal(FailureKind::busy, "something else is under way");
+    fail_task(FailureKind::failed, "it was resumed");
+    if (!hands_.resume_vcpu()) return refusal(FailureKind::failed, "its vCPU cannot be resumed");
+    suspended_ = false;
+    if (service_ != Service::none) watch_.begin(limits_.watch, now);
+    return {};
+}
+
+Failure VmLife::save() {
+    if (state_ != VmState::running || service_ != Service::serving)
+        return refusal(FailureKind::wrong_state, "it is not running");
+    if (task_ != Task::none) return refusal(FailureKind::busy, "something else is under way");
+    if (!suspended_) {
+        if (!hands_.suspend_vcpu()) return refusal(FailureKind::failed, "its vCPU cannot be suspended");
+        rests_for_save_ = true;
+    }
+    changed_ = true;
+    return begin(Task::save);
+}
+
+Failure VmLife::replace_vmm(const char* module, std::uint64_t now) {
+    if (state_ != VmState::running && state_ != VmState::frozen)
+        return refusal(FailureKind::wrong_state, "it is not running");
+    if (task_ != Task::none) return refusal(FailureKind::busy, "something else is under way");
+    if (state_ == VmState::running && service_ != Service::serving)
+        return refusal(FailureKind::busy, "its VMM is being restarted");
+    if (module == nullptr) module = vmm_;
+    (void)begin(Task::replace);
+    bury();
+    if (next_ == Next::ready && same(next_vmm_, module)) {
+        purpose_ = Purpose::wish;
+        hand_over(now);
+        return {};
+    }
+    load(module, Purpose::wish);
+    return {};
+}
+
+void VmLife::kill_for_test() {
+    if (service_ != Service::serving || killed_for_ != KilledFor::nothing) return;
+    killed_for_ = KilledFor::test;
+    hands_.kill();
+}
+
+// --- the next VMM
+
+void VmLife::load(const char* module, Purpose purpose) {
+    if (next_ != Next::none) hands_.drop_next();
+    if (module != next_vmm_) copy_text(next_vmm_, module);
+    next_ = Next::loading;
+    purpose_ = purpose;
+    standby_at_ = never;
+    hands_.begin_load(next_vmm_);
+}
+
+void VmLife::loaded(std::uint64_t now) {
+    next_ = Next::ready;
+    if (service_ == Service::none) {
+        // What is being copied must not be changed by a VMM that attaches to it.
+        if (copy_ == Copy::none) take_over(now);
+    } else if (purpose_ == Purpose::wish && service_ == Service::serving) {
+        hand_over(now);
+    }
+}
+
+void VmLife::load_failed(const Failure& why, std::uint64_t now) {
+    next_ = Next::none;
+    hands_.drop_next();
+    const bool wished = purpose_ == Purpose::wish;
+    if (wished) fail_task(why.kind, "VMM {}: {}", next_vmm_, why.text);
+    if (state_ == VmState::frozen || service_ == Service::serving) {
+        // A standby is tried again, as memory may come back.
+        if (!wished) standby_at_ = now + 1000 * limits_.ticks_per_ms;
+        return;
+    }
+    if (state_ == VmState::starting) return fail(why);
+    // It was wished for, and the one before has died meanwhile.
+    if (wished) return load(vmm_, Purpose::service);
+    freeze(why.text);
+}
+
+// The one that serves finishes its exit and gets no other.
+void VmLife::hand_over(std::uint64_t now) {
+    hands_.unbind();
+    no_vmm_since_ = now;
+    service_ = Service::finishing;
+    changed_ = true;
+}
+
+void VmLife::take_over(std::uint64_t now) {
+    bury();
+    if (service_ != Service::none) {
+        has_retired_ = true;
+        retired_lives_ = service_ == Service::finishing;
+    }
+    Failure why;
+    if (!hands_.take_over(why)) {
+        next_ = Next::none;
+        service_ = Service::none;
+        if (state_ == VmState::starting) return fail(why);
+        return freeze(why.text);
+    }
+    copy_text(old_vmm_, vmm_);
+    copy_text(vmm_, next_vmm_);
+    next_ = Next::none;
+    service_ = Service::attaching;
+    killed_for_ = KilledFor::nothing;
+    poll_at_ = never;
+    watch_.begin(limits_.watch, now);
+    if (state_ == VmState::frozen) {
+        state_ = VmState::running;
+        was_frozen_ = true;
+    }
+    if (!started_) {
+        started_ = true;
+        if (!hands_.start_guest(why)) return fail(why);
+    }
+    changed_ = true;
+}
+
+void VmLife::serving(std::uint64_t now) {
+    service_ = Service::serving;
+    retired_lives_ = false;
+    was_frozen_ = false;
+    if (has_retired_) {
+        blackout_ = now - no_vmm_since_;
+        bury_at_ = now + limits_.head_start;
+    }
+    if (state_ == VmState::starting) {
+        state_ = VmState::running;
+        complete();
+    }
+    if (task_ == Task::replace && next_ == Next::none) {
+        blackout_ = now - no_vmm_since_;
+        policy_.begin_anew();
+        reason_[0] = 0;
+        complete();
+    }
+    if (limits_.standby && next_ == Next::none) standby_at_ = now + 2 * limits_.head_start;
+}
+
+// --- what happens to it
+
+void VmLife::look(const VmSample& s) {
+    changed_ = false;
+    if (!is_active() || state_ == VmState::frozen) return;
+    if (started_ && s.guest_dead) return guest_ended(s);
+    if (service_ != Service::none && s.vmm_dead) return vmm_died(s);
+    if (service_ == Service::attaching && s.phase == VmmPhase::serving) serving(s.now);
+    if (service_ == Service::attaching && s.phase == VmmPhase::refused &&
+        killed_for_ == KilledFor::nothing) {
+        killed_for_ = KilledFor::refusal;
+        hands_.kill();
+        changed_ = true;
+        return;
+    }
+    if (s.now >= bury_at_) bury();
+    if (s.now >= watch_.next_look() && !watch(s)) return;
+    if (s.now >= standby_at_ && service_ == Service::serving && next_ == Next::none)
+        load(vmm_, Purpose::standby);
+    progress(s);
+}
+
+void VmLife::progress(const VmSample& s) {
+    poll_at_ = never;
+    if (service_ == Service::finishing) {
+        if (!s.in_service) return take_over(s.now);
+        poll_at_ = s.now + limits_.poll;
+    }
+    if (task_ == Task::suspend) {
+        if (s.at_rest) return complete();
+        poll_at_ = s.now + limits_.poll;
+    }
+    if (task_ == Task::save && copy_ == Copy::none) {
+        if (!s.at_rest) {
+            poll_at_ = s.now + limits_.poll;
+            return;
+        }
+        Failure why;
+        if (hands_.begin_copy(true, why)) {
+            copy_ = Copy::out;
+            return;
+        }
+        fail_task(why.kind, "it cannot be saved: {}", why.text);
+        if (rests_for_save_) (void)hands_.resume_vcpu();
+        rests_for_save_ = false;
+    }
+}
+
+bool VmLife::watch(const VmSample& s) {
+    const bool starts = s.phase == VmmPhase::starting;
+    switch (watch_.look({s.now, s.waited, starts, s.placed, s.pending ? s.sequence : 0})) {
+    case WatchFinding::well: return true;
+    case WatchFinding::start_hangs: killed_for_ = KilledFor::start; break;
+    case WatchFinding::exit_hangs: killed_for_ = KilledFor::exit; break;
+    }
+    hands_.kill();
+    changed_ = true;
+    return false;
+}
+
+void VmLife::cause_of(const VmSample& s, char (&to)[104]) {
+    switch (killed_for_) {
+    case KilledFor::refusal: return hands_.read_reason(to);
+    case KilledFor::start: return copy_text(to, "it did not begin to serve in time");
+    case KilledFor::exit:
+        if (service_ == Service::finishing)
+            return write(to, "it did not finish exit {}", s.sequence);
+        return copy_text(to, "it did not answer an exit in time");
+    case KilledFor::test: return copy_text(to, "killed for a test");
+    case KilledFor::nothing: break;
+    }
+    copy_text(to, s.phase == VmmPhase::starting ? "it died before it served" : "it died");
+}
+
+void VmLife::vmm_died(const VmSample& s) {
+    if (s.phase == VmmPhase::starting && s.outcome == VmOutcome::failed)
+        return guest_ended(s);  // it says that the guest cannot be loaded
+    changed_ = true;
+    watch_.end();
+    if (service_ == Service::attaching && task_ == Task::replace) return successor_failed(s);
+    bury();
+    cause_of(s, cause_);
+    died_at_ = s.sequence;
+    ++restarts_;
+    no_vmm_since_ = s.now;
+    has_retired_ = true;
+    retired_lives_ = false;
+    const bool refused = killed_for_ == KilledFor::refusal;
+    const bool for_test = killed_for_ == KilledFor::test;
+    service_ = Service::none;
+    if (for_test) return replace_dead(vmm_, s.now);
+    decide(s, refused);
+}
+
+void VmLife::decide(const VmSample& s, bool refused) {
+    const bool at_exit = s.pending || s.phase == VmmPhase::starting;
+    switch (policy_.vmm_died({s.sequence, at_exit, refused, s.now / limits_.ticks_per_ms})) {
+    case RestartDecision::same: return replace_dead(vmm_, s.now);
+    case RestartDecision::fallback: return replace_dead(fallback_, s.now);
+    case RestartDecision::freeze: return freeze(policy_.reason());
+    }
+}
+
+// Of the build that somebody wished for, if that is on its way.
+void VmLife::replace_dead(const char* module, std::uint64_t now) {
+    const bool fits = next_ != Next::none && (purpose_ == Purpose::wish || same(next_vmm_, module));
+    if (!fits) return load(module, Purpose::service);
+    if (next_ == Next::ready && copy_ == Copy::none) return take_over(now);
+}
+
+// A planned replacement whose successor refuses, dies or does not begin.
+void VmLife::successor_failed(const VmSample& s) {
+    const bool refused = killed_for_ == KilledFor::refusal;
+    char text[104];
+    cause_of(s, text);
+    if (refused)
+        write(reason_, "VMM {} refuses: {}", vmm_, text);
+    else
+        write(reason_, "VMM {} {}", vmm_,
+              s.phase == VmmPhase::starting ? "did not begin to serve" : "died");
+    fail_task(FailureKind::failed, "{}", reason_);
+    killed_for_ = KilledFor::nothing;
+    if (refused && retired_lives_) {
+        // Nothing was touched: the old one goes on as if it had not been asked.
+        hands_.take_back();
+        copy_text(vmm_, old_vmm_);
+        has_retired_ = retired_lives_ = false;
+        service_ = Service::serving;
+        watch_.begin(limits_.watch, s.now);
+        if (limits_.standby) standby_at_ = s.now + limits_.head_start;
+        return;
+    }
+    copy_text(cause_, reason_);
+    died_at_ = s.sequence;
+    if (was_frozen_) return freeze(reason_);
+    // It may have begun to handle an exit: a fresh process of the old build rolls that back.
+    if (has_retired_) hands_.bury("", 0);
+    has_retired_ = true;
+    retired_lives_ = false;
+    service_ = Service::none;
+    load(old_vmm_, Purpose::service);
+}
+
+void VmLife::bury() {
+    bury_at_ = never;
+    if (!has_retired_) return;
+    // The dead one is still the active one until another took over.
+    if (service_ == Service::none) return;
+    hands_.bury(cause_, died_at_);
+    cause_[0] = 0;
+    has_retired_ = retired_lives_ = false;
+}
+
+void VmLife::freeze(const char* reason) {
+    if (reason != reason_) copy_text(reason_, reason);
+    fail_task(FailureKind::failed, "{}", reason_);
+    hands_.end_copy();
+    hands_.freeze(cause_, died_at_, reason_);
+    if (rests_for_save_) (void)hands_.resume_vcpu();
+    copy_ = Copy::none;
+    rests_for_save_ = false;
+    cause_[0] = 0;
+    state_ = VmState::frozen;
+    service_ = Service::none;
+    next_ = Next::none;
+    has_retired_ = retired_lives_ = was_frozen_ = false;
+    bury_at_ = standby_at_ = poll_at_ = never;
+    watch_.end();
+}
+
+void VmLife::fail(const Failure& why) {
+    copy_text(reason_, why.text);
+    if (task_ != Task::none) {
+        task_ = Task::none;
+        ended_ = why;
+    }
+    hands_.say_ended(reason_, false);
+    (void)destroy();
+    copy_text(reason_, why.text);
+    state_ = VmState::failed;
+}
+
+void VmLife::guest_ended(const VmSample& s) {
+    char why[104];
+    hands_.read_reason(why);
+    const bool well = s.outcome == VmOutcome::powered_off;
+    switch (s.outcome) {
+    case VmOutcome::powered_off: copy_text(reason_, "powered off"); break;
+    case VmOutcome::reset: copy_text(reason_, "it reset itself"); break;
+    case VmOutcome::failed: copy_text(reason_, why); break;
+    case VmOutcome::running: copy_text(reason_, "an exit had no handler"); break;
+    }
+    char reason[128];
+    copy_text(reason, reason_);
+    fail_task(FailureKind::failed, "the guest ended: {}", reason);
+    if (service_ != Service::none) bury();
+    hands_.say_ended(reason, well);
+    (void)destroy();
+    copy_text(reason_, reason);
+    state_ = well ? VmState::shut_off : VmState::failed;
+}
+
+// --- work in pieces
+
+Work VmLife::work() const {
+    if (!is_active()) return Work::none;
+    if (copy_ != Copy::none) return Work::copy;
+    if (next_ != Next::loading) return Work::none;
+    return service_ == Service::none ? Work::urgent : Work::leisurely;
+}
+
+void VmLife::do_piece(std::uint64_t now) {
+    Failure why;
+    if (copy_ != Copy::none) {
+        switch (hands_.copy_piece(why)) {
+        case Piece::more: return;
+        case Piece::done: return copied(now);
+        case Piece::failed: break;
+        }
+        hands_.end_copy();
+        const bool in = copy_ == Copy::in;
+        copy_ = Copy::none;
+        if (in) return fail(why);
+        fail_task(why.kind, "it cannot be saved: {}", why.text);
+        return copied(now);
+    }
+    if (next_ != Next::loading) return;
+    switch (hands_.load_piece(why)) {
+    case Piece::more: return;
+    case Piece::done: return loaded(now);
+    case Piece::failed: return load_failed(why, now);
+    }
+}
+
+void VmLife::copied(std::uint64_t now) {
+    const bool in = copy_ == Copy::in;
+    copy_ = Copy::none;
+    hands_.end_copy();
+    if (in) return load(configured_vmm_, Purpose::service);
+    if (rests_for_save_) (void)hands_.resume_vcpu();
+    rests_for_save_ = false;
+    if (task_ == Task::save) complete();
+    if (service_ != Service::none)
+        watch_.begin(limits_.watch, now);
+    else if (next_ == Next::ready)
+        take_over(now);
+    changed_ = true;
+}
+
+std::uint64_t VmLife::next_look() const {
+    if (!is_active() || state_ == VmState::frozen) return never;
+    if (changed_) return 0;
+    return std::min(std::min(bury_at_, poll_at_), std::min(standby_at_, watch_.next_look()));
+}
+
+}  // namespace margay::init
