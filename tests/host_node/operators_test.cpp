@@ -35,6 +35,8 @@ class Operator {
 
     void act() {
         wait_for(pick(4) == 0 ? 2'000'000 : pick(200'000));
+        // It is about to run: the command before had its answer when it ran for the first time.
+        while (ask_state() == "starting") wait_for(100'000);
         const std::string state = ask_state();
         if (state == "running" || state == "restarting")
             act_on_running();

@@ -143,7 +143,7 @@ def control(node):
         machine.pause(0.3)
         assert ask("dominfo")["result"]["exits"] == exits, "a suspended guest goes on"
         assert ask("resume")["ok"] and state() == "running"
-        for _ in range(20):
+        for _ in range(10):
             assert ask("reset")["ok"]
         machine.expect("^begin")
         assert ask("destroy")["ok"] and state() == "shut off"
