@@ -121,9 +121,12 @@ struct VcpuStatus {
     r.rdi = vcpu, r.rsi = static_cast<std::uint64_t>(VcpuOp::query);
     const Status s = raw::system_call(Syscall::vcpu_ctl, r);
     if (s != Status::ok) return s;
-    return VcpuStatus{r.rdi, (r.rsi & vcpu_flag::pending) != 0,
-                      (r.rsi & vcpu_flag::in_service) != 0, (r.rsi & vcpu_flag::dead) != 0,
-                      (r.rsi & vcpu_flag::stopped) != 0, r.rdx};
+    return VcpuStatus{r.rdi,
+                      (r.rsi & vcpu_flag::pending) != 0,
+                      (r.rsi & vcpu_flag::in_service) != 0,
+                      (r.rsi & vcpu_flag::dead) != 0,
+                      (r.rsi & vcpu_flag::stopped) != 0,
+                      r.rdx};
 }
 [[nodiscard]] inline Status bind_row(Slot vcpu, ExitClass c, Slot portal, std::uint64_t wanted) {
     return vcpu_ctl(vcpu, VcpuOp::bind_row, static_cast<std::uint64_t>(c), portal, wanted);

@@ -32,8 +32,7 @@ bool Checkpoint::begin_save(Node& node, const Guest& guest, Failure& why) {
     if (s != Status::ok) return refuse(why, s);
     const Result<Extent> block = holdings_.allocate(ram_at + guest.ram.size, large_page);
     if (!block) return refuse(why, block.status());
-    const Result<std::uint64_t> at =
-        holdings_.map_here(*block, map_right::read | map_right::write);
+    const Result<std::uint64_t> at = holdings_.map_here(*block, map_right::read | map_right::write);
     s = at.status();
     if (s == Status::ok) s = ram_.open(node, guest.ram);
     if (s != Status::ok) {

@@ -19,7 +19,7 @@ constexpr std::uint64_t leisure = 3;
 Supervisor::Supervisor(Node& node, Services& services, const Manifest& manifest)
     : node_{node}, services_{services}, event_{services.node_event()}, count_{manifest.vm_count} {
     for (unsigned i = 0; i < count_; ++i) {
-        const Connections to{services.terminal(i),    services.vmm_log(i),
+        const Connections to{services.terminal(i),     services.vmm_log(i),
                              services.console_event(), services.node_event(),
                              services.guest_event(i),  1ull << i % vm_bits};
         vms_[i].configure(node, manifest.vms[i], to);

@@ -38,9 +38,9 @@ class Supervisor final : public Operations {
     Slot event_;
     Vm vms_[max_vms];
     unsigned count_;
-    unsigned last_worked_ = 0;         // VMs with equally urgent work take turns
-    std::uint64_t next_piece_ = 0;     // TSC
-    Failure failure_;                  // of the last command
+    unsigned last_worked_ = 0;      // VMs with equally urgent work take turns
+    std::uint64_t next_piece_ = 0;  // TSC
+    Failure failure_;               // of the last command
     bool ending_ = false;
 };
 

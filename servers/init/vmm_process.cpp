@@ -27,7 +27,9 @@ Status VmmProcess::give(bool& done) {
     const Connections& to = *to_;
     switch (given_++) {
     // Its files are in the guest's memory once the guest has run.
-    case 0: return guest.needs_files ? give_module("kernel", config_->kernel, vmm_kernel_address) : Status::ok;
+    case 0:
+        return guest.needs_files ? give_module("kernel", config_->kernel, vmm_kernel_address)
+                                 : Status::ok;
     case 1:
         if (!guest.needs_files || config_->initrd[0] == 0) return Status::ok;
         return give_module("initrd", config_->initrd, vmm_initrd_address);
@@ -72,7 +74,8 @@ Status VmmProcess::load_piece(bool& done) {
         return s == Status::ok ? s : fail_with(program_->why(), s);
     }
     const Status s = give(done);
-    return s == Status::ok || why_[0] != 0 ? s : fail_with("its VMM cannot be given what it needs", s);
+    return s == Status::ok || why_[0] != 0 ? s
+                                           : fail_with("its VMM cannot be given what it needs", s);
 }
 
 Status VmmProcess::serve(const Guest& guest, const VmmStart& start) {
@@ -86,7 +89,8 @@ Status VmmProcess::serve(const Guest& guest, const VmmStart& start) {
 }
 
 bool VmmProcess::is_dead() const {
-    return program_ && read_register(program_->thread(), ThreadRegister::rip).status() == Status::ok;
+    return program_ &&
+           read_register(program_->thread(), ThreadRegister::rip).status() == Status::ok;
 }
 
 void VmmProcess::release() {

@@ -10,17 +10,17 @@ namespace margay::init {
 
 // A VM at one moment.
 struct VmSample {
-    std::uint64_t now = 0;                      // ticks
-    bool guest_dead = false;                    // its vCPU has ended
-    VmOutcome outcome = VmOutcome::running;     // as its VMM says
-    std::uint64_t sequence = 0;                 // number of its last exit
-    bool pending = false;                       // that exit waits for its answer
-    bool in_service = false;                    // a VMM has it
-    bool at_rest = false;                       // the vCPU is suspended, out of the guest, no exit waits
-    std::uint64_t waited = 0;                   // see WatchSample
-    std::uint64_t placed = 0;                   // likewise
-    VmmPhase phase = VmmPhase::starting;        // as the active VMM says
-    bool vmm_dead = false;                      // the active one
+    std::uint64_t now = 0;                   // ticks
+    bool guest_dead = false;                 // its vCPU has ended
+    VmOutcome outcome = VmOutcome::running;  // as its VMM says
+    std::uint64_t sequence = 0;              // number of its last exit
+    bool pending = false;                    // that exit waits for its answer
+    bool in_service = false;                 // a VMM has it
+    bool at_rest = false;                 // the vCPU is suspended, out of the guest, no exit waits
+    std::uint64_t waited = 0;             // see WatchSample
+    std::uint64_t placed = 0;             // likewise
+    VmmPhase phase = VmmPhase::starting;  // as the active VMM says
+    bool vmm_dead = false;                // the active one
 };
 
 // How far a piece of work brought it.

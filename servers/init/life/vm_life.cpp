@@ -121,7 +121,8 @@ Failure VmLife::save() {
         return refusal(FailureKind::wrong_state, "it is not running");
     if (task_ != Task::none) return refusal(FailureKind::busy, "something else is under way");
     if (!suspended_) {
-        if (!hands_.suspend_vcpu()) return refusal(FailureKind::failed, "its vCPU cannot be suspended");
+        if (!hands_.suspend_vcpu())
+            return refusal(FailureKind::failed, "its vCPU cannot be suspended");
         rests_for_save_ = true;
     }
     changed_ = true;

@@ -87,7 +87,8 @@ class VmLife {
     Failure begin(Task task);
     Failure begin_guest(Task task, std::uint64_t now);
     void complete();
-    void fail_task(FailureKind kind, std::string_view format, const char* a = "", const char* b = "");
+    void fail_task(FailureKind kind, std::string_view format, const char* a = "",
+                   const char* b = "");
     void fail(const Failure& why);
     void guest_ended(const VmSample& s);
     void vmm_died(const VmSample& s);
@@ -126,15 +127,15 @@ class VmLife {
     bool started_ = false;         // the vCPU was let run
     bool was_frozen_ = false;      // its first VMM since then is not serving yet
     bool has_retired_ = false, retired_lives_ = false;
-    bool changed_ = false;         // look again at once
+    bool changed_ = false;  // look again at once
 
     VmmWatch watch_;
     RestartPolicy policy_;
     unsigned ticket_ = 0;
     Failure ended_;
     char vmm_[max_name] = {}, next_vmm_[max_name] = {}, old_vmm_[max_name] = {};
-    char cause_[104] = {};        // of the last death, until it is reported
-    std::uint64_t died_at_ = 0;   // number of the guest's last exit then
+    char cause_[104] = {};       // of the last death, until it is reported
+    std::uint64_t died_at_ = 0;  // number of the guest's last exit then
     char reason_[128] = {};
     std::uint64_t no_vmm_since_ = 0, bury_at_ = ~0ull, standby_at_ = ~0ull, poll_at_ = ~0ull;
     std::uint64_t restarts_ = 0, blackout_ = 0;

@@ -13,9 +13,10 @@ struct WatchLimits {
 
 // A VM at one moment.
 struct WatchSample {
-    std::uint64_t now = 0;     // ticks
-    std::uint64_t waited = 0;  // ticks for which the vCPU or its VMM was ready without having the core
-    bool starts = false;       // the VMM does not serve yet
+    std::uint64_t now = 0;  // ticks
+    std::uint64_t waited =
+        0;                // ticks for which the vCPU or its VMM was ready without having the core
+    bool starts = false;  // the VMM does not serve yet
     std::uint64_t placed = 0;  // while it starts: VmControl::placed, as the VMM says
     std::uint64_t exit = 0;    // number of the exit that waits for its answer; 0: none does
 };
@@ -43,7 +44,9 @@ class VmmWatch {
     };
     std::uint64_t interval() const;
     Point point_of(const WatchSample& sample) const;
-    std::uint64_t limit_of(const Point& p) const { return p.starts ? limits_.start : limits_.answer; }
+    std::uint64_t limit_of(const Point& p) const {
+        return p.starts ? limits_.start : limits_.answer;
+    }
 
     WatchLimits limits_{};
     std::uint64_t next_ = ~0ull;

@@ -92,8 +92,9 @@ TEST(Exchange, AFullTableOfRequestsMakesTheNextWait) {
     const auto line = std::make_unique<ControlLine>(operations);
     FakeChannel channel;
     channel.room = 1'000'000;
-    for (int i = 0; i < 40; ++i) channel.input += R"({"command": "save", "vm": "linux"})"
-                                                  "\n";
+    for (int i = 0; i < 40; ++i)
+        channel.input += R"({"command": "save", "vm": "linux"})"
+                         "\n";
     operations.goes_on = 1'000'000;
     exchange(channel, *line);
     EXPECT_TRUE(line->is_busy());

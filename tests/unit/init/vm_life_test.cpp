@@ -14,9 +14,9 @@ namespace {
 struct FakeHands : VmHands {
     std::vector<std::string> said;  // what was asked of it, in order
     VmSample now;
-    unsigned pieces = 2;            // of a load or a copy
+    unsigned pieces = 2;  // of a load or a copy
     unsigned left = 0, copy_left = 0;
-    std::string fails;              // the call that fails
+    std::string fails;  // the call that fails
     bool has_guest = false, has_active = false, has_next = false, next_loaded = false,
          has_retired = false, copying = false, bound = false, suspended = false;
 
@@ -611,26 +611,41 @@ TEST_F(VmLifeTest, AnyOrder) {
             s.in_service = hands.bound && s.pending && random() % 2 == 0;
         }
         s.at_rest = hands.suspended && !s.pending;
-        hands.fails = random() % 20 == 0 ? std::vector<std::string>{"make", "go", "load", "take over", "copy",
-                                               "copy piece", "suspend", "resume"}[random() % 8]
-                                         : "";
+        hands.fails =
+            random() % 20 == 0
+                ? std::vector<std::string>{"make", "go",         "load",    "take over",
+                                           "copy", "copy piece", "suspend", "resume"}[random() % 8]
+                : "";
         switch (random() % 16) {
         case 0: (void)life.start(s.now); break;
-        case 1: if (random() % 4 == 0) (void)life.destroy(); break;
+        case 1:
+            if (random() % 4 == 0) (void)life.destroy();
+            break;
         case 2: (void)life.suspend(); break;
         case 3: (void)life.resume(s.now); break;
         case 4: (void)life.save(); break;
-        case 5: if (random() % 4 == 0) (void)life.restore(s.now); break;
+        case 5:
+            if (random() % 4 == 0) (void)life.restore(s.now);
+            break;
         case 6: (void)life.replace_vmm(random() % 2 == 0 ? nullptr : "new", s.now); break;
         case 7: life.kill_for_test(); break;
-        case 8: if (hands.has_active && !s.vmm_dead) { s.vmm_dead = true; s.in_service = false; } break;
-        case 9: if (hands.has_active && s.phase == VmmPhase::starting) s.phase = VmmPhase::refused; break;
-        case 10: if (hands.has_guest && random() % 8 == 0) {
+        case 8:
+            if (hands.has_active && !s.vmm_dead) {
+                s.vmm_dead = true;
+                s.in_service = false;
+            }
+            break;
+        case 9:
+            if (hands.has_active && s.phase == VmmPhase::starting) s.phase = VmmPhase::refused;
+            break;
+        case 10:
+            if (hands.has_guest && random() % 8 == 0) {
                 s.guest_dead = true;
                 s.outcome = static_cast<VmOutcome>(random() % 4);
             }
             break;
-        default: if (hands.has_active && s.phase == VmmPhase::starting) s.phase = VmmPhase::serving;
+        default:
+            if (hands.has_active && s.phase == VmmPhase::starting) s.phase = VmmPhase::serving;
         }
         if (random() % 4 != 0) look();
         if (random() % 2 == 0 && life.work() != Work::none) life.do_piece(s.now);
