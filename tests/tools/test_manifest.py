@@ -32,6 +32,8 @@ def valid(value, said):
         said = SCHEMA["$defs"][said["$ref"].rpartition("/")[2]]
     if "enum" in said:
         return value in said["enum"]
+    if said["type"] == "boolean":
+        return isinstance(value, bool)
     if said["type"] == "integer":
         return type(value) is int and said["minimum"] <= value <= said["maximum"]
     if said["type"] == "string":

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import unittest
+import xml.dom.minidom
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -23,6 +24,7 @@ import initramfs  # noqa: E402
 import layers  # noqa: E402
 import node_image  # noqa: E402
 import qemu  # noqa: E402
+import record  # noqa: E402
 
 
 def parsed(manifest):
@@ -221,6 +223,18 @@ class GuestCommandLine(unittest.TestCase):
         for bad in ("x" * (room + 1), "é" * (room // 2 + 1), "a\tb", "a\nb", "\udcff"):
             with self.assertRaisesRegex(common.Usage, "--append"):
                 node_image.command_line(bad)
+
+
+class Recording(unittest.TestCase):
+    def test_each_line_appears_when_it_came_and_is_there_without_animation(self):
+        recording = record.Recording()
+        recording.lines = [(0, 0.0, 'guest:/root# echo "<&>"'), (1, 1.25, "$ ./margay ctl list"), (0, 2.0, "<&>")]
+        picture = xml.dom.minidom.parseString(record.draw(recording))
+        lines = picture.getElementsByTagName("text")
+        texts = ["".join(node.data for node in line.childNodes) for line in lines]
+        self.assertEqual(texts, [record.TITLES[0], 'guest:/root# echo "<&>"', "<&>", record.TITLES[1], "$ ./margay ctl list"])
+        self.assertEqual(lines[4].getAttribute("style"), "animation:later 1.8s")
+        self.assertEqual(lines[2].getAttribute("visibility"), "")
 
 
 def bzimage(init_size=8 << 20, version=0x20F, flags=1):
