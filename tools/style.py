@@ -19,7 +19,7 @@ KEY_FILES = re.compile(r"^(ukernel/(ipc|object|memory|exit|syscall)/|servers/vmm
 # Bounds the time that a check of everything takes; a file needs about five seconds.
 LINT_SECONDS = 90
 # Flags of g++ that clang does not know, and its precompiled headers.
-GCC_ONLY = re.compile(r" -(flto\S*|fno-lto|fno-tree-loop-distribute-patterns|frandom-seed=\S+|Winvalid-pch"
+GCC_ONLY = re.compile(r" -(flto\S*|fno-lto|fno-tree-loop-distribute-patterns|frandom-seed=\S+|mindirect-branch\S*|Winvalid-pch"
     r"|include \S*/cmake_pch\.hxx)(?= )")
 # What clang knows but cannot read the standard headers with: see cmake/flags.cmake.
 REPLACED = {" -mgeneral-regs-only ": " -mno-mmx -mno-sse ", " -Werror ": " "}
