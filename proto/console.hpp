@@ -1,51 +1,94 @@
-// The console server's interface: one channel of shared memory per server and per VM.
+// The console server's interface: one channel of shared memory for each server's lines, each VM's terminal,
+// and the node's control line.
 //
-// A client puts bytes into `output` and, if `wants_doorbell` is set, signals the console's Event with
-// its bit. The console puts what is typed into `input` of the channel it is attached to and signals
-// the client's Event.
+// A client puts bytes into `output` and, if `wants_doorbell` is set, signals the console's Event with its
+// channel's bit. The console puts what is typed into `input` and signals the client's Event; if that ring is
+// full it sets `wants_room`, and the client signals when it has taken half of it.
 //
-// The supervisor can have the console attach a channel: it writes into ConsoleControl and signals
-// console_bit::control.
+// Channels come and go while the console runs. The supervisor maps a channel's memory into the console's
+// Domain at console_channel_address(i), puts the client's Event into a slot of its table, fills in entry i of
+// ConsoleControl, makes `wanted` odd and signals console_bit::control. For the end it makes `wanted` even and
+// signals; memory and slot are its own again when `seen` is equal to `wanted`, which the console tells by
+// signalling the Event of its start-up item "control". A console that starts anew finds all channels in the
+// table.
 #pragma once
 #include <atomic>
 #include <cstdint>
 
+#include "proto/kernel.hpp"
 #include "proto/ring.hpp"
 
 namespace margay {
 
 enum class ChannelKind : std::uint32_t {
-    log = 0,       // lines of a server: always shown, whole lines
-    terminal = 1,  // a VM's serial line, or the node console: shown while attached
-    raw = 2,       // the bytes of a serial line of its own, both ways
+    log = 0,  // lines of a server: always shown, whole lines, in the order of their time stamps
+    terminal = 1,  // a VM's serial line, or the node console
+    control = 2,  // the second serial line outside frames, both ways: see proto/frame.hpp. Only one
 };
 
+namespace channel_flag {
+constexpr std::uint32_t detached = 1;  // terminal: not shown before somebody asks for it
+constexpr std::uint32_t tells_room =
+    2;  // the client is signalled as well when its output has been taken
+constexpr std::uint32_t trusted = 4;  // log: its lines carry no name in front
+}  // namespace channel_flag
+
 constexpr std::uint64_t channel_bytes = 5 * 4096;
-constexpr unsigned max_channels = 32;
+constexpr unsigned max_channels = 512;
+constexpr unsigned max_terminals = 256;  // among them
 
 struct ConsoleChannel {
     ByteRing<16384> output;
     ByteRing<1024> input;
     std::atomic<std::uint32_t> wants_doorbell{1};
+    std::atomic<std::uint32_t> wants_room{0};
 };
 static_assert(sizeof(ConsoleChannel) <= channel_bytes);
 
-// A page that the console shares with its supervisor.
-struct ConsoleControl {
-    // What to attach: attach_request of a channel; 0: nothing. The console takes it by writing 0.
-    std::atomic<std::uint32_t> attach{0};
-};
-static_assert(sizeof(ConsoleControl) == 4);
+// In a log channel a line may begin with this byte and its time, a TSC of 8 bytes, the lowest first.
+constexpr char log_stamp = 0x1e;
 
-// Channels count from 0, in the order of their items in the console's start-up block.
+// Where channel i lies in the console's Domain.
+constexpr std::uint64_t channel_stride = 0x8000;
+constexpr std::uint64_t console_channel_address(unsigned i) {
+    return 0x3000'0000 + i * channel_stride;
+}
+
+struct ChannelEntry {
+    std::atomic<std::uint32_t> wanted{
+        0};                              // the supervisor's, counted up: odd: the channel is there
+    std::atomic<std::uint32_t> seen{0};  // the console's: up to where it has done that
+    ChannelKind kind = ChannelKind::log;
+    std::uint32_t flags = 0;
+    Slot event = no_slot;  // the client's, in the console's table; no_slot: it is not signalled
+    std::uint32_t reserved = 0;
+    std::uint64_t bits = 0;  // of that Event
+    char name[32] = {};      // zero-terminated
+};
+static_assert(sizeof(ChannelEntry) == 64);
+
+// What the console shares with its supervisor.
+struct ConsoleControl {
+    // Which terminal to show on the first serial line: attach_request of a channel; 0: nothing. The console
+    // takes it by writing 0.
+    std::atomic<std::uint32_t> attach{0};
+    // 0: all that was put before is on the serial lines, or nobody takes it there. The console's.
+    std::atomic<std::uint32_t> busy{0};
+    std::uint32_t reserved[14] = {};
+    ChannelEntry channel[max_channels];
+};
+constexpr std::uint64_t console_control_bytes = (sizeof(ConsoleControl) + 4095) & ~4095ull;
+
 constexpr std::uint32_t attach_request(unsigned channel) { return channel + 1; }
 
 // Bits of the console's Event.
 namespace console_bit {
-constexpr std::uint64_t serial = 1;  // the serial line's interrupt
-constexpr std::uint64_t channel(unsigned index) { return 2ull << index; }
-constexpr std::uint64_t serial2 = 1ull << 40;  // the second serial line's interrupt
-constexpr std::uint64_t control = 1ull << 41;  // ConsoleControl has a request
+constexpr std::uint64_t serial = 1;   // the serial line's interrupt
+constexpr std::uint64_t serial2 = 2;  // the second serial line's interrupt
+constexpr std::uint64_t control = 4;  // ConsoleControl has changed
+// Channels share bits: 56 of them.
+constexpr unsigned channel_groups = 56;
+constexpr std::uint64_t channel(unsigned index) { return 1ull << (8 + index % channel_groups); }
 }  // namespace console_bit
 
 }  // namespace margay

@@ -88,9 +88,14 @@ def run(line, log=None, timeout=None, headless=False, listener=None):
     with tempfile.TemporaryDirectory(prefix="margay-") as temporary:
         console = pathlib.Path(log) if log else pathlib.Path(temporary, "console")
         line = line + ["--output", str(console)] + ([] if headless else ["--terminal"])
-        if listener:
-            line += ["--control", str(listener.fileno())]
-        return machine.run(line, console, timeout, headless, listener, lambda errors: errors)
+        shared = machine.SharedLine(listener, temporary) if listener else None
+        if shared:
+            line += ["--control", str(shared.emulator.fileno())]
+        try:
+            return machine.run(line, console, timeout, headless, shared, lambda errors: errors)
+        finally:
+            if shared:
+                shared.close()
 
 
 def _die_with_parent():

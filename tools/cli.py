@@ -13,6 +13,7 @@ import tempfile
 import bochs
 import build
 import common
+import console
 import ctl
 import fetch
 import image
@@ -174,21 +175,28 @@ def ctl_command(options):
         options.parser.print_help()
         return ctl.EXIT_OK
     request = ctl.request(options.words)
+    is_log = request["command"] == "log"
+    if options.follow and not is_log:
+        raise common.Usage("--follow is for: ctl log")
     try:
         with ctl.Client(options.socket or ctl.default_socket(), options.timeout) as client:
-            line, reply = client.ask(request)
-    except ctl.Unreachable:
+            if is_log:
+                return ctl.log_command(client, request.get("vm"), options.follow, options.json)
+            return ctl.command(client, request, options.json)
+    except ctl.Unreachable as failure:
         if options.words[0] == "help":
             options.parser.print_help()
+        if options.json:
+            print(ctl.error_line(failure))
         raise
-    if options.json:
-        print(line)
-    if reply.get("ok") is True:
-        if not options.json:
-            print(ctl.readable(reply["result"]))
-        return ctl.EXIT_OK
-    print(f"error: {reply.get('error')}", file=sys.stderr)
-    return ctl.EXIT_REFUSED
+
+
+def console_command(options):
+    with ctl.Client(options.socket or ctl.default_socket(), options.timeout) as client:
+        why = console.attach(client, options.vm)
+    if why:
+        raise common.Failure(why)
+    return ctl.EXIT_OK
 
 
 def _crash_sweep(options):
@@ -308,15 +316,24 @@ def _parser():
     command.add_argument("--ctl", metavar="SOCKET", type=pathlib.Path, help="where `margay ctl` reaches the"
         " node (default: node.ctl in the build directory)")
 
+    def add_node(command):
+        command.add_argument("--socket", metavar="SOCKET", type=pathlib.Path,
+            help="of the node (default: node.ctl in the build directory)")
+        command.add_argument("--timeout", metavar="SECONDS", type=_number(0.1, 1e6, float),
+            default=ctl.DEFAULT_TIMEOUT_SECONDS, help=f"for an answer (default: {ctl.DEFAULT_TIMEOUT_SECONDS})")
+
     command = add("ctl", ctl_command, "Give a running node a command, as on the node console; `ctl help` lists"
-        " them. Exit status: 0 done, 1 the node refused, 2 bad usage or no node.")
-    command.add_argument("--socket", metavar="SOCKET", type=pathlib.Path,
-        help="of the node (default: node.ctl in the build directory)")
+        " them; `ctl log` shows what its servers said. Exit status: 0 done, 1 it failed, 2 bad usage, 3 no node,"
+        " 4 no answer in time, 5 there is no such VM or module, 6 not in this state, 7 too little of something.")
+    add_node(command)
     command.add_argument("--json", action="store_true", help="print the reply as it came")
-    command.add_argument("--timeout", metavar="SECONDS", type=_number(0.1, 1e6, float),
-        default=ctl.DEFAULT_TIMEOUT_SECONDS, help=f"default: {ctl.DEFAULT_TIMEOUT_SECONDS}")
+    command.add_argument("--follow", action="store_true", help="with log: go on until the node ends")
     command.add_argument("words", nargs="*", metavar="COMMAND [ARGUMENT …]", help="for the node")
     command.set_defaults(parser=command)
+
+    command = add("console", console_command, "A terminal on a VM of a running node; Ctrl-] q leaves.")
+    add_node(command)
+    command.add_argument("vm", metavar="VM", help="its name")
 
     command = add("test", test, "Build what the tests need, and run them.")
     command.add_argument("pattern", nargs="?", metavar="PATTERN",
@@ -363,10 +380,10 @@ def main():
         return options.function(options)
     except common.Usage as failure:
         print(f"margay: {failure}", file=sys.stderr)
-        return qemu.EXIT_USAGE
+        return getattr(failure, "status", qemu.EXIT_USAGE)
     except common.Failure as failure:
         print(f"margay: {failure}", file=sys.stderr)
-        return qemu.EXIT_FAILED
+        return getattr(failure, "status", qemu.EXIT_FAILED)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

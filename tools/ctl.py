@@ -1,26 +1,49 @@
-"""Speaks to the node console of a running node: one JSON line per request and reply (node-console.md)."""
+"""Speaks to a running node: requests and replies of one JSON line each, and streams (control-protocol.md)."""
 
+import collections
 import contextlib
 import errno
 import itertools
 import json
 import os
 import pathlib
+import re
 import socket
+import sys
 import time
 
 import common
+import frames
 
-DEFAULT_TIMEOUT_SECONDS = 10
+# Commands that copy a VM take their time.
+DEFAULT_TIMEOUT_SECONDS = 120
 # What a command is given, in this order. The node knows which command takes what.
 PARAMETERS = ("vm", "module")
 RETRY_SECONDS = 0.05
 
-EXIT_OK, EXIT_REFUSED, EXIT_USAGE = 0, 1, 2
+EXIT_OK, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_NO_ANSWER = 0, 1, 2, 3, 4
+# By kind of error, as the node calls them.
+STATUS_OF_KIND = {"usage": EXIT_USAGE, "not found": 5, "state": 6, "resources": 7, "failed": EXIT_REFUSED}
 
 
 class Unreachable(common.Usage):
     """Nobody answers at the socket."""
+
+    status = EXIT_UNREACHABLE
+
+
+class NoAnswer(Unreachable):
+    """Not in time."""
+
+    status = EXIT_NO_ANSWER
+
+
+class Refused(common.Failure):
+    """The node says no. status: the exit status."""
+
+    def __init__(self, why, status=EXIT_REFUSED):
+        super().__init__(why)
+        self.status = status
 
 
 @contextlib.contextmanager
@@ -68,7 +91,7 @@ def _is_in_use(path):
 
 
 class Client:
-    """A connection to a node's second serial line. QEMU serves one at a time; others wait for their turn."""
+    """A connection to a node's control line. Several clients share it."""
 
     def __init__(self, path, timeout):
         self.deadline = time.monotonic() + timeout
@@ -76,7 +99,9 @@ class Client:
         self._numbers = itertools.count(1)
         # Replies to an earlier client that went away early may still come.
         self._name = f"{os.getpid()}-{time.monotonic_ns()}"
-        self._rest = b""
+        self._reader = frames.Reader()
+        self._lines = collections.deque()
+        self._frames = collections.deque()
         self._socket = socket.socket(socket.AF_UNIX)
         try:
             with short_path(path) as short:
@@ -112,27 +137,60 @@ class Client:
     def _left(self):
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise Unreachable(f"the node gave no answer within {self._timeout:g} s")
+            raise NoAnswer(f"the node gave no answer within {self._timeout:g} s")
         return left
 
+    def fileno(self):
+        return self._socket.fileno()
+
+    def read(self):
+        """Waits for something to come in, if there is time left."""
+        self._socket.settimeout(min(self._left(), 1e6))
+        try:
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise Unreachable("the node ended before it answered")
+        for kind, *found in self._reader.feed(data):
+            if kind == "line":
+                self._lines.append(found[0])
+            else:
+                self._frames.append(tuple(found))
+
     def _line(self):
-        while b"\n" not in self._rest:
-            self._socket.settimeout(self._left())
-            try:
-                data = self._socket.recv(65536)
-            except TimeoutError:
-                continue
-            except ConnectionResetError:
-                data = b""
-            if not data:
-                raise Unreachable("the node ended before it answered")
-            self._rest += data
-        line, self._rest = self._rest.split(b"\n", 1)
-        return line
+        while not self._lines:
+            self.read()
+        return self._lines.popleft()
+
+    def has_frame(self):
+        return bool(self._frames)
+
+    def frame(self):
+        """The next frame: type, stream, payload."""
+        while not self._frames:
+            self.read()
+        return self._frames.popleft()
+
+    def wait_as_long_as_it_takes(self):
+        """From here on there is no time limit."""
+        self.deadline = float("inf")
+
+    def open(self, what, stream=1):
+        """Opens a stream: "console VM", "log", "follow VM". How many bytes may be sent ahead."""
+        self.send(b"\n" + frames.make(frames.OPEN, stream, what.encode()))
+        while True:
+            kind, number, payload = self.frame()
+            if number == stream and kind == frames.OPENED:
+                return int.from_bytes(payload, "little")
+            if number == stream and kind == frames.REFUSED:
+                raise Refused(payload.decode(errors="replace"), STATUS_OF_KIND["not found"])
 
     def send(self, data):
         """Sends bytes as they are."""
-        self._socket.settimeout(self._left())
+        self._socket.settimeout(min(self._left(), 1e6))
         try:
             self._socket.sendall(data)
         except TimeoutError:
@@ -158,7 +216,7 @@ class Client:
 def request(words):
     """The request for what was typed: a command and its arguments."""
     command, *arguments = words
-    names = ("topic",) if command == "help" else PARAMETERS
+    names = ("topic",) if command == "help" else ("vm",) if command == "log" else PARAMETERS
     if len(arguments) > len(names):
         raise common.Usage(f"{command}: '{arguments[len(names)]}' is too much")
     return {"command": command, **dict(zip(names, arguments))}
@@ -197,3 +255,60 @@ def readable(result):
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(f"{text:{width}}" for text, width in zip(row, widths)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])
+
+
+def command(client, wanted, as_json):
+    """Carries out a request() and shows the answer; the exit status."""
+    line, reply = client.ask(wanted)
+    if as_json:
+        print(line)
+    if reply.get("ok") is True:
+        if not as_json:
+            print(readable(reply["result"]))
+        return EXIT_OK
+    print(f"error: {_cell(reply.get('error'))}", file=sys.stderr)
+    return STATUS_OF_KIND.get(reply.get("kind"), EXIT_REFUSED)
+
+
+def error_line(failure):
+    """What --json prints for an error that is not the node's."""
+    kind = "no answer" if isinstance(failure, NoAnswer) else "unreachable"
+    return json.dumps({"id": None, "ok": False, "error": str(failure), "kind": kind})
+
+
+_LOG_LINE = re.compile(r"\[ *(\d+\.\d+)\] (.*)")
+
+
+def _log_line_as_json(line):
+    found = _LOG_LINE.fullmatch(line)
+    return json.dumps({"time": float(found[1]), "text": found[2]} if found else {"text": line})
+
+
+def log_lines(client, vm, follows):
+    """Yields the lines of the node's log, or of what of it is about a VM. follows: until the node ends."""
+    client.open(("follow" if follows else "log") + (f" {vm}" if vm else ""))
+    if follows:
+        client.wait_as_long_as_it_takes()
+    rest = ""
+    while True:
+        kind, _, payload = client.frame()
+        if kind == frames.OUTPUT:
+            *lines, rest = (rest + payload.decode(errors="replace")).split("\n")
+            yield from lines
+        elif kind == frames.LOST:
+            yield f"[{int.from_bytes(payload, 'little')} lines lost]"
+        elif kind == frames.CLOSED:
+            return
+
+
+def log_command(client, vm, follows, as_json):
+    """Shows the log, that of a VM if it is not None; the exit status."""
+    try:
+        for line in log_lines(client, vm, follows):
+            print(_log_line_as_json(line) if as_json else line, flush=True)
+    except Refused as refused:
+        if as_json:
+            print(json.dumps({"id": None, "ok": False, "error": str(refused), "kind": "not found"}))
+        print(f"error: {refused}", file=sys.stderr)
+        return refused.status
+    return EXIT_OK

@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 import re
 import select
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import termios
 import time
 
 import ctl
+import line
 
 # isa-debug-exit: writing v ends QEMU with status 2v + 1. The node writes 0x10 when it powers off as
 # it should, 0x11 when something failed.
@@ -104,6 +106,25 @@ def end_of(status, console, errors=""):
     return End(EXIT_FAILED, f"margay: {said[-1]}" if said else f"margay: the emulator ended with status {status}")
 
 
+class SharedLine:
+    """A control line that several clients use at once: the emulator serves one.
+
+    listener: where clients come. emulator: a listening socket for the emulator to serve, to be passed on.
+    """
+
+    def __init__(self, listener, directory):
+        path = pathlib.Path(directory, "line")
+        self.emulator = ctl.listen(path)
+        node = socket.socket(socket.AF_UNIX)
+        with ctl.short_path(path) as short:
+            node.connect(short)
+        self._line = line.Line(node, listener)
+
+    def close(self):
+        self._line.close()
+        self.emulator.close()
+
+
 @contextlib.contextmanager
 def terminal_kept():
     """Puts the terminal back as it was: an emulator cannot do it when it is killed."""
@@ -135,22 +156,22 @@ def _pass_on(process, timeout):
             return process.wait()
 
 
-def run(line, console, timeout, headless, listener, clean):
+def run(command, console, timeout, headless, shared, clean):
     """Runs an emulator to its end in the user's terminal; an End.
 
-    line: the whole command line. console: the file into which it copies the console output. clean: what
-    is left of the emulator's messages for the user.
+    command: the whole command line. console: the file into which it copies the console output. shared: a
+    SharedLine, or None. clean: what is left of the emulator's messages for the user.
     """
     with tempfile.TemporaryDirectory(prefix="margay-") as temporary:
         errors_file = pathlib.Path(temporary, "errors")
         with open(errors_file, "wb") as errors, terminal_kept():
             process = subprocess.Popen(
-                line,
+                command,
                 stdin=subprocess.DEVNULL if headless else None,
                 stdout=subprocess.PIPE if headless else None,
                 stderr=errors,
                 bufsize=0,
-                pass_fds=[listener.fileno()] if listener else [],
+                pass_fds=[shared.emulator.fileno()] if shared else [],
             )
             try:
                 status = _pass_on(process, timeout) if headless else process.wait(timeout)
@@ -176,7 +197,7 @@ class Captured:
     control_line the machine has one serial port only, and ctl() cannot be used.
     """
 
-    def __init__(self, line, timeout, control_options, control_line=True, last_options=()):
+    def __init__(self, command, timeout, control_options, control_line=True, last_options=()):
         self.deadline = time.monotonic() + timeout
         self.output = b""
         self._searched = 0
@@ -184,17 +205,17 @@ class Captured:
         self._errors = open(pathlib.Path(self.directory.name, "errors"), "w+")
         self._control_path = pathlib.Path(self.directory.name, "ctl")
         self._control = None
-        listener = ctl.listen(self._control_path) if control_line else None
+        self._listener = ctl.listen(self._control_path) if control_line else None
+        self._shared = SharedLine(self._listener, self.directory.name) if control_line else None
+        shared = [self._shared.emulator.fileno()] if control_line else []
         self.process = subprocess.Popen(
-            [*line, *(control_options(listener.fileno()) if listener else []), *last_options],
+            [*command, *(control_options(shared[0]) if shared else []), *last_options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             bufsize=0,
-            pass_fds=[listener.fileno()] if listener else [],
+            pass_fds=shared,
         )
-        if listener:
-            listener.close()
 
     def __enter__(self):
         return self
@@ -211,6 +232,9 @@ class Captured:
         self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
+        if self._shared:
+            self._shared.close()
+            self._listener.close()
         self._errors.close()
         self.directory.cleanup()
 
@@ -257,6 +281,11 @@ class Captured:
         The node must be up: wait for what it prints first.
         """
         return self._control_client().ask(request)[1]
+
+    @property
+    def control_path(self):
+        """The socket of the node's control line."""
+        return self._control_path
 
     def ctl_bytes(self, data):
         """Sends bytes that need not be a request."""

@@ -79,9 +79,14 @@ def run(line, log=None, timeout=None, headless=False, listener=None):
         else:
             line += ["-chardev", f"stdio,id=console,mux=on,signal=off,logfile={logfile}"]
             line += ["-mon", "chardev=console"]
-        if listener:
-            line += _control_options(listener.fileno())
-        return machine.run(line, console, timeout, headless, listener, without_warnings)
+        shared = machine.SharedLine(listener, temporary) if listener else None
+        if shared:
+            line += _control_options(shared.emulator.fileno())
+        try:
+            return machine.run(line, console, timeout, headless, shared, without_warnings)
+        finally:
+            if shared:
+                shared.close()
 
 
 class Captured(machine.Captured):

@@ -1,37 +1,25 @@
-// console: owns the serial lines and their interrupts. COM1 shows one ring per server and per VM and
-// the node console; COM2 belongs to one channel alone.
+// console: owns the serial lines and their interrupts. COM1 shows one terminal and the lines of all servers;
+// COM2 is the node's control line.
+//
+// It sleeps until an interrupt or a client wakes it. While output flows it lets some pass before it looks
+// again, so that it is not rung for every byte; it waits for no line and for no client.
+#include <new>
+
 #include "libipc/log.hpp"
 #include "libipc/start.hpp"
 #include "libipc/startup.hpp"
+#include "servers/console/control_port.hpp"
+#include "servers/console/screen.hpp"
 #include "servers/console/serial_port.hpp"
 
 namespace margay::console {
 
 namespace {
 
-// While output flows the console looks again after this long instead of being rung for every byte.
+// While output flows the console looks again after this long.
 constexpr std::uint64_t linger_us = 500;
-// The same while nobody takes the bytes of the second line: that may last.
-constexpr std::uint64_t stuck_us = 10'000;
-
-struct Client {
-    ConsoleChannel* channel = nullptr;
-    Slot event = no_slot;  // signalled when something was typed for it
-    std::uint64_t bits = 0;
-    bool wants_room = false;  // also signalled when all its output has been taken
-    bool had_output = false;
-
-    void notify() const {
-        if (event != no_slot) (void)signal(event, bits);
-    }
-    void before_turn() { had_output = wants_room && !channel->output.is_empty(); }
-    void after_turn() {
-        if (had_output && channel->output.is_empty()) notify();
-    }
-};
-Client clients[max_channels];
-unsigned client_count = 0;
-Client control_client;  // of the second line
+// What one turn takes from a line and gives to it, so that a fast line leaves time for others.
+constexpr unsigned turn_received = 512, turn_sent = 512;
 
 const StartupItem& need(std::string_view name) {
     const StartupItem* item = find_startup_item(name);
@@ -39,81 +27,261 @@ const StartupItem& need(std::string_view name) {
     return *item;
 }
 
-Client client_of(const StartupItem& item, bool wants_room) {
-    return {mapped<ConsoleChannel>(item), item.slot, item.value, wants_room};
-}
-
-void add_channels(Multiplexer& mux) {
-    const Startup& s = startup();
-    for (unsigned i = 0; i < s.count && client_count < max_channels; ++i) {
-        const StartupItem& item = s.item[i];
-        const std::string_view name{item.name};
-        if (name == "ctl:") {
-            control_client = client_of(item, true);
-            continue;
-        }
-        const bool node = name == "node:";
-        const bool detached = name.starts_with("vd:");
-        const bool terminal = node || detached || name.starts_with("vm:");
-        if (!terminal && !name.starts_with("log:")) continue;
-        std::string_view shown = node ? std::string_view{"node"} : name;
-        if (!node) shown.remove_prefix(terminal ? 3 : 4);
-        ChannelInfo info{
-            mapped<ConsoleChannel>(item), {}, terminal ? ChannelKind::terminal : ChannelKind::log};
-        for (unsigned k = 0; k < shown.size(); ++k) info.name[k] = shown[k];
-        clients[client_count++] = client_of(item, node);
-        mux.add(info, !detached);
+// Signals are sent at the end of a turn, one for each client.
+class SignalledClients final : public Clients {
+  public:
+    void set(unsigned channel, Slot event, std::uint64_t bits) { client_[channel] = {event, bits}; }
+    void notify(unsigned channel) override {
+        if (is_due_[channel]) return;
+        is_due_[channel] = true;
+        due_[due_count_++] = channel;
     }
-}
+    void send() {
+        while (due_count_ != 0) {
+            const unsigned channel = due_[--due_count_];
+            is_due_[channel] = false;
+            const Client& c = client_[channel];
+            if (c.event != no_slot) (void)signal(c.event, c.bits);
+        }
+    }
 
-Slot bind(const char* item, Slot event, std::uint64_t bit) {
-    const Slot irq = need(item).slot;
-    if (const Status s = irq_ctl(irq, IrqOp::bind, event, bit); s != Status::ok)
-        fail("a serial interrupt cannot be bound", s);
-    return irq;
-}
+  private:
+    struct Client {
+        Slot event = no_slot;
+        std::uint64_t bits = 0;
+    };
+    Client client_[max_channels];
+    bool is_due_[max_channels] = {};
+    unsigned due_[max_channels];
+    unsigned due_count_ = 0;
+};
 
-// The second line, or null: not every machine has one.
-RawLine* open_second_line(Slot event, Slot& irq) {
-    const StartupItem* item = find_startup_item("serial2");
-    if (item == nullptr || control_client.channel == nullptr) return nullptr;
-    static SerialPort port{item->slot, static_cast<std::uint16_t>(item->value)};
-    if (!port.is_there()) return nullptr;
-    port.set_speed();
+// A line with its interrupt.
+struct Line {
+    SerialPort port;
+    Slot irq;
+    Outgoing out;
+    bool is_busy = false;   // it has not taken all yet, and will interrupt
+    bool has_more = false;  // this turn's share is used up
+};
+
+Line* open_line(const char* ports_item, const char* irq_item, Slot event, std::uint64_t bit,
+                void* room) {
+    const StartupItem* item = find_startup_item(ports_item);
+    if (item == nullptr) return nullptr;
+    SerialPort port{item->slot, static_cast<std::uint16_t>(item->value)};
+    if (bit == console_bit::serial2) {
+        if (!port.is_there()) return nullptr;
+        port.set_speed();
+    }
     port.init();
-    irq = bind("irq2", event, console_bit::serial2);
-    static RawLine line{port, *control_client.channel};
-    return &line;
+    Line* const line = new (room) Line{port, need(irq_item).slot, {}};
+    if (const Status s = irq_ctl(line->irq, IrqOp::bind, event, bit); s != Status::ok)
+        fail("a serial interrupt cannot be bound", s);
+    return line;
 }
 
-// Where lines of servers go, if not among the rest.
+class Server {
+  public:
+    Server();
+    [[noreturn]] void run();
+
+  private:
+    std::uint64_t now_ms() const { return rdtsc() / khz_; }
+    void follow_table();
+    void follow_attach();
+    // The parts of a turn. True if bytes came from the rings of clients.
+    bool turn();
+    template <typename Receiver, typename Take>
+    void receive(Line& line, Receiver& receiver, const Take& take);
+    void send(Line* line);
+    void listen(Line* line, bool receives);
+    void write_log_line();
+    bool has_output() const;
+    std::uint64_t deadline(bool flowing) const;
+
+    const std::uint64_t khz_ = startup().tsc_khz;
+    const Slot event_ = need("event").slot;
+    ConsoleControl& control_ = *mapped<ConsoleControl>(need("control"));
+    SignalledClients clients_;
+    Channels channels_{clients_};
+    Line* first_;
+    Line* second_;
+    SerialPort* logs_ = nullptr;  // where lines of servers go instead
+    LogBook::Position logged_ = 0;
+    Outgoing nowhere_;  // of a second line that is not there
+    Screen screen_;
+    ControlPort control_port_;
+};
+
+alignas(Line) std::byte line_memory[2][sizeof(Line)];
+alignas(SerialPort) std::byte log_port_memory[sizeof(SerialPort)];
+
 SerialPort* open_log_line() {
     const StartupItem* item = find_startup_item("log_serial");
     if (item == nullptr) return nullptr;
-    static SerialPort port{item->slot, static_cast<std::uint16_t>(item->value)};
-    return port.is_there() ? &port : nullptr;
+    SerialPort port{item->slot, static_cast<std::uint16_t>(item->value)};
+    return port.is_there() ? new (log_port_memory) SerialPort{port} : nullptr;
 }
 
-struct Turn {
-    bool moved = false;
-    bool stuck = false;
-};
+Server::Server()
+    : first_{open_line("serial", "irq", event_, console_bit::serial, line_memory[0])},
+      second_{open_line("serial2", "irq2", event_, console_bit::serial2, line_memory[1])},
+      logs_{open_log_line()},
+      screen_{channels_, first_ != nullptr ? first_->out : nowhere_, logs_ == nullptr},
+      control_port_{channels_, second_ != nullptr ? second_->out : nowhere_, clients_, khz_} {}
 
-Turn take_turn(Multiplexer& mux, RawLine* line, ConsoleControl& control) {
-    for (unsigned i = 0; i < client_count; ++i) clients[i].before_turn();
-    Turn turn{mux.drain(), false};
+// Adds and removes channels as the supervisor says.
+void Server::follow_table() {
+    bool changed = false;
+    for (unsigned i = 0; i < max_channels; ++i) {
+        ChannelEntry& e = control_.channel[i];
+        const std::uint32_t wanted = e.wanted.load(std::memory_order_acquire);
+        if (wanted == e.seen.load(std::memory_order_relaxed) &&
+            channels_.has(i) == (wanted % 2 != 0))
+            continue;
+        if (channels_.has(i)) {
+            screen_.forget(i);
+            control_port_.forget(i);
+            channels_.remove(i);
+            clients_.set(i, no_slot, 0);
+        }
+        if (wanted % 2 != 0) {
+            std::size_t length = 0;
+            while (length + 1 < sizeof(e.name) && e.name[length] != 0) ++length;
+            clients_.set(i, e.event, e.bits);
+            (void)channels_.add(i, e.kind, {e.name, length}, e.flags,
+                                *reinterpret_cast<ConsoleChannel*>(console_channel_address(i)));
+        }
+        e.seen.store(wanted, std::memory_order_release);
+        changed = true;
+    }
+    if (!changed) return;
+    screen_.look_for_terminal();
+    const StartupItem& item = need("control");
+    if (item.slot != no_slot) (void)signal(item.slot, item.value);
+}
+
+template <typename Receiver, typename Take>
+void Server::receive(Line& line, Receiver& receiver, const Take& take) {
+    unsigned left = turn_received;
+    char c;
+    for (; left != 0 && receiver.has_room() && line.port.get(c); --left) take(c);
+    line.has_more |= left == 0;
+}
+
+void Server::send(Line* line) {
+    if (line == nullptr) return;
+    unsigned sent = 0;
+    while (sent < turn_sent && line->port.transmit(line->out)) sent += 16;
+    line->has_more |= sent >= turn_sent;
+    const bool was_stuck = line->out.is_stuck();
+    line->out.look(now_ms(), sent != 0);
+    // What waited for it need not wait any more.
+    line->has_more |= line->out.is_stuck() && !was_stuck;
+    line->is_busy = !line->out.is_empty() && !line->has_more;
+}
+
+void Server::listen(Line* line, bool receives) {
+    if (line == nullptr) return;
+    line->port.listen(receives, line->is_busy);
+    // What happened before that does not interrupt.
+    line->has_more |= line->port.has_work(receives, line->is_busy);
+}
+
+// Without an interrupt of its own: what that line does not take at once is dropped.
+void Server::write_log_line() {
+    LogLine line;
+    bool lost = false;
+    while (channels_.log().read(logged_, line, lost)) {
+        const auto say = [this](std::string_view text) {
+            for (const char c : text) (void)logs_->try_put(c);
+        };
+        if (channels_.has(line.server) &&
+            (channels_.flags(line.server) & channel_flag::trusted) == 0) {
+            say("[");
+            say(channels_.name(line.server));
+            say("] ");
+        }
+        say(line.view());
+        say("\r\n");
+    }
+}
+
+bool Server::turn() {
+    const std::uint64_t now = now_ms();
+    for (Line* line : {first_, second_})
+        if (line != nullptr) line->has_more = false;
+    if (first_ != nullptr) receive(*first_, screen_, [this](char c) { screen_.type(c); });
+    if (second_ != nullptr)
+        receive(*second_, control_port_, [&](char c) { control_port_.receive(c, now); });
+    (void)screen_.pass_on(now);
+    (void)control_port_.pass_on(now);
+
+    channels_.begin_turn();
+    screen_.keep();
+    if (second_ != nullptr) control_port_.keep();
+    bool flows = channels_.move(rdtsc());
     // After that: what was put before the request belongs to the terminal that was shown.
-    if (const std::uint32_t wanted = control.attach.exchange(0); wanted != 0)
-        mux.attach(wanted - 1);
-    for (unsigned i = 0; i < client_count; ++i) clients[i].after_turn();
-    if (line == nullptr) return turn;
-    control_client.before_turn();
-    const RawLine::Turn raw = line->move();
-    control_client.after_turn();
-    if (raw.received) control_client.notify();
-    turn.moved |= raw.moved;
-    turn.stuck = raw.waiting && !raw.moved;
-    return turn;
+    if (channels_.is_idle())
+        if (const std::uint32_t wanted = control_.attach.exchange(0); wanted != 0)
+            screen_.attach(wanted - 1);
+    flows |= screen_.show();
+    if (second_ != nullptr) flows |= control_port_.show();
+    if (logs_ != nullptr) write_log_line();
+    send(first_);
+    send(second_);
+    clients_.send();
+    return flows;
+}
+
+bool Server::has_output() const {
+    for (const Line* line : {first_, second_})
+        if (line != nullptr && !line->out.is_empty() && !line->out.is_stuck()) return true;
+    return !channels_.is_idle();
+}
+
+// Until when to sleep if nothing happens.
+std::uint64_t Server::deadline(bool flowing) const {
+    const std::uint64_t now = rdtsc();
+    if (flowing) return now + khz_ * linger_us / 1000;
+    std::uint64_t at = no_deadline;
+    const auto not_behind = [&](std::uint64_t ms) {
+        if (ms * khz_ < at) at = ms * khz_;
+    };
+    for (const Line* line : {first_, second_})
+        if (line != nullptr && line->is_busy && !line->out.is_stuck())
+            not_behind(line->out.stuck_at());
+    if (const std::uint64_t ms = screen_.deaf_at(); ms != 0) not_behind(ms);
+    return at;
+}
+
+void Server::run() {
+    follow_table();
+    bool rung_for = true;
+    for (;;) {
+        // Acknowledged first: whatever happens from here on interrupts again.
+        for (Line* line : {first_, second_})
+            if (line != nullptr) (void)irq_ctl(line->irq, IrqOp::acknowledge);
+        control_.busy.store(1);
+        bool flowing = turn();
+        if (!flowing && !rung_for) {
+            // Ask for doorbells, then look once more: a byte put in between rings or is seen.
+            channels_.doorbells(true);
+            flowing = turn();
+            rung_for = true;
+        }
+        if (flowing && rung_for) {
+            channels_.doorbells(false);
+            rung_for = false;
+        }
+        listen(first_, screen_.has_room());
+        listen(second_, control_port_.has_room());
+        for (const Line* line : {first_, second_}) flowing |= line != nullptr && line->has_more;
+        if (!flowing && !has_output()) control_.busy.store(0);
+        const Result<std::uint64_t> bits = wait(event_, deadline(flowing));
+        if (bits && (*bits & console_bit::control) != 0) follow_table();
+    }
 }
 
 }  // namespace
@@ -121,42 +289,7 @@ Turn take_turn(Multiplexer& mux, RawLine* line, ConsoleControl& control) {
 }  // namespace margay::console
 
 void program_main(std::uint64_t) {
-    using namespace margay;
     using namespace margay::console;
-    open_startup_log();
-    const Slot event = need("event").slot;
-    static SerialPort port{need("serial").slot, static_cast<std::uint16_t>(need("serial").value)};
-    static Multiplexer mux{port, open_log_line()};
-    add_channels(mux);
-    ConsoleControl& control = *mapped<ConsoleControl>(need("control"));
-    port.init();
-    const Slot irq = bind("irq", event, console_bit::serial);
-    Slot irq2 = no_slot;
-    RawLine* const line = open_second_line(event, irq2);
-    const auto ask_for_doorbells = [&](bool wanted) {
-        mux.doorbells(wanted);
-        if (line != nullptr) control_client.channel->wants_doorbell.store(wanted ? 1 : 0);
-    };
-
-    const std::uint64_t khz = startup().tsc_khz;
-    bool flowing = true;
-    for (;;) {
-        char c;
-        while (port.get(c)) {
-            const int to = mux.type(c);
-            if (to >= 0) clients[to].notify();
-        }
-        Turn turn = take_turn(mux, line, control);
-        if (!turn.moved && flowing) {
-            // Ask for doorbells, then look once more: a byte put in between rings or is seen.
-            ask_for_doorbells(true);
-            turn = take_turn(mux, line, control);
-        }
-        flowing = turn.moved;
-        if (flowing) ask_for_doorbells(false);
-        (void)irq_ctl(irq, IrqOp::acknowledge);
-        if (line != nullptr) (void)irq_ctl(irq2, IrqOp::acknowledge);
-        const std::uint64_t pause = flowing ? linger_us : turn.stuck ? stuck_us : 0;
-        (void)wait(event, pause != 0 ? rdtsc() + khz * pause / 1000 : no_deadline);
-    }
+    static Server server;
+    server.run();
 }

@@ -4,6 +4,10 @@ namespace margay::console {
 
 namespace {
 constexpr unsigned fifo_bytes = 16;
+constexpr std::uint8_t ier_receive = 0x01, ier_transmit = 0x02;
+constexpr std::uint8_t iir_none = 0x01;
+constexpr std::uint8_t mcr_dtr = 0x01, mcr_rts = 0x02,
+                       mcr_out2 = 0x08;  // OUT2: interrupts connected
 constexpr std::uint8_t lsr_data = 0x01, lsr_empty = 0x20;
 }  // namespace
 
@@ -24,19 +28,9 @@ void SerialPort::set_speed() {
 }
 
 void SerialPort::init() {
-    write(2, 0x07);  // FIFO on, cleared; trigger at one byte
-    write(4, 0x0b);  // DTR, RTS, OUT2: the interrupt line is connected
-    write(1, 0x01);  // received data
-}
-
-void SerialPort::put(char c) {
-    if (room_ == 0) {
-        // Bounded: a line that is stuck must not stop the server.
-        for (unsigned i = 0; i < 1'000'000 && (read(5) & lsr_empty) == 0; ++i) {}
-        room_ = fifo_bytes;
-    }
-    write(0, static_cast<std::uint8_t>(c));
-    --room_;
+    write(2, 0x87);  // FIFO on, cleared; trigger at eight bytes, or when no more come
+    write(1, 0);
+    write(4, mcr_dtr | mcr_rts | mcr_out2);
 }
 
 bool SerialPort::try_put(char c) {
@@ -49,10 +43,36 @@ bool SerialPort::try_put(char c) {
     return true;
 }
 
+bool SerialPort::transmit(Outgoing& out) {
+    bool any = false;
+    for (unsigned n = 0; n < fifo_bytes && !out.is_empty() && try_put(out.front()); ++n) {
+        out.pop();
+        any = true;
+    }
+    return any;
+}
+
 bool SerialPort::get(char& c) {
     if ((read(5) & lsr_data) == 0) return false;
     c = static_cast<char>(read(0));
     return true;
+}
+
+void SerialPort::listen(bool receive, bool transmit) {
+    const auto wanted =
+        static_cast<std::uint8_t>((receive ? ier_receive : 0) | (transmit ? ier_transmit : 0));
+    if (wanted != enabled_) {
+        if (((wanted ^ enabled_) & ier_receive) != 0)
+            write(4, static_cast<std::uint8_t>(mcr_dtr | mcr_out2 | (receive ? mcr_rts : 0)));
+        write(1, enabled_ = wanted);
+    }
+    // Reading the cause takes back the request of an empty transmitter.
+    for (unsigned i = 0; i < 4 && (read(2) & iir_none) == 0; ++i) (void)read(6);
+}
+
+bool SerialPort::has_work(bool receive, bool transmit) {
+    const std::uint8_t status = read(5);
+    return (receive && (status & lsr_data) != 0) || (transmit && (status & lsr_empty) != 0);
 }
 
 }  // namespace margay::console

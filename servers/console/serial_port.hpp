@@ -1,12 +1,11 @@
-// A 16550 UART, driven through port capabilities.
+// A 16550 UART, driven through port capabilities and by its interrupts.
 #pragma once
 #include "libipc/system_call.hpp"
-#include "servers/console/multiplexer.hpp"
-#include "servers/console/raw_line.hpp"
+#include "servers/console/queue.hpp"
 
 namespace margay::console {
 
-class SerialPort final : public SerialSink, public RawPort {
+class SerialPort {
   public:
     SerialPort(Slot ports, std::uint16_t base) : ports_{ports}, base_{base} {}
 
@@ -14,12 +13,20 @@ class SerialPort final : public SerialSink, public RawPort {
     bool is_there();
     // 115200 8n1. For the line that the boot loader did not set up.
     void set_speed();
-    // FIFO on, interrupt for received bytes.
+    // FIFO on, no interrupts yet.
     void init();
-    // Waits for the transmitter.
-    void put(char c) override;
-    bool try_put(char c) override;
-    bool get(char& c) override;
+
+    // False if nothing was received.
+    bool get(char& c);
+    // False if the line takes no byte now.
+    bool try_put(char c);
+    // Up to a FIFO's worth. True if the line took something.
+    bool transmit(Outgoing& out);
+    // What interrupts: bytes that were received; an empty transmitter. Without the first one the other end is
+    // told to wait, and bytes stay in the FIFO. Then the interrupt line is low unless there is something new.
+    void listen(bool receive, bool transmit);
+    // There is something to be done although nobody interrupts for it any more.
+    bool has_work(bool receive, bool transmit);
 
   private:
     std::uint8_t read(unsigned reg) {
@@ -32,6 +39,7 @@ class SerialPort final : public SerialSink, public RawPort {
 
     Slot ports_;
     std::uint16_t base_;
+    std::uint8_t enabled_ = 0;
     unsigned room_ = 0;  // bytes the transmitter surely takes
 };
 

@@ -82,7 +82,7 @@ ChannelClient client_of(const Channel& channel, const Services& services) {
 }
 
 // Until the node is to end; false if that is because something of the node failed.
-bool supervise(Supervisor& supervisor, const Services& services) {
+bool supervise(Supervisor& supervisor, Services& services) {
     static NodeConsole console{supervisor};
     static ControlLine line{supervisor};
     ChannelClient terminal = client_of(services.node_terminal(), services);
@@ -93,7 +93,9 @@ bool supervise(Supervisor& supervisor, const Services& services) {
         exchange(control, line);
         if (supervisor.is_ending()) return true;
         if (!supervisor.any_active() && manifest.power_off_with_last_vm) return true;
-        if ((supervisor.serve() & service_died) != 0) {
+        const std::uint64_t bits = supervisor.serve();
+        if ((bits & node_bit::channels) != 0) services.channels().collect();
+        if ((bits & service_died) != 0) {
             log("margay: a service of the node died\n");
             return false;
         }

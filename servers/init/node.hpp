@@ -50,7 +50,7 @@ class Node {
     }
 
   private:
-    static constexpr unsigned max_free = 256, max_images = 24;
+    static constexpr unsigned max_free = 2048, max_images = 24;
     struct Range {
         std::uint64_t at, size;
     };

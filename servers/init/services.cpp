@@ -1,8 +1,5 @@
 #include "servers/init/services.hpp"
 
-#include <cstring>
-#include <new>
-
 #include "libipc/log.hpp"
 #include "support/address.hpp"
 #include "support/format.hpp"
@@ -13,11 +10,10 @@ namespace margay::init {
 namespace {
 
 constexpr unsigned pmem_priority = 48;
-constexpr unsigned console_priority = 40;
+// As init: neither holds the other up for longer than a turn of its own.
+constexpr unsigned console_priority = 32;
 constexpr unsigned pmem_extents = 60;
 constexpr std::uint64_t bootstrap_bytes = 4 << 20;
-constexpr std::uint64_t channel_area = 0x3000'0000;
-constexpr std::uint64_t console_control_address = 0x2f00'0000;
 constexpr std::uint16_t com1 = 0x3f8, com2 = 0x2f8;
 constexpr std::uint64_t uart_ports = 8;
 constexpr unsigned com1_gsi = 4, com2_gsi = 3;
@@ -117,22 +113,8 @@ void Services::start_memory(Node& node) {
     node.use_pmem(pmem_);
 }
 
-Channel Services::make_channel(Node& node) {
-    Channel c;
-    c.memory = must(node.allocate(channel_bytes), "a console channel");
-    c.here = new (reinterpret_cast<void*>(
-        must(node.map_here(c.memory, map_right::read | map_right::write), "a console channel")))
-        ConsoleChannel;
-    c.bit = console_bit::channel(channel_count_);
-    channels_[channel_count_++] = c.here;
-    return c;
-}
-
-void Services::attach(const Channel& terminal) {
-    unsigned index = 0;
-    while (console_bit::channel(index) != terminal.bit) ++index;
-    console_control_->attach.store(attach_request(index));
-    (void)signal(console_event_, console_bit::control);
+Channel Services::make_channel(const ChannelOptions& options) {
+    return must(channels_.add(options), "a console channel");
 }
 
 void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t death_bit) {
@@ -140,45 +122,28 @@ void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t
     ProgramOptions options;
     options.module = options.name = "console";
     options.priority = console_priority;
+    options.slots = ConsoleChannels::table_slots;
+    options.mappings = ConsoleChannels::mappings;
     Program console{node, options};
     if (const Status s = console.load(); s != Status::ok) early_failure(console.why(), s);
+    must(channels_.open(node, console, console_event_, node_event_, node_bit::channels),
+         "the console's channels");
 
-    std::uint64_t address = channel_area;
-    const auto give = [&](const Channel& c, const char* prefix, const char* name, Slot event,
-                          std::uint64_t bits = 1) {
-        char item[sizeof(StartupItem::name)] = {};
-        std::size_t n = 0;
-        for (const char* p = prefix; *p != 0 && n + 1 < sizeof(item); ++p) item[n++] = *p;
-        for (const char* p = name; *p != 0 && n + 1 < sizeof(item); ++p) item[n++] = *p;
-        must(console.give_channel(item, c.memory, address, event, event == no_slot ? 0 : bits),
-             "a channel");
-        address += align_up(channel_bytes, page_size);
-    };
-    init_log_ = make_channel(node);
-    give(init_log_, "log:", "init", no_slot);
+    init_log_ = make_channel({ChannelKind::log, "init", channel_flag::trusted});
     open_log(init_log_.here, console_event_, init_log_.bit);
     for (unsigned i = 0; i < manifest.vm_count; ++i) {
+        const VmConfig& vm = manifest.vms[i];
         guest_events_[i] = must(node.create_event(), "an event");
-        terminals_[i] = make_channel(node);
-        give(terminals_[i], manifest.vms[i].attached ? "vm:" : "vd:", manifest.vms[i].name,
-             guest_events_[i]);
-        vmm_logs_[i] = make_channel(node);
-        give(vmm_logs_[i], "log:", manifest.vms[i].name, no_slot);
+        terminals_[i] = make_channel({ChannelKind::terminal, vm.name,
+                                      vm.attached ? 0 : channel_flag::detached, guest_events_[i]});
+        vmm_logs_[i] = make_channel({ChannelKind::log, vm.name});
     }
-
     // Behind the VMs: it is attached from the start only if no VM is.
-    node_terminal_ = make_channel(node);
-    give(node_terminal_, "node:", "", node_event_, node_bit::terminal);
-    control_line_ = make_channel(node);
-    give(control_line_, "ctl:", "", node_event_, node_bit::control_line);
+    node_terminal_ = make_channel(
+        {ChannelKind::terminal, "node", channel_flag::tells_room, node_event_, node_bit::terminal});
+    control_line_ = make_channel({ChannelKind::control, "ctl", channel_flag::tells_room,
+                                  node_event_, node_bit::control_line});
 
-    constexpr std::uint64_t rw = map_right::read | map_right::write;
-    const Extent page = must(node.allocate(page_size), "the console's control page");
-    console_control_ =
-        new (reinterpret_cast<void*>(must(node.map_here(page, rw), "the console's control page")))
-            ConsoleControl;
-    must(console.give_mapping("control", page, console_control_address, rw),
-         "the console's control page");
     give_uart(node, console, "serial", com1, "irq", com1_gsi);
     give_uart(node, console, "serial2", com2, "irq2", com2_gsi);
     if (const auto port = find_number(node.info().command_line, "log")) {
@@ -196,10 +161,8 @@ void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t
 void Services::drain() {
     const std::uint64_t end = rdtsc() + tsc_khz_ * 1000;
     for (;;) {
-        bool empty = true;
-        for (unsigned i = 0; i < channel_count_; ++i) empty &= channels_[i]->output.is_empty();
         const std::uint64_t now = rdtsc();
-        if (empty || now >= end) break;
+        if (channels_.is_drained() || now >= end) break;
         (void)wait(node_event_, now + tsc_khz_);
     }
     // The last bytes are on their way from the console's hands to the UART.

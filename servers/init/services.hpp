@@ -12,6 +12,8 @@ namespace margay::init {
 namespace node_bit {
 constexpr std::uint64_t terminal = 1ull << 32;
 constexpr std::uint64_t control_line = 1ull << 33;
+// The console has let go of channels: Services::channels().collect().
+constexpr std::uint64_t channels = 1ull << 35;
 }  // namespace node_bit
 
 class Services {
@@ -24,7 +26,9 @@ class Services {
     // Waits until everything that was said is on the serial line, or a second has passed.
     void drain();
     // Shows the VM's terminal on the serial console and lets it have what is typed.
-    void attach_console(unsigned vm) { attach(terminals_[vm]); }
+    void attach_console(unsigned vm) { channels_.attach(terminals_[vm]); }
+    // To add and remove channels while the node runs.
+    ConsoleChannels& channels() { return channels_; }
 
     Slot pmem() const { return pmem_; }
     // Bytes of RAM that pmem was not given, because there are too many ranges.
@@ -39,17 +43,14 @@ class Services {
     const Channel& control_line() const { return control_line_; }
 
   private:
-    Channel make_channel(Node& node);
-    void attach(const Channel& terminal);
+    Channel make_channel(const ChannelOptions& options);
 
     std::uint64_t tsc_khz_ = 0, unused_ram_ = 0;
     Slot pmem_ = no_slot, console_event_ = no_slot, node_event_ = no_slot;
     Channel init_log_, node_terminal_, control_line_;
-    ConsoleControl* console_control_ = nullptr;
+    ConsoleChannels channels_;
     Channel terminals_[max_vms], vmm_logs_[max_vms];
     Slot guest_events_[max_vms];
-    ConsoleChannel* channels_[max_channels];
-    unsigned channel_count_ = 0;
 };
 
 }  // namespace margay::init

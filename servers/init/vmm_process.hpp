@@ -2,18 +2,11 @@
 #pragma once
 #include <optional>
 
-#include "proto/console.hpp"
+#include "servers/init/console_channels.hpp"
 #include "servers/init/guest.hpp"
 #include "servers/init/program.hpp"
 
 namespace margay::init {
-
-// A console channel: memory, and the bit that rings for it.
-struct Channel {
-    Extent memory;
-    ConsoleChannel* here = nullptr;
-    std::uint64_t bit = 0;
-};
 
 // How a VM and its VMMs reach the rest of the node.
 struct Connections {

@@ -5,10 +5,9 @@
 #include <atomic>
 #include <memory>
 
-#include "proto/console.hpp"
 #include "proto/vm_control.hpp"
-#include "servers/console/multiplexer.hpp"
-#include "servers/console/raw_line.hpp"
+#include "servers/console/control_port.hpp"
+#include "servers/console/screen.hpp"
 #include "tests/fuzz/input.hpp"
 
 using namespace margay;
@@ -18,14 +17,8 @@ using margay::fuzz::require;
 
 namespace {
 
-struct Line final : SerialSink, RawPort {
-    std::size_t sent = 0;
-    void put(char) override { ++sent; }
-    bool try_put(char) override {
-        ++sent;
-        return true;
-    }
-    bool get(char&) override { return false; }
+struct Nobody final : Clients {
+    void notify(unsigned) override {}
 };
 
 // The indices of both rings, and the texts.
@@ -39,31 +32,59 @@ void scribble(ConsoleChannel& c, VmControl& control, Input& input) {
         static_cast<char>(value);
 }
 
+// The console with its two lines, which take everything.
+struct Console {
+    Nobody nobody;
+    Channels channels{nobody};
+    Outgoing first, second;
+    Screen screen{channels, first, true};
+    ControlPort port{channels, second, nobody, 1000};
+    std::size_t sent = 0;
+
+    void turn(std::uint64_t now) {
+        (void)screen.pass_on(now);
+        (void)port.pass_on(now);
+        channels.begin_turn();
+        screen.keep();
+        port.keep();
+        (void)channels.move(now);
+        (void)screen.show();
+        (void)port.show();
+        for (Outgoing* out : {&first, &second})
+            for (; !out->is_empty(); out->pop()) ++sent;
+    }
+};
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     Input input{data, size};
-    const auto mux_line = std::make_unique<Line>(), raw_port = std::make_unique<Line>();
-    const auto mux = std::make_unique<Multiplexer>(*mux_line);
-    std::unique_ptr<ConsoleChannel> channels[3];
-    for (auto& c : channels) c = std::make_unique<ConsoleChannel>();
-    mux->add({channels[0].get(), "log", ChannelKind::log});
-    mux->add({channels[1].get(), "vm", ChannelKind::terminal});
-    RawLine raw{*raw_port, *channels[2]};
+    const auto console = std::make_unique<Console>();
+    std::unique_ptr<ConsoleChannel> memory[3];
+    constexpr ChannelKind kinds[] = {ChannelKind::log, ChannelKind::terminal, ChannelKind::control};
+    for (unsigned i = 0; i < 3; ++i) {
+        memory[i] = std::make_unique<ConsoleChannel>();
+        console->channels.add(i, kinds[i], "vm", 0, *memory[i]);
+    }
+    console->screen.look_for_terminal();
+    frame::write([&](char c) { console->port.receive(c, 0); }, frame::type::open, 1, "console vm");
     const auto control = std::make_unique<VmControl>();
-    std::size_t steps = 0;
-    for (; !input.empty(); ++steps) {
+    std::uint64_t turns = 0;
+    while (!input.empty()) {
         const auto what = input.take<std::uint8_t>();
-        ConsoleChannel& c = *channels[(what >> 3) % 3];
+        ConsoleChannel& c = *memory[(what >> 3) % 3];
         char byte;
         switch (what & 7) {
         case 0:
         case 1: scribble(c, *control, input); break;
         case 2: (void)c.output.put(static_cast<char>(what)); break;
-        case 3: (void)mux->type(static_cast<char>(what)); break;
+        case 3: console->screen.type(static_cast<char>(what)); break;
         case 4: (void)c.input.get(byte); break;
-        case 5: (void)mux->drain(); break;
-        case 6: (void)raw.move(); break;
+        case 5: console->turn(++turns); break;
+        case 6:
+            if (console->port.has_room())
+                console->port.receive(static_cast<char>(input.take<char>()), turns);
+            break;
         default:
             require(control->reason.copy().view().size() < sizeof(control->reason), "a text ends");
             break;
@@ -71,7 +92,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         require(c.output.used() <= c.output.capacity && c.input.room() <= c.input.capacity,
                 "a ring is bounded");
     }
-    constexpr std::size_t most = 3 * ByteRing<16384>::capacity;
-    require(mux_line->sent <= steps * most && raw_port->sent <= steps * most, "a turn is bounded");
+    console->turn(++turns);
+    require(console->sent <= turns * 2 * Outgoing::capacity, "a turn is bounded");
     return 0;
 }

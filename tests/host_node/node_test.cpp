@@ -110,6 +110,31 @@ TEST(Node, TwoGuestsOnTwoCores) {
     EXPECT_TRUE(node.ended_well());
 }
 
+// A terminal that nobody reads holds nobody up: what it does not take is dropped, with a count.
+TEST(Node, NobodyReadsTheTerminal) {
+    GuestScript guest;
+    guest.say(std::string(12'000, 'x') + "\n").power_off();
+    Node node{{.manifest = R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "kernel"}],
+                               "on_last_vm_off": "stay", "test_exit_port": 244})",
+               .guests = {{"kernel", &guest}}}};
+    node.terminal.is_stuck = true;
+    for (int n = 0; n < 3; ++n) {
+        EXPECT_TRUE(node.run_until([&] {
+            return node.logs.sent.find("powered off") != std::string::npos;
+        })) << node.logs.sent;
+        EXPECT_NE(node.command(R"({"command": "list"})"), "");
+        EXPECT_NE(node.command(R"({"command": "start", "vm": "g"})"), "");
+        node.logs.sent.clear();
+    }
+    EXPECT_EQ(node.terminal.sent, "");
+    node.terminal.get_going();
+    EXPECT_TRUE(node.run_until([&] {
+        return node.terminal.sent.find("bytes of output were dropped") != std::string::npos;
+    })) << node.terminal.sent.size();
+    EXPECT_NE(node.command(R"({"command": "shutdown"})"), "");
+    EXPECT_TRUE(node.run());
+}
+
 // A server that fails is told from one that works: the node ends, as failed.
 TEST(Node, TheEndOfAServiceEndsTheNode) {
     GuestScript guest;  // sleeps for half a second

@@ -189,6 +189,7 @@ void Machine::put(std::uint8_t byte) {
 
 void Machine::read_console() {
     console_.release_input();
+    channel_.tell_room();
     for (char byte; console_.peek(byte); console_.take())
         if (!board_.console_input(static_cast<std::uint8_t>(byte))) return;
 }

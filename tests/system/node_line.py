@@ -1,0 +1,163 @@
+"""The serial lines of a node in use: nobody reads, somebody types much, many look at once. Argument: the case."""
+
+import hashlib
+import os
+import random
+import select
+import threading
+
+import console
+import ctl
+import fetch
+import harness
+import initramfs
+import json
+
+SERVERS = ("init", "pmem", "console", "vmm")
+BYTES = 20_000
+
+
+def _boot(node, *vms):
+    defaults = {"memory_mib": 96, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet", "hang_ms": 20000}
+    manifest = {"vms": [{**defaults, **vm} for vm in vms], "test_exit_port": 244}
+    modules = [(name, node.program(name)) for name in SERVERS]
+    modules += [("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel())]
+    return node.boot([*modules, ("initrd", initramfs.base())])
+
+
+def _check(condition, what):
+    if not condition:
+        raise harness.TestFailure(what)
+
+
+def _much():
+    """What a terminal can send, without the escape key of the first line."""
+    letters = bytes(range(32, 127)) + b"\n\t"
+    return bytes(random.Random(1).choices(letters, k=BYTES))
+
+
+# The terminal passes everything on as it is meanwhile.
+TAKE = f"stty raw -echo; echo ready; dd ibs=1 count={BYTES} of=/tmp/in 2>/dev/null; stty sane; md5sum /tmp/in\n"
+
+
+class Terminal:
+    """A console of one's own, as `./margay console` makes it."""
+
+    def __init__(self, machine, vm):
+        self._client = ctl.Client(machine.control_path, 60)
+        self._keys, self._typed = os.pipe()
+        self._shown, self._screen = os.pipe()
+        self.output = b""
+        self._thread = threading.Thread(target=self._run, args=(vm,), daemon=True)
+        self._thread.start()
+
+    def _run(self, vm):
+        try:
+            console.attach(self._client, vm, self._keys, self._screen)
+        finally:
+            os.close(self._screen)
+
+    def send(self, data):
+        os.write(self._typed, data)
+
+    def expect(self, wanted):
+        while wanted not in self.output:
+            ready, _, _ = select.select([self._shown], [], [], 60)
+            _check(ready, f"the console did not show {wanted!r} but {self.output[-300:]!r}")
+            data = os.read(self._shown, 65536)
+            _check(data, f"the console was closed before it showed {wanted!r}")
+            self.output += data
+        self.output = self.output[self.output.index(wanted) + len(wanted) :]
+
+    def leave(self):
+        self.send(b"\x1dq")
+        self._thread.join(30)
+        _check(not self._thread.is_alive(), "the console does not end")
+        self._client.close()
+
+
+def input(node):
+    """Twenty thousand bytes typed on the first line, and through a console on the second one: each arrives."""
+    with _boot(node, {"name": "linux"}) as machine:
+        machine.expect(r"guest:.*# ")
+        data = _much()
+        wanted = hashlib.md5(data).hexdigest()
+        machine.send(TAKE)
+        machine.expect(r"^ready")
+        machine.send(data.decode())
+        machine.expect(wanted)
+        machine.expect(r"guest:.*# ")
+        terminal = Terminal(machine, "linux")
+        # Behind what was shown before.
+        terminal.send(b"echo mark$((40 + 2))\n")
+        terminal.expect(b"\nmark42\r\n")
+        terminal.expect(b"# ")
+        terminal.send(TAKE.encode())
+        terminal.expect(b"ready\n")
+        terminal.send(data)
+        terminal.expect(wanted.encode())
+        terminal.leave()
+        machine.send("poweroff -f\n")
+        node.check_off(machine)
+
+
+def unread(node):
+    """A guest prints without end and nobody reads: the node answers all the same, and says what was dropped."""
+    with _boot(node, {"name": "linux"}) as machine:
+        machine.expect(r"guest:.*# ")
+        before = machine.ctl(command="dominfo", vm="linux")["result"]["exits"]
+        machine.send("yes 'nobody reads this line'\n")
+        # The emulator's pipe and the node's rings are full long before that.
+        exits = before
+        while exits < before + 400_000:
+            reply = machine.ctl(command="dominfo", vm="linux")
+            _check(reply["ok"], reply)
+            exits = reply["result"]["exits"]
+        machine.expect(r"\[\d+ bytes of output were dropped: nobody took them\]")
+        machine.send("\x03")
+        machine.expect(r"guest:.*# ")
+        machine.send("poweroff -f\n")
+        node.check_off(machine)
+
+
+def clients(node):
+    """Two consoles, a log that is followed and requests, all at once."""
+    with _boot(node, {"name": "one"}, {"name": "two", "console": "detached"}) as machine:
+        machine.expect(r"guest:.*# ")
+        one, two = Terminal(machine, "one"), Terminal(machine, "two")
+        with ctl.Client(machine.control_path, 60) as follower:
+            log = ctl.log_lines(follower, "two", True)
+            _check("two" in next(log), "the log begins with another VM")
+            for terminal in (one, two):
+                terminal.send(b"\n")
+                terminal.expect(b"# ")
+            for n in range(20):
+                one.send(b"echo one $((%d * 7))\n" % n)
+                two.send(b"echo two $((%d * 9))\n" % n)
+                with ctl.Client(machine.control_path, 60) as client:
+                    _, reply = client.ask({"command": "list"})
+                    _check([vm["name"] for vm in reply["result"]] == ["one", "two"], reply)
+                one.expect(b"\none %d\r\n" % (n * 7))
+                two.expect(b"\ntwo %d\r\n" % (n * 9))
+            with ctl.Client(machine.control_path, 60) as client:
+                try:
+                    client.open("console three")
+                    _check(False, "there is no VM three")
+                except ctl.Refused as refused:
+                    _check(refused.status == 5, refused)
+            two.send(b"poweroff -f\n")
+            while "powered off" not in next(log):
+                pass
+        with ctl.Client(machine.control_path, 60) as client:
+            lines = list(ctl.log_lines(client, "two", False))
+            _check("guest two powered off" in lines[-1] and not any("guest one " in l for l in lines), lines)
+        one.leave()
+        machine.send("poweroff -f\n")
+        node.check_off(machine)
+
+
+CASES = {case.__name__: case for case in (input, unread, clients)}
+
+
+def test(node):
+    CASES[node.arguments[0]](node)
