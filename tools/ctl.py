@@ -23,7 +23,7 @@ RETRY_SECONDS = 0.05
 
 EXIT_OK, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_NO_ANSWER = 0, 1, 2, 3, 4
 # By kind of error, as the node calls them.
-STATUS_OF_KIND = {"usage": EXIT_USAGE, "not found": 5, "state": 6, "resources": 7, "failed": EXIT_REFUSED}
+STATUS_OF_KIND = {"usage": EXIT_USAGE, "not found": 5, "state": 6, "busy": 6, "resources": 7, "failed": EXIT_REFUSED}
 
 
 class Unreachable(common.Usage):

@@ -155,7 +155,7 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
         ending_ = true;
         return {};
     }
-    if (vm >= count_) return {false, "there is no such VM"};
+    if (vm >= count_) return {false, "there is no such VM", false, 0, FailureKind::not_found};
     if (command.action == Action::console) {
         services_.attach_console(vm);
         return {};
@@ -163,18 +163,19 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
     const VmLife& life = vms_[vm].life();
     const unsigned before = life.ticket();
     failure_ = carry_out(command, vms_[vm]);
-    if (failure_.is_set()) return {false, failure_.text};
+    if (failure_.is_set()) return {false, failure_.text, false, 0, failure_.kind};
     if (life.ticket() == before) return {};
     return outcome(vm, life.ticket());
 }
 
 Outcome Supervisor::outcome(unsigned vm, unsigned ticket) {
-    if (vm >= count_) return {false, "there is no such VM"};
+    if (vm >= count_) return {false, "there is no such VM", false, 0, FailureKind::not_found};
     const VmLife& life = vms_[vm].life();
-    if (life.ticket() != ticket) return {false, "another command took its place"};
+    if (life.ticket() != ticket)
+        return {false, "another command took its place", false, 0, FailureKind::busy};
     if (life.task() != Task::none) return {true, "", true, ticket};
     failure_ = life.ended();
-    return failure_.is_set() ? Outcome{false, failure_.text} : Outcome{};
+    return failure_.is_set() ? Outcome{false, failure_.text, false, 0, failure_.kind} : Outcome{};
 }
 
 }  // namespace margay::init

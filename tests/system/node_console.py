@@ -62,7 +62,7 @@ def _requests(machine):
     _check((vm["state"], vm["memory_mib"], vm["core"], vm["vmm"]) == ("running", 128, 0, "vmm"), vm)
     _check(vm["exits"] >= 0 and vm["reason"] == "", vm)
     reply = machine.ctl(command="dominfo", vm="none")
-    _check(reply["ok"] is False and reply["error"] == "there is no domain 'none'; try list", reply)
+    _check(reply["ok"] is False and reply["error"] == "there is no VM 'none'; try list", reply)
     reply = machine.ctl(command="fly")
     _check(reply["ok"] is False and "unknown command" in reply["error"], reply)
     # Longer than the input ring: refused as a whole, and what follows is in order.

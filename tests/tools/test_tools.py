@@ -327,7 +327,7 @@ class Ctl(unittest.TestCase):
     def test_table_message_and_json(self):
         vm = {"id": 1, "name": "linux", "memory_mib": 256, "vmm": "vmm"}
         results = {"list": [vm], "dominfo": {**vm, "saved": False, "reason": ""},
-                   "suspend": {"message": "Domain 'linux' suspended", "vm": vm}}
+                   "suspend": {"message": "VM 'linux' suspended", "vm": vm}}
         node = self.node(lambda r: [{"id": r["id"], "ok": True, "result": results[r["command"]]}])
         done = self.ctl(node, "list")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
@@ -337,7 +337,7 @@ class Ctl(unittest.TestCase):
         done = self.ctl(node, "dominfo", "linux")
         self.assertIn("Memory (MiB):  256\n", done.stdout)
         self.assertIn("Saved:         no\nReason:        -\n", done.stdout)
-        self.assertEqual(self.ctl(node, "suspend", "linux").stdout, "Domain 'linux' suspended\n")
+        self.assertEqual(self.ctl(node, "suspend", "linux").stdout, "VM 'linux' suspended\n")
         self.assertEqual(json.loads(self.ctl(node, "--json", "list").stdout)["result"], [vm])
 
     def test_words_become_a_request(self):

@@ -11,7 +11,7 @@ void ControlLine::type(char c) {
         return;
     }
     if (is_too_long_)
-        write_error(output_, Request{}, "a request has at most 1024 bytes");
+        write_error(output_, Request{}, FailureKind::usage, "a request has at most 65536 bytes");
     else if (!line_.empty())
         answer();
     line_.clear();
@@ -23,7 +23,7 @@ void ControlLine::answer() {
     p = Pending{};
     ErrorText error;
     if (!parse_request(line_.view(), p.request, error))
-        return write_error(output_, p.request, error.view());
+        return write_error(output_, p.request, FailureKind::usage, error.view());
     perform(operations_, p.request.command, p.performed);
     if (p.performed.pending)
         ++pending_count_;
@@ -32,7 +32,8 @@ void ControlLine::answer() {
 }
 
 void ControlLine::reply(const Request& request, const Performed& performed) {
-    if (!performed.good) return write_error(output_, request, performed.error.view());
+    if (!performed.good)
+        return write_error(output_, request, performed.kind, performed.error.view());
     write_result(output_, request, operations_, performed);
 }
 

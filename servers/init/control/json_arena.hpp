@@ -34,6 +34,7 @@ class JsonArena {
         return p;
     }
     static void Free(void*) {}
+    void clear() { used_ = last_ = 0; }
 
   private:
     alignas(16) unsigned char room_[bytes];

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "servers/init/control/command.hpp"
+#include "servers/init/failure.hpp"
 
 namespace margay::init {
 
@@ -41,6 +42,7 @@ struct Outcome {
     const char* error = "";  // one line, without "error:"; valid until the next call
     bool pending = false;    // it was begun and goes on: outcome() tells the end
     unsigned ticket = 0;     // of what is pending
+    FailureKind kind = FailureKind::failed;  // unless it is good
 };
 
 class Operations {

@@ -6,8 +6,8 @@ namespace margay::init {
 
 class Output {
   public:
-    // More than every answer to one line needs.
-    static constexpr unsigned capacity = 12 << 10;
+    // More than every answer to one line needs: a list of some hundred VMs.
+    static constexpr unsigned capacity = 96 << 10;
 
     void operator()(char c) {
         if (length_ < capacity) data_[length_++] = c;

@@ -25,18 +25,18 @@ void describe(Operations& operations, const Command& command, Performed& result)
     if (command.action == Action::shutdown) return print(to, "The node is being turned off");
     const VmInfo vm = operations.vm_info(result.vm);
     switch (command.action) {
-    case Action::console: return print(to, "Connected to domain '{}'", vm.name);
-    case Action::destroy: return print(to, "Domain '{}' destroyed", vm.name);
-    case Action::reset: return print(to, "Domain '{}' was reset", vm.name);
-    case Action::restore: return print(to, "Domain '{}' restored", vm.name);
-    case Action::resume: return print(to, "Domain '{}' resumed", vm.name);
+    case Action::console: return print(to, "Connected to VM '{}'", vm.name);
+    case Action::destroy: return print(to, "VM '{}' destroyed", vm.name);
+    case Action::reset: return print(to, "VM '{}' was reset", vm.name);
+    case Action::restore: return print(to, "VM '{}' restored", vm.name);
+    case Action::resume: return print(to, "VM '{}' resumed", vm.name);
     case Action::save:
-        return print(to, "Domain '{}' saved, {} KiB", vm.name, (vm.saved_bytes + 1023) >> 10);
-    case Action::start: return print(to, "Domain '{}' started", vm.name);
-    case Action::suspend: return print(to, "Domain '{}' suspended", vm.name);
+        return print(to, "VM '{}' saved, {} KiB", vm.name, (vm.saved_bytes + 1023) >> 10);
+    case Action::start: return print(to, "VM '{}' started", vm.name);
+    case Action::suspend: return print(to, "VM '{}' suspended", vm.name);
     case Action::vmm_restart:
     case Action::vmm_swap:
-        return print(to, "VMM of domain '{}' is now '{}', blackout {} us", vm.name, vm.vmm,
+        return print(to, "VMM of VM '{}' is now '{}', blackout {} us", vm.name, vm.vmm,
                      vm.blackout_ns / 1000);
     default: return;
     }
@@ -48,6 +48,7 @@ void conclude(Operations& operations, const Command& command, const Outcome& out
     result.ticket = outcome.ticket;
     if (outcome.pending) return;
     result.good = outcome.good;
+    result.kind = outcome.kind;
     if (!outcome.good) return result.error.set(outcome.error);
     describe(operations, command, result);
 }
@@ -64,8 +65,9 @@ void perform(Operations& operations, const Command& command, Performed& result) 
     result.vm = operations.vm_count();
     if (const std::string_view name = command[Parameter::vm]; !name.empty()) {
         result.vm = find_vm(operations, name);
+        result.kind = FailureKind::not_found;
         if (result.vm == operations.vm_count())
-            return print(result.error, "there is no domain '{}'; try list", name);
+            return print(result.error, "there is no VM '{}'; try list", name);
     }
     switch (command.action) {
     case Action::list:
@@ -73,8 +75,10 @@ void perform(Operations& operations, const Command& command, Performed& result) 
     case Action::modules: break;
     case Action::help:
         if (const std::string_view topic = command[Parameter::topic];
-            !topic.empty() && find_command(topic) == nullptr)
+            !topic.empty() && find_command(topic) == nullptr) {
+            result.kind = FailureKind::usage;
             return print(result.error, "unknown command '{}'; try help", topic);
+        }
         break;
     default: return conclude(operations, command, operations.execute(command, result.vm), result);
     }

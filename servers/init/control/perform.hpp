@@ -24,7 +24,8 @@ struct Performed {
     bool pending = false;  // it goes on: ask again with go_on()
     unsigned ticket = 0;
     bool good = false;
-    ErrorText error;    // why not
+    ErrorText error;  // why not
+    FailureKind kind = FailureKind::failed;
     ErrorText message;  // what was done; empty for commands that only show something
     unsigned vm = 0;    // the VM that was named, or vm_count()
 };

@@ -18,9 +18,18 @@ class Stream {
     bool is_whole() const { return !text_.is_full(); }
     std::string_view view() const { return text_.view(); }
 
+    void clear() { text_.clear(); }
+
   private:
     Text<Output::capacity - 1> text_;  // the line's end behind it
 };
+
+// One for all replies: it is too large for a stack.
+Stream& fresh_stream() {
+    static Stream stream;
+    stream.clear();
+    return stream;
+}
 
 // How many bytes of valid UTF-8 are at the front; 0 if it is none.
 unsigned valid_utf8(std::string_view s) {
@@ -171,18 +180,19 @@ void send(Output& output, const Stream& stream) {
 
 }  // namespace
 
-void write_error(Output& output, const Request& request, std::string_view error) {
-    Stream stream;
+void write_error(Output& output, const Request& request, FailureKind kind, std::string_view error) {
+    Stream& stream = fresh_stream();
     Writer w{stream};
     w.begin_reply(request, false);
     w.field("error", error);
+    w.field("kind", to_text(kind));
     w.end_object();
     send(output, stream);
 }
 
 void write_result(Output& output, const Request& request, Operations& operations,
                   const Performed& performed) {
-    Stream stream;
+    Stream& stream = fresh_stream();
     Writer w{stream};
     w.begin_reply(request, true);
     w.key("result");
@@ -201,7 +211,8 @@ void write_result(Output& output, const Request& request, Operations& operations
         w.end_object();
     }
     w.end_object();
-    if (!stream.is_whole()) return write_error(output, request, "the answer is too long");
+    if (!stream.is_whole())
+        return write_error(output, request, FailureKind::no_memory, "the answer is too long");
     send(output, stream);
 }
 

@@ -8,8 +8,8 @@ namespace margay::init {
 
 namespace {
 
-// The reader's stack has eight bytes per bracket that is open, and grows by half.
-using Arena = JsonArena<16 * max_request_bytes>;
+// The reader's stack has the text that is being read, eight bytes per bracket that is open, and grows by half.
+using Arena = JsonArena<2 * max_request_bytes + 4096>;
 
 // Takes the values of the one flat object. What is wrong is kept and reading goes on, so that the
 // id is found wherever it stands.
@@ -54,12 +54,11 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
         return true;
     }
 
-    bool StartObject() { return ++depth_ == 1 || wrong_value(); }
+    bool StartObject() { return ++depth_ == 1 || (wrong_value() && depth_ <= max_request_depth); }
     bool EndObject(rapidjson::SizeType) { return close(); }
     bool StartArray() {
         (void)wrong_value();
-        ++depth_;
-        return true;
+        return ++depth_ <= max_request_depth;
     }
     bool EndArray(rapidjson::SizeType) { return close(); }
 
@@ -135,7 +134,8 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 bool parse_request(std::string_view text, Request& request, ErrorText& error) {
     request = Request{};
     error.clear();
-    Arena arena;
+    static Arena arena;  // too large for a stack
+    arena.clear();
     Handler handler{request, error};
     rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Arena> reader{&arena, 1024};
     rapidjson::MemoryStream stream{text.data(), text.size()};
@@ -147,7 +147,10 @@ bool parse_request(std::string_view text, Request& request, ErrorText& error) {
     if (result.IsError() || stream.Tell() != text.size()) {
         request = Request{};
         error.clear();
-        if (result.IsError())
+        if (result.Code() == rapidjson::kParseErrorTermination)
+            print(error, "a request is an object, and not nested deeper than {} brackets",
+                  max_request_depth);
+        else if (result.IsError())
             print(error, "not JSON, byte {}: {}", result.Offset() + 1,
                   rapidjson::GetParseError_En(result.Code()));
         else

@@ -11,7 +11,9 @@
 
 namespace margay::init {
 
-constexpr unsigned max_request_bytes = 1024;
+constexpr unsigned max_request_bytes = 64 << 10;
+// Brackets that may be open at once.
+constexpr unsigned max_request_depth = 32;
 constexpr unsigned max_id_bytes = 64;
 
 enum class IdKind : std::uint8_t { none, text, number };

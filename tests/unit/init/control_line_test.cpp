@@ -63,7 +63,7 @@ TEST_F(ControlLineTest, Actions) {
     EXPECT_TRUE(document_["ok"].GetBool());
     EXPECT_EQ(document_["result"]["vm"]["blackout_ns"].GetUint64(), 1'234'567u);
     EXPECT_STREQ(document_["result"]["message"].GetString(),
-                 "VMM of domain 'linux' is now 'vmm', blackout 1234 us");
+                 "VMM of VM 'linux' is now 'vmm', blackout 1234 us");
     EXPECT_EQ(ask(R"({"id": 18446744073709551615, "command": "shutdown"})"),
               R"({"id":18446744073709551615,"ok":true,"result":)"
               R"({"message":"The node is being turned off"}})"
@@ -115,7 +115,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{R"({"command": "help", "topic": "lst", "id": 1})", "1", "unknown command 'lst'"},
         Case{R"({"command": "start", "id": 1})", "1", "start needs VM"},
         Case{R"({"command": "start", "id": 1, "vm": ""})", "1", "an argument is empty"},
-        Case{R"({"command": "start", "id": 1, "vm": "x"})", "1", "there is no domain 'x'"},
+        Case{R"({"command": "start", "id": 1, "vm": "x"})", "1", "there is no VM 'x'"},
         Case{R"({"command": "list", "id": 1, "vm": "linux"})", "1", "list takes no VM"},
         Case{R"({"command": "start", "vm": 1, "id": 1})", "1", "a value is not text"},
         Case{R"({"command": "start", "vm": {"id": 3}, "id": 1})", "1", "a value is not text"},
@@ -139,10 +139,12 @@ TEST_F(ControlLineTest, LongIds) {
 
 TEST_F(ControlLineTest, LongLines) {
     const std::string rest = R"("id": 1, "command": "list"})";
-    EXPECT_NE(ask("{" + std::string(1023 - rest.size(), ' ') + rest).find("\"ok\":true"),
-              std::string::npos);
-    EXPECT_EQ(ask("{" + std::string(1024 - rest.size(), ' ') + rest),
-              "{\"id\":null,\"ok\":false,\"error\":\"a request has at most 1024 bytes\"}\n");
+    EXPECT_NE(
+        ask("{" + std::string(max_request_bytes - 1 - rest.size(), ' ') + rest).find("\"ok\":true"),
+        std::string::npos);
+    EXPECT_EQ(ask("{" + std::string(max_request_bytes - rest.size(), ' ') + rest),
+              "{\"id\":null,\"ok\":false,\"error\":\"a request has at most 65536 bytes\",\"kind\":"
+              "\"usage\"}\n");
     EXPECT_NE(ask("{" + rest).find("\"ok\":true"), std::string::npos) << "the next one is read";
 }
 
@@ -150,8 +152,12 @@ TEST_F(ControlLineTest, EmptyLinesZeroBytesAndDeepNests) {
     EXPECT_EQ(send("\n\r\n\n"), "");
     EXPECT_NE(ask(std::string{"{\"command\": \"list\"}\0", 20}).find("zero byte"),
               std::string::npos);
-    EXPECT_NE(ask(std::string(1024, '[')).find("not JSON"), std::string::npos);
-    EXPECT_NE(ask(std::string(512, '[') + std::string(512, ']')).find("is an object"),
+    EXPECT_NE(ask(std::string(30, '[')).find("not JSON"), std::string::npos);
+    EXPECT_NE(ask(std::string(30, '[') + std::string(30, ']')).find("is an object"),
+              std::string::npos);
+    EXPECT_NE(ask(std::string(60'000, '[')).find("deeper"), std::string::npos);
+    EXPECT_NE(ask("{\"id\": \"" + std::string(60'000, 'i') + "\", \"command\": \"list\"}")
+                  .find("longer than 64"),
               std::string::npos);
     std::string nest;
     for (int i = 0; i < 170; ++i) nest += "{\"a\":";
@@ -186,7 +192,7 @@ TEST_F(ControlLineTest, TheLongestAnswerIsWhole) {
     operations_.modules.assign(40, {name.c_str(), ~0ull});
     ask(R"({"command": "modules"})");
     EXPECT_TRUE(document_["ok"].GetBool());
-    operations_.modules.assign(1000, {name.c_str(), ~0ull});
+    operations_.modules.assign(5000, {name.c_str(), ~0ull});
     ask(R"({"command": "modules"})");
     EXPECT_STREQ(document_["error"].GetString(), "the answer is too long");
 }

@@ -71,10 +71,9 @@ TEST_F(NodeConsoleTest, Dominfo) {
 }
 
 TEST_F(NodeConsoleTest, Actions) {
-    EXPECT_EQ(run("suspend linux"), "Domain 'linux' suspended\n");
-    EXPECT_EQ(run("resume 1"), "Domain 'linux' resumed\n");
-    EXPECT_EQ(run("vmm-swap linux vmm-old"),
-              "VMM of domain 'linux' is now 'vmm', blackout 1234 us\n");
+    EXPECT_EQ(run("suspend linux"), "VM 'linux' suspended\n");
+    EXPECT_EQ(run("resume 1"), "VM 'linux' resumed\n");
+    EXPECT_EQ(run("vmm-swap linux vmm-old"), "VMM of VM 'linux' is now 'vmm', blackout 1234 us\n");
     EXPECT_EQ(run("console two"), "");
     EXPECT_EQ(run("shutdown"), "The node is being turned off\n");
     EXPECT_EQ(operations_.executed,
@@ -96,11 +95,11 @@ TEST_F(NodeConsoleTest, EveryActionWithAVmAsksTheSupervisorAndAnswers) {
 
 TEST_F(NodeConsoleTest, Errors) {
     EXPECT_EQ(run("lst"), "error: unknown command 'lst'; try help\n");
-    EXPECT_EQ(run("start three"), "error: there is no domain 'three'; try list\n");
-    EXPECT_EQ(run("start 0"), "error: there is no domain '0'; try list\n");
-    EXPECT_EQ(run("start 3"), "error: there is no domain '3'; try list\n");
+    EXPECT_EQ(run("start three"), "error: there is no VM 'three'; try list\n");
+    EXPECT_EQ(run("start 0"), "error: there is no VM '0'; try list\n");
+    EXPECT_EQ(run("start 3"), "error: there is no VM '3'; try list\n");
     EXPECT_EQ(run("start 99999999999999999999999"),
-              "error: there is no domain '99999999999999999999999'; try list\n");
+              "error: there is no VM '99999999999999999999999'; try list\n");
     EXPECT_EQ(run("help lst"), "error: unknown command 'lst'; try help\n");
     EXPECT_TRUE(operations_.executed.empty());
     operations_.refusal = "domain is already running";

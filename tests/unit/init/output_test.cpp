@@ -42,7 +42,8 @@ TEST(Exchange, NothingIsLostInASmallRing) {
         const std::string id = std::to_string(i);
         channel.input += "{\"id\": " + id + ", \"command\": \"start\", \"vm\": \"none\"}\n";
         wanted +=
-            "{\"id\":" + id + ",\"ok\":false,\"error\":\"there is no domain 'none'; try list\"}\n";
+            "{\"id\":" + id +
+            ",\"ok\":false,\"error\":\"there is no VM 'none'; try list\",\"kind\":\"not found\"}\n";
     }
     for (int i = 0; channel.output.size() < wanted.size() && i < 10000; ++i) {
         channel.room = 7;
@@ -83,7 +84,7 @@ TEST(Exchange, WhatGoesOnIsAnsweredWhenItIsDone) {
     operations.refusal = "it broke";
     exchange(channel, *line);
     exchange(channel, *line);
-    EXPECT_EQ(channel.output, R"({"id":1,"ok":false,"error":"it broke"})"
+    EXPECT_EQ(channel.output, R"({"id":1,"ok":false,"error":"it broke","kind":"failed"})"
                               "\n");
 }
 
@@ -117,7 +118,7 @@ TEST(Exchange, TheConsoleWaitsForItsCommand) {
     exchange(channel, *console);
     EXPECT_EQ(channel.output, "save linux\r\n");
     exchange(channel, *console);
-    EXPECT_TRUE(channel.output.starts_with("save linux\r\nDomain 'linux' saved")) << channel.output;
+    EXPECT_TRUE(channel.output.starts_with("save linux\r\nVM 'linux' saved")) << channel.output;
     EXPECT_TRUE(channel.output.ends_with("margay> "));
     EXPECT_EQ(channel.next, channel.input.size());
 }
