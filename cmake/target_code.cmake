@@ -20,16 +20,27 @@ function(margay_no_lto)
     endforeach()
 endfunction()
 
-# Headers of the standard library that many sources of a target include: reading them takes half of the time of
-# compiling most. A source still has to include what it uses, as host tests compile the same ones without this. A cache
-# of compiled files, which stands before the compiler, cannot look into it.
-function(margay_precompile target)
+# Headers of the standard library that many sources include: reading them takes half of the time of compiling most. A
+# source still has to include what it uses, as host tests compile the same ones without this. A cache of compiled files,
+# which stands before the compiler, cannot look into it.
+set(margay_common_headers <algorithm> <array> <atomic> <bit> <cstddef> <cstdint> <cstring> <new> <optional> <span>
+    <string_view> <type_traits> <utility>)
+if(margay_lto_flags AND NOT CMAKE_CXX_COMPILER_LAUNCHER AND NOT MARGAY_FUZZ)
+    # All user-level code has the same flags.
+    add_library(margay_user_headers OBJECT EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp)
+    target_link_libraries(margay_user_headers PRIVATE margay_target margay_warnings)
+    target_precompile_headers(margay_user_headers PRIVATE ${margay_common_headers})
+endif()
+
+function(margay_precompile target kind)
     list(LENGTH ARGN count)
-    if(NOT margay_lto_flags OR CMAKE_CXX_COMPILER_LAUNCHER OR count LESS 7)
+    if(NOT TARGET margay_user_headers)
         return()
+    elseif(kind STREQUAL margay_target)
+        target_precompile_headers(${target} REUSE_FROM margay_user_headers)
+    elseif(count GREATER 6)
+        target_precompile_headers(${target} PRIVATE ${margay_common_headers})
     endif()
-    target_precompile_headers(${target} PRIVATE <algorithm> <array> <atomic> <bit> <cstddef> <cstdint> <cstring> <new>
-        <optional> <span> <string_view> <type_traits> <utility>)
 endfunction()
 
 function(margay_library)
@@ -40,12 +51,12 @@ function(margay_library)
     add_library(${arg_NAME} STATIC ${arg_SOURCES} ${arg_NO_LTO_SOURCES})
     margay_seed_sources(${arg_SOURCES} ${arg_NO_LTO_SOURCES})
     margay_no_lto(${arg_NO_LTO_SOURCES})
-    margay_precompile(${arg_NAME} ${arg_SOURCES})
+    set(kind margay_target)
     if(arg_KERNEL)
-        target_link_libraries(${arg_NAME} PRIVATE margay_target_kernel)
-    else()
-        target_link_libraries(${arg_NAME} PRIVATE margay_target)
+        set(kind margay_target_kernel)
     endif()
+    target_link_libraries(${arg_NAME} PRIVATE ${kind})
+    margay_precompile(${arg_NAME} ${kind} ${arg_SOURCES})
     target_link_libraries(${arg_NAME} PRIVATE margay_warnings PUBLIC ${arg_LIBRARIES})
 endfunction()
 
@@ -53,7 +64,7 @@ function(margay_image name kind linker_script sources no_lto_sources libraries)
     add_library(${name}.objects OBJECT ${sources} ${no_lto_sources})
     margay_seed_sources(${sources} ${no_lto_sources})
     margay_no_lto(${no_lto_sources})
-    margay_precompile(${name}.objects ${sources})
+    margay_precompile(${name}.objects ${kind} ${sources})
     target_link_libraries(${name}.objects PRIVATE ${kind} margay_warnings ${libraries})
 
     set(table ${CMAKE_CURRENT_BINARY_DIR}/${name}.symbols.S)
