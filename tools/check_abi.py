@@ -104,7 +104,8 @@ class Interface:
                     self.groups.setdefault(found["struct"], {})
                     if found["struct"] == "ByteRing":
                         self.types["ByteRing"] = None
-                else:
+                elif "public:" not in body:
+                    # A class with functions is code, no layout.
                     self._struct(found["struct"], body)
 
     def _constant(self, text, found, group):
@@ -157,7 +158,7 @@ class Interface:
         offset, widest = 0, 1
         self.groups.setdefault(struct, {})
         for declaration in filter(None, (piece.strip() for piece in body.split(";"))):
-            declaration = re.sub(r"\{[^}]*\}", "", declaration)
+            declaration = re.sub(r"\{[^}]*\}|\s*=[^,]*", "", declaration)
             kind = re.match(r"[\w:]+(?:<[^>]*>)?", declaration)
             size, alignment = self._type(kind[0])
             widest = max(widest, alignment)
