@@ -186,7 +186,8 @@ def matching(text, position, opening="{", closing="}"):
 
 def read_headers(directory):
     interface = Interface()
-    paths = sorted(directory.glob("*.hpp"))
+    # What is on the serial line is no binary interface: docs/manual/control-protocol.md.
+    paths = sorted(set(directory.glob("*.hpp")) - {directory / "frame.hpp"})
     # In the order in which they include each other.
     done = set()
 
