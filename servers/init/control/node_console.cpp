@@ -75,6 +75,36 @@ void NodeConsole::show() {
     }
 }
 
+// Commands first, then what the command takes.
+std::string_view NodeConsole::completion(std::string_view before, unsigned n) {
+    unsigned words = 0;
+    std::string_view first;
+    for (std::size_t at = 0; at < before.size(); ++at) {
+        if (before[at] == ' ' || (at != 0 && before[at - 1] != ' ')) continue;
+        std::size_t length = 0;
+        while (at + length < before.size() && before[at + length] != ' ') ++length;
+        if (words++ == 0) first = {before.data() + at, length};
+    }
+    const auto command = [n] {
+        return n < commands().size() ? commands()[n].name : std::string_view{};
+    };
+    if (words == 0) return command();
+    const CommandSpec* spec = find_command(first);
+    if (spec == nullptr || words > spec->parameters.size()) return {};
+    switch (spec->parameters[words - 1]) {
+    case Parameter::topic: return command();
+    case Parameter::vm:
+        for (unsigned i = 0; i < operations_.vm_count(); ++i)
+            if (const char* name = operations_.vm_info(i).name; name[0] != 0 && n-- == 0)
+                return name;
+        return {};
+    case Parameter::module:
+        return n < operations_.module_count() ? std::string_view{operations_.module(n).name}
+                                              : std::string_view{};
+    default: return {};
+    }
+}
+
 void NodeConsole::list() {
     struct Column {
         const char* title;

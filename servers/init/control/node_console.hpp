@@ -5,7 +5,7 @@
 
 namespace margay::init {
 
-class NodeConsole {
+class NodeConsole final : private Completions {
   public:
     explicit NodeConsole(Operations& operations) : operations_{operations} {}
 
@@ -21,6 +21,7 @@ class NodeConsole {
   private:
     static constexpr const char* prompt = "margay> ";
 
+    std::string_view completion(std::string_view before, unsigned n) override;
     void run(std::string_view line);
     void show();
     void list();
@@ -35,7 +36,7 @@ class NodeConsole {
 
     Operations& operations_;
     Output output_;
-    LineEditor editor_{output_};
+    LineEditor editor_{output_, prompt, this};
     Command command_;  // the last one
     Performed performed_;
 };

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -63,7 +65,7 @@ TEST_F(Editor, FullLineBeepsAndStays) {
 }
 
 TEST_F(Editor, ControlAndEscapeSequencesAreSwallowed) {
-    EXPECT_EQ(type(std::string{"a\0b\x01\x1b[C\x1b[1;5D\x1b[3~\x1b"
+    EXPECT_EQ(type(std::string{"a\0b\x07\x1b[Z\x1b[1;5P\x1b[5~\x1b"
                                "xc\td\r",
                                23}),
               Lines{"abc d"});
@@ -73,14 +75,78 @@ TEST_F(Editor, HistoryByArrows) {
     type("one\rtwo\rtwo\r\rthree\r");
     echoed();
     EXPECT_EQ(type("\x1b[A\r"), Lines{"three"});
-    EXPECT_EQ(echoed(), "three\r\n");
+    EXPECT_EQ(echoed(), "\x1b[Kthree\r\n");
     EXPECT_EQ(type("\x1b[A\x1b[A\x1b[A\r"), Lines{"one"}) << "no line twice in a row";
     EXPECT_EQ(type("x\x1bOA\x1b[A\x1b[B!\r"), Lines{"one!"});
     EXPECT_EQ(type("\x1b[A\x1b[B\r"), Lines{""});
-    for (int i = 0; i < 20; ++i) type("n" + std::to_string(i) + "\r");
+    for (int i = 0; i < 50; ++i) type("n" + std::to_string(i) + "\r");
     std::string up;
-    for (int i = 0; i < 30; ++i) up += "\x1b[A";
-    EXPECT_EQ(type(up + "\r"), Lines{"n12"}) << "the oldest that is kept";
+    for (int i = 0; i < 60; ++i) up += "\x1b[A";
+    EXPECT_EQ(type(up + "\r"), Lines{"n18"}) << "the oldest that is kept";
+}
+
+// A terminal of one line: what is on it, and where the cursor is.
+class Screen {
+  public:
+    explicit Screen(const std::string& bytes) {
+        for (std::size_t i = 0; i < bytes.size(); ++i) {
+            if (bytes.compare(i, 3, "\x1b[K") == 0) {
+                row_.resize(column_);
+                i += 2;
+            } else if (bytes[i] == '\b') {
+                --column_;
+            } else if (bytes[i] != 7) {
+                row_.resize(std::max(row_.size(), column_ + 1), ' ');
+                row_[column_++] = bytes[i];
+            }
+        }
+    }
+    std::string text() const { return row_; }
+    std::size_t column() const { return column_; }
+
+  private:
+    std::string row_;
+    std::size_t column_ = 0;
+};
+
+TEST_F(Editor, KeysWithinTheLine) {
+    EXPECT_EQ(type("lst\x1b[D\x1b[Di\r"), Lines{"list"});
+    EXPECT_EQ(type("ist\x1b[Hl\x1b[F!\r"), Lines{"list!"});
+    EXPECT_EQ(type("ist\x1b[1~l\x1b[4~!\r"), Lines{"list!"});
+    EXPECT_EQ(type("ist\x01l\x05!\r"), Lines{"list!"});
+    EXPECT_EQ(type("xlist\x01\x1b[3~\r"), Lines{"list"});
+    EXPECT_EQ(type("lixst\x02\x02\x7f\r"), Lines{"list"});
+    EXPECT_EQ(type("list linux\x17\x17\r"), Lines{""});
+    EXPECT_EQ(type("start a b\x17\r"), Lines{"start a "});
+    EXPECT_EQ(type("abcdef\x02\x02\x0b\r"), Lines{"abcd"});
+    EXPECT_EQ(type("abcdef\x02\x02\x15\r"), Lines{"ef"});
+    EXPECT_EQ(type("a\xc3\xa4\x1b[D\x1b[D\x1b[C\x1b[3~b\r"), Lines{"ab"}) << "whole characters";
+    EXPECT_EQ(type("\x1b[200~list\x1b[201~\r"), Lines{"list"}) << "a paste in brackets";
+    EXPECT_EQ(type("one\rtwo\r\x10\x10!\r"), (Lines{"one", "two", "one!"}));
+}
+
+TEST_F(Editor, TheScreenShowsTheLine) {
+    std::mt19937 random{7};
+    const std::string keys[] = {"a",    "b",    " ",      "\x02",   "\x06",
+                                "\x01", "\x05", "\x7f",   "\x04",   "\x0b",
+                                "\x15", "\x17", "\x1b[A", "\x1b[B", "\x1b[3~"};
+    for (int n = 0; n < 2000; ++n) {
+        type("one line\rthe other one\r");
+        (void)echoed();
+        std::string shown;
+        for (unsigned i = 1 + random() % 40; i != 0; --i) {
+            type(keys[random() % std::size(keys)]);
+            shown += echoed();
+        }
+        const Screen screen{shown};
+        std::string text = screen.text();
+        text.erase(std::min(text.size(), text.find_last_not_of(' ') + 1));
+        std::string line{editor_.line()};
+        line.erase(std::min(line.size(), line.find_last_not_of(' ') + 1));
+        ASSERT_EQ(text, line);
+        type("\x03");
+        (void)echoed();
+    }
 }
 
 }  // namespace

@@ -134,5 +134,23 @@ TEST_F(NodeConsoleTest, ANameCannotDisturbTheTerminal) {
     EXPECT_EQ(s.find('\x1b'), s.npos);
 }
 
+TEST_F(NodeConsoleTest, Completion) {
+    const auto typed = [this](const std::string& keys) {
+        for (const char c : keys) console_->type(c);
+        return shown();
+    };
+    EXPECT_EQ(typed("sus\t"), "suspend ");
+    EXPECT_EQ(typed("li\t"), "linux ");
+    EXPECT_EQ(typed("\x03"), "^C\r\nmargay> ");
+    EXPECT_EQ(typed("re\t"), "res") << "as far as all agree";
+    EXPECT_EQ(typed("\t"), "\r\nreset  restore  resume  \r\nmargay> res");
+    EXPECT_EQ(typed("t\t"), "tore ");
+    EXPECT_EQ(typed("\x03zz\t"), "^C\r\nmargay> zz\a");
+    EXPECT_EQ(typed("\x03list x\t"), "^C\r\nmargay> list x\a");
+    EXPECT_EQ(typed("\x03help dom\t"), "^C\r\nmargay> help dominfo ");
+    EXPECT_EQ(typed("\x03vmm-swap linux v\t").substr(0, 30), "^C\r\nmargay> vmm-swap linux vmm");
+    EXPECT_EQ(typed("\x03\x0c"), "^C\r\nmargay> \x1b[H\x1b[2Jmargay> ");
+}
+
 }  // namespace
 }  // namespace margay::init
