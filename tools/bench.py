@@ -26,6 +26,7 @@ import fetch
 import image
 import initramfs
 import qemu
+import setup_time
 
 LINE = re.compile(r"^bench: (\S+) (-?[0-9.]+) (\S+) ([0-9]+)(?: (\{.*\}))?\s*$")
 # KEY: (must reach, strive for, what others need), all "at most". None: no such bound.

@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 import harness
+import initramfs
+import qemu
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -52,8 +54,6 @@ def power_off(node):
     manifest.write_text('{ "vms": [\n{ "name": "a", "kernel": "kernel", "initrd": "initrd", "vmm": "mine",'
         ' "append": "console=ttyS0 quiet" } ] }\n')
     initrd = node.directory / "initrd"
-    import initramfs
-
     initrd.write_bytes(initramfs.with_command(initramfs.base(), "cat /proc/cmdline; poweroff -f"))
     _check_end(node, ["--manifest", str(manifest), "--module", f"initrd={initrd}", "--module",
         f"mine={node.program('vmm')}"], 0, None)
@@ -91,6 +91,22 @@ def no_queries(node):
     _check(errors.splitlines() == ["margay: time limit of 30 s reached"], "standard error", errors)
 
 
+def made_image(node):
+    # An image of one's own names no exit port: the node is turned off by ACPI, and says nothing about it.
+    manifest, output = node.directory / "node.json", node.directory / "node.iso"
+    manifest.write_text('{ "vms": [ { "name": "a", "kernel": "kernel", "initrd": "off" } ] }\n')
+    initrd = node.directory / "off"
+    initrd.write_bytes(initramfs.with_command(initramfs.base(), "echo b\"y\"e"))
+    status, said, errors = _run(node, str(output), "--no-build", "--manifest", str(manifest), "--module", f"off={initrd}",
+        command="image")
+    _check(status == 0 and output.exists(), f"status {status}", said, errors)
+    with qemu.Captured(qemu.command(output, 640), node.options.timeout) as machine:
+        status = machine.wait()
+        _check(status == 0, f"QEMU's status {status}", *machine.lines()[-20:])
+        _check(any("guest a powered off" in line for line in machine.lines()), "no power-off", *machine.lines()[-20:])
+        _check(not any("cannot be turned off" in line for line in machine.lines()), "said too early")
+
+
 def large(node):
     found = _check_end(node, ["--append", "quiet", "--memory", "3072", "--exec", "grep MemTotal /proc/meminfo"], 0, None)
     total = [int(line.split()[1]) for line in found.splitlines() if line.startswith("MemTotal")]
@@ -99,4 +115,4 @@ def large(node):
 
 def test(node):
     {"exec": exec_status, "power_off": power_off, "halt": halt, "panic": panic, "own_vmm": own_vmm,
-     "long_command_line": long_command_line, "no_queries": no_queries, "large": large}[node.arguments[0]](node)
+     "long_command_line": long_command_line, "no_queries": no_queries, "large": large, "image": made_image}[node.arguments[0]](node)

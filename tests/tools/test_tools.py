@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Tests of the tools that need neither a build nor the emulator."""
 
+import ast
+import builtins
 import json
 import os
 import pathlib
@@ -425,6 +427,32 @@ class Layers(unittest.TestCase):
         self.assertIn("ukernel/high/early.hpp: includes ukernel/high/late.hpp", found[0])
         self.assertIn("ukernel/low/b.cpp: includes ukernel/high/late.hpp", found[1])
         self.assertIn("ukernel/nowhere/c.S: has no room", found[2])
+
+
+class Names(unittest.TestCase):
+    def undefined(self, text):
+        """Names that are used and that nothing in the file defines, whatever their scope."""
+        tree = ast.parse(text)
+        known = set(dir(builtins)) | {"__file__"}
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                known.add(node.name)
+            elif isinstance(node, ast.arg):
+                known.add(node.arg)
+            elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+                known.add(node.id)
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                known.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ExceptHandler):
+                known.add(node.name)
+        return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - known
+
+    def test_everything_that_is_named_is_there(self):
+        """What only a long measurement reaches would else be found at its end."""
+        self.assertEqual(self.undefined("import a\ndef f(x): return a.b(x, c)\n"), {"c"})
+        for folder in ("tools", "tests"):
+            for path in (ROOT / folder).rglob("*.py"):
+                self.assertEqual(self.undefined(path.read_text()), set(), path)
 
 
 class CommandLine(unittest.TestCase):
