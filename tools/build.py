@@ -40,6 +40,11 @@ def _is_of_another_place(tree):
     )
 
 
+def _environment():
+    """For CMake, which would look for the cache by rules of its own."""
+    return dict(os.environ, MARGAY_CACHE=str(common.cache()), NINJA_STATUS="[%f/%t] ")
+
+
 def configure(preset, tests=True):
     """Runs CMake; 0 when that worked, else it has said why."""
     tree = directory(preset)
@@ -51,6 +56,7 @@ def configure(preset, tests=True):
     configured = subprocess.run(
         line,
         cwd=common.ROOT,
+        env=_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -81,11 +87,10 @@ def build(preset="release", targets=(), quiet=False, tests=True):
     status = prepare(preset, tests)
     if status != 0:
         return status
-    environment = dict(os.environ, NINJA_STATUS="[%f/%t] ")
     ninja = subprocess.Popen(
         ["ninja", *targets],
         cwd=directory(preset),
-        env=environment,
+        env=_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

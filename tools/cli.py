@@ -225,8 +225,12 @@ def test(options):
         targets = sorted(needed.targets(tree, options.pattern))
         if not targets and not needed.are_there(tree, options.pattern):
             raise common.Failure(f"no test has a name that matches '{options.pattern}'")
-    if targets or not options.pattern:
-        _build(options.preset, targets)
+    fuzz = [target for target in targets if target.startswith(needed.FUZZ)]
+    if fuzz:
+        _build("fuzz", fuzz)
+    others = [target for target in targets if target not in fuzz]
+    if others or not options.pattern:
+        _build(options.preset, others)
     if options.count is not None:
         return _crash_sweep(options)
     line = ["ctest", "--test-dir", str(tree), "--output-on-failure"]

@@ -13,6 +13,8 @@ import common
 
 # The programs that scripts boot by way of a tuple.
 SERVERS = ("ukernel", "init", "pmem", "console", "vmm")
+# Targets of the preset fuzz.
+FUZZ = "fuzz_"
 CASE = re.compile(r"^\s*TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
 TYPED_CASE = re.compile(r"^\s*TYPED_TEST(?:_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
 INSTANCE = re.compile(r"INSTANTIATE_T\w+\(\s*(\w+)\s*,\s*(\w+)")
@@ -23,7 +25,7 @@ class _Build:
 
     def __init__(self, tree):
         self.tree = pathlib.Path(tree).absolute()
-        self.all = {"fuzz_build"}
+        self.all = set()
         self.images = set()
         self.units = {}  # target: its test sources
         for entry in json.loads((tree / "compile_commands.json").read_text()):
@@ -86,7 +88,7 @@ def _of_test(build, test):
     # fuzz targets.
     words = test.get("command", [])
     if test["name"].startswith("fuzz."):
-        yield "fuzz_build"
+        yield test["name"].replace(".", "_", 1)
     files = list(words)
     for entry in test.get("properties", []):
         if entry["name"] == "REQUIRED_FILES":
@@ -101,7 +103,10 @@ def _of_test(build, test):
 
 
 def targets(tree, pattern):
-    """The targets that the tests whose names match need; empty if there are no such tests."""
+    """The targets that the tests whose names match need; empty if there are no such tests.
+
+    Those that begin with FUZZ are of the preset fuzz.
+    """
     build = _Build(tree)
     needed = set()
     for test in build.tests(pattern):
@@ -109,14 +114,15 @@ def targets(tree, pattern):
             needed.add(test["name"].removesuffix("_NOT_BUILT"))
         else:
             needed.update(_of_test(build, test))
+    wanted = None
     try:
         wanted = re.compile(pattern)
-    except re.error:
-        return (set(build.units) | needed) & build.all
-    for unit, sources in build.units.items():
+    except re.error:  # ctest's expressions are others
+        needed |= set(build.units)
+    for unit, sources in build.units.items() if wanted else ():
         if any(wanted.search(name) for name in _unit_names(unit, sources)):
             needed.add(unit)
-    return needed & build.all
+    return {target for target in needed if target in build.all or target.startswith(FUZZ)}
 
 
 def are_there(tree, pattern):

@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import signal
@@ -81,6 +82,16 @@ class Unusable(Temporary):
         cache = self.directory / "cache"
         self.one_line(margay("build", PATH=path, MARGAY_CACHE=str(cache)), "Zydis", str(cache), "network")
         self.assertEqual([p.name for p in cache.iterdir()], ["lock"])
+
+
+class NoHome(Temporary):
+    def test_without_home_the_user_database_has_it(self):
+        """CMake and the tools look for what was fetched in the same place."""
+        environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "MARGAY_CACHE", "XDG_CACHE_HOME")}
+        line = [sys.executable, "-B", "-c", "import sys; sys.path.insert(0, sys.argv[1]); import build\n"
+            "print(build._environment()['MARGAY_CACHE'])", str(ROOT / "tools")]
+        done = subprocess.run(line, capture_output=True, text=True, env=environment, check=True)
+        self.assertEqual(done.stdout.strip(), os.path.join(pwd.getpwuid(os.getuid()).pw_dir, ".cache", "margay"))
 
 
 class LeftOvers(Temporary):
@@ -220,7 +231,7 @@ class Needed(unittest.TestCase):
             "^unit.init": {"unit_init"},
             "ManifestErrors.*LongName": {"unit_init"},
             "^system.abi$": {"ukernel", "test_abi"},
-            "^fuzz.elf$": {"fuzz_build"},
+            "^fuzz.elf$": {"fuzz_elf"},
             "^system.vmm_crash$": {"ukernel", "init", "pmem", "console", "vmm", "vmm_faulty"},
             "^tools.python$": set(),
             "no such test": set(),
