@@ -43,6 +43,14 @@ inline Status system_call(Syscall number, Registers& r) {
     return static_cast<Status>(rax);
 }
 
+#if MARGAY_RECORDER
+
+// A recording VMM defines them (tests/servers/recording_vmm.cpp).
+std::uint64_t rdtsc();
+Cpuid cpuid(std::uint32_t leaf, std::uint32_t subleaf);
+
+#else
+
 inline std::uint64_t rdtsc() {
     std::uint32_t low, high;
     asm volatile("rdtsc" : "=a"(low), "=d"(high));
@@ -57,6 +65,7 @@ inline Cpuid cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
     return r;
 }
 
+#endif
 #endif
 
 }  // namespace margay::raw

@@ -18,8 +18,6 @@ namespace margay::host_node {
 
 namespace {
 
-// Ticks of the clock per step, and per look at it.
-constexpr std::uint64_t step_ticks = 200, look_ticks = 20;
 constexpr std::uint64_t program_base = 0x40'0000, program_distance = 16;
 constexpr std::uint64_t token_base = 0x6000'0000, token_distance = 16;
 constexpr std::uint64_t syscall_length = 2;
@@ -27,6 +25,7 @@ constexpr std::uint64_t no_interrupt = 0;
 constexpr std::uint64_t invalid_opcode = 6, page_fault = 14;
 constexpr std::uint64_t page_fault_write = 2, page_fault_user = 4;
 
+Cores* the_cores = nullptr;
 Cores::UserCode* current = nullptr;
 bool serving_fault = false;
 struct sigaction handler_before[NSIG];
@@ -84,6 +83,7 @@ InterruptFrame frame_of(const Thread& t, std::uint64_t vector) {
 }  // namespace
 
 Cores::Cores() : next_token_{token_base} {
+    the_cores = this;
     install_handlers();
     user_memory::load(HostPhys{0});
     machine::now.on_cr3_write = [](unsigned) { user_memory::flush(); };
@@ -94,6 +94,7 @@ Cores::~Cores() {
     user_memory::load(HostPhys{0});
     user_memory::flush();
     remove_handlers();
+    the_cores = nullptr;
 }
 
 std::uint64_t Cores::add_program(std::function<void(std::uint64_t)> body) {
@@ -156,15 +157,22 @@ void Cores::run_thread(unsigned core, Thread& t) {
         running_[core] = machine::run([&t] { machine::enter_kernel(t); });
         break;
     case Reason::fault: fault(core, t, code); break;
-    case Reason::spin: {
-        std::uint64_t next = no_deadline;
-        for (const std::uint64_t timer : machine::now.timer)
-            if (timer < next) next = timer;
-        if (next == no_deadline) throw machine::Panic{"a thread spins for ever"};
-        if (next > machine::now.tsc) machine::now.tsc = next;
-        break;
+    case Reason::spin: spin_on(core); break;
     }
-    }
+}
+
+// Nothing happens before the next timer, unless another core is at work.
+void Cores::spin_on(unsigned core) {
+    for (unsigned other = 0; other < machine::cores; ++other)
+        if (other != core && running_[other] != nullptr) {
+            machine::now.tsc += step_ticks;
+            return;
+        }
+    std::uint64_t next = no_deadline;
+    for (const std::uint64_t timer : machine::now.timer)
+        if (timer < next) next = timer;
+    if (next == no_deadline) throw machine::Panic{"a thread spins for ever"};
+    if (next > machine::now.tsc) machine::now.tsc = next;
 }
 
 void Cores::fault(unsigned core, Thread& t, const UserCode& code) {
@@ -278,10 +286,18 @@ Status system_call(Syscall number, Registers& r) {
     return static_cast<Status>(t.gpr[gpr_rax]);
 }
 
-std::uint64_t rdtsc() { return machine::now.tsc += host_node::look_ticks; }
+std::uint64_t rdtsc() {
+    const Cores& cores = *host_node::the_cores;
+    if (cores.time_of)
+        if (const auto seen = cores.time_of(Cores::this_thread())) return *seen;
+    return machine::now.tsc += cores.look_ticks;
+}
 
 // A processor with SVM and without NRIPS.
 Cpuid cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
+    const Cores& cores = *host_node::the_cores;
+    if (cores.processor_of)
+        if (const auto seen = cores.processor_of(Cores::this_thread(), leaf, subleaf)) return *seen;
     if (leaf == 0x8000'000a) return {1, 16, 0, 1};
     return {leaf * 3, subleaf, 0xffff'ffff, 0xffff'ffff};
 }

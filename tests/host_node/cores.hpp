@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "libipc/raw.hpp"
 #include "tests/host_node/fiber.hpp"
@@ -40,6 +41,13 @@ class Cores {
     std::function<void(Vcpu&)> guest_entry;
     // Asked before user code goes on after an entry into the kernel: true, and it fails there.
     std::function<bool(const Thread&)> is_doomed;
+    // What a thread sees instead of the machine's time and processor, if anything.
+    std::function<std::optional<std::uint64_t>(const Thread&)> time_of;
+    std::function<std::optional<raw::Cpuid>(const Thread&, std::uint32_t leaf,
+                                            std::uint32_t subleaf)>
+        processor_of;
+    // Ticks of the clock per step, and per look at it.
+    std::uint64_t step_ticks = 200, look_ticks = 20;
     // Before and after each step of a core: all cores are out of the kernel then.
     std::function<void(unsigned core)> before_step, after_step;
 
@@ -64,6 +72,7 @@ class Cores {
 
   private:
     void run_thread(unsigned core, Thread& t);
+    void spin_on(unsigned core);
     void fault(unsigned core, Thread& t, const UserCode& code);
     void run_guest(unsigned core, Vcpu& v);
     void interrupt(unsigned core, std::uint64_t vector);

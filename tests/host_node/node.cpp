@@ -1,6 +1,7 @@
 #include "tests/host_node/node.hpp"
 
 #include <cstring>
+#include <ctime>
 #include <stdexcept>
 
 #include "support/elf.hpp"
@@ -12,8 +13,10 @@
 #include "ukernel/core/feature.hpp"
 #include "ukernel/memory/boot_allocator.hpp"
 #include "ukernel/memory/direct_map.hpp"
+#include "ukernel/object/domain.hpp"
 
 std::uint64_t host_node_blocks_left = 0;
+void (*host_node_on_block)() = nullptr;
 
 namespace margay::host_node {
 
@@ -54,8 +57,18 @@ std::vector<std::byte> bytes_of(std::string_view text) {
 // RAM is full of rubbish before anything of the node has its place there.
 std::uint64_t fresh_machine(const NodeOptions& options) {
     machine::reset(options.ram);
-    machine::now.tsc_khz = 1'000'000;
+    machine::now.tsc_khz = options.tsc_khz;
     return options.ram;
+}
+
+// Registers of the clock: binary, 24 hours.
+void set_date(std::time_t time, std::uint8_t (&date)[12]) {
+    std::tm t{};
+    gmtime_r(&time, &t);
+    const int registers[] = {
+        t.tm_sec,        0, t.tm_min, 0, t.tm_hour, 0, t.tm_wday + 1, t.tm_mday, t.tm_mon + 1,
+        t.tm_year % 100, 0, 6};
+    for (unsigned i = 0; i < 12; ++i) date[i] = static_cast<std::uint8_t>(registers[i]);
 }
 
 class BootModules {
@@ -79,7 +92,9 @@ std::uint64_t& blocks_left() { return host_node_blocks_left; }
 
 Node::Node(const NodeOptions& options) : ram_{fresh_machine(options)}, guests_{options.guests} {
     the_node = this;
+    set_date(options.clock, date_);
     host_node_blocks_left = 0;
+    host_node_on_block = nullptr;
     machine::now.on_port_read = [this](std::uint16_t port, unsigned width) {
         return port_read(port, width);
     };
@@ -94,6 +109,7 @@ Node::Node(const NodeOptions& options) : ram_{fresh_machine(options)}, guests_{o
 Node::~Node() {
     machine::now.on_port_read = nullptr;
     machine::now.on_port_write = nullptr;
+    host_node_on_block = nullptr;
     the_node = nullptr;
 }
 
@@ -147,9 +163,7 @@ std::uint32_t Node::port_read(std::uint16_t port, unsigned) {
     if (port >= com2 && port < com2 + 8) return control.read(port - com2);
     if (port >= com3 && port < com3 + 8) return logs.read(port - com3);
     if (port != 0x71) return ~0u;
-    // 2026-11-26 12:00:00, binary, 24 hours.
-    constexpr std::uint8_t date[] = {0, 0, 0, 0, 12, 0, 4, 26, 11, 26, 0, 6};
-    return clock_index_ < sizeof(date) ? date[clock_index_] : 0;
+    return clock_index_ < sizeof(date_) ? date_[clock_index_] : 0;
 }
 
 void Node::port_write(std::uint16_t port, unsigned, std::uint32_t value) {
@@ -159,6 +173,12 @@ void Node::port_write(std::uint16_t port, unsigned, std::uint32_t value) {
     if (port >= com3 && port < com3 + 8) logs.write(port - com3, byte);
     if (port == 0x70) clock_index_ = byte;
     if (port == exit_port) exit_code_ = byte;
+}
+
+void Node::on_block(std::function<void()> disturb) {
+    on_block_ = std::move(disturb);
+    host_node_on_block = nullptr;
+    if (on_block_) host_node_on_block = [] { the_node->on_block_(); };
 }
 
 bool Node::run_until(const std::function<bool()>& done, std::uint64_t rounds) {
@@ -183,7 +203,18 @@ unsigned host_node_vmm_moment(std::uint64_t sequence, bool replayed, bool after)
     using namespace margay::host_node;
     const Node* node = the_node;
     if (node == nullptr || !node->fate) return 0;
-    return static_cast<unsigned>(node->fate({sequence, replayed, after}));
+    return static_cast<unsigned>(
+        node->fate({Cores::this_thread().domain->name, sequence, replayed, after}));
+}
+
+void host_node_vmm_answer(const std::uint64_t (&values)[13]) {
+    using namespace margay::host_node;
+    const Node* node = the_node;
+    if (node == nullptr || !node->answered) return;
+    VmmAnswer answer;
+    static_assert(sizeof(answer) == sizeof(values));
+    std::memcpy(&answer, values, sizeof(answer));
+    node->answered(answer);
 }
 
 void host_node_spin() { margay::host_node::Cores::spin(); }

@@ -20,13 +20,21 @@ struct NodeOptions {
     std::map<std::string, std::string> vmms = {
         {"vmm", "vmm"}};  // boot modules, each a VMM: its build
     std::uint64_t ram = 64 << 20;
+    std::uint64_t tsc_khz = 1'000'000;
+    std::int64_t clock = 1'795'694'400;  // Unix time that the clock shows: 2026-11-26, 12:00
 };
 
 // What a VMM is about to do with an exit, and what is to become of it. Asked of whoever tests.
 struct VmmMoment {
+    std::string_view vm;
     std::uint64_t sequence;
     bool replayed;
     bool after;  // it was handled, and the reply is due
+};
+// What it has made of it.
+struct VmmAnswer {
+    std::uint64_t exit_class, flags, sequence, rip, detail0, detail1, rax, rflags;
+    std::uint64_t action, dirty, result, vector, deadline;
 };
 enum class VmmFate { go_on, die, hang };
 // The VMM that runs dies when it has executed so many basic blocks more; 0: it does not.
@@ -52,6 +60,10 @@ class Node {
 
     // Asked around each exit that a VMM handles. Not set: it goes on.
     std::function<VmmFate(const VmmMoment&)> fate;
+    // Told of each answer, before it is given and before `fate` is asked.
+    std::function<void(const VmmAnswer&)> answered;
+    // To be called at each basic block of init and the console.
+    void on_block(std::function<void()> disturb);
 
   private:
     std::uint64_t ram_;  // first: before the cores, the machine is made anew
@@ -66,7 +78,9 @@ class Node {
     void port_write(std::uint16_t port, unsigned width, std::uint32_t value);
 
     std::map<std::string, const GuestScript*> guests_;
+    std::function<void()> on_block_;
     int exit_code_ = -1;
+    std::uint8_t date_[12] = {};  // as the clock's registers
     std::uint8_t clock_index_ = 0;
     std::size_t answers_ = 0;  // bytes of the control line that were taken
 };

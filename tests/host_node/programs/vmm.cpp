@@ -12,7 +12,23 @@ using namespace margay::vmm;
 
 struct Hook {
     void before(const Exit& e) const { look(e, false); }
-    void after(const Exit& e, Reply&) const { look(e, true); }
+    void after(const Exit& e, const Reply& r) const {
+        const std::uint64_t values[13] = {static_cast<std::uint64_t>(e.exit_class),
+                                          e.flags,
+                                          e.sequence,
+                                          e.rip,
+                                          e.detail0,
+                                          e.detail1,
+                                          e.rax,
+                                          e.rflags,
+                                          static_cast<std::uint64_t>(r.action),
+                                          r.dirty,
+                                          r.rax,
+                                          r.vector,
+                                          r.deadline};
+        host_node_vmm_answer(values);
+        look(e, true);
+    }
     static void look(const Exit& e, bool after) {
         switch (host_node_vmm_moment(e.sequence, (e.flags & exit_flag::replayed) != 0, after)) {
         case 0: return;

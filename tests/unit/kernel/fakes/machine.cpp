@@ -256,7 +256,7 @@ const Features& features() {
     machine::the_features.svm = true;
     machine::the_features.machine_check = true;
     machine::the_features.pae_unchecked = now.pae_unchecked;
-    machine::the_features.guest_cr4 = 0x3007ff;
+    machine::the_features.guest_cr4 = now.guest_cr4;
     machine::the_features.physical_bits = 40;
     machine::the_features.asids = 16;
     machine::the_features.tsc_khz = now.tsc_khz;

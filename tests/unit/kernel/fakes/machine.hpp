@@ -67,6 +67,7 @@ struct State {
     bool next_rip;
     bool pcid, invpcid;
     bool pae_unchecked;
+    std::uint64_t guest_cr4 = 0x3007ff;
 };
 extern State now;
 
