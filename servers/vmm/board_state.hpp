@@ -29,8 +29,8 @@ struct BoardConfig {
     std::uint8_t reserved[2];
 };
 
-MARGAY_STATE(BoardConfig, "config", 1, 1, section_flag::critical, tsc_khz, epoch_s, apic_id,
-             physical_bits, start_in_x2apic, reserved);
+MARGAY_STATE(BoardConfig, "config", 1, 1, section_flag::critical | section_flag::constant, tsc_khz,
+             epoch_s, apic_id, physical_bits, start_in_x2apic, reserved);
 
 /// The interrupt last handed to hardware and not reported taken.
 struct OfferState {

@@ -5,6 +5,7 @@
 #include "proto/vmm.hpp"
 #include "servers/vmm/state/attach.hpp"
 #include "servers/vmm/vcpu/report.hpp"
+#include "servers/vmm/vm_check.hpp"
 #include "servers/vmm/vm_layout.hpp"
 
 namespace margay::vmm {
@@ -49,6 +50,9 @@ class Defaults final : public StateDefaults {
         s.vcpu.live.armed_deadline_ns = vmm::no_deadline;
         GuestConsole::reset(s.console.live, console_);
     }
+    Refusal check(const RegionHalf& half, std::uint64_t pending) override {
+        return check_values(vm_state(const_cast<RegionHalf&>(half)), pending);
+    }
 
   private:
     const ConsoleChannel& console_;
@@ -79,9 +83,10 @@ bool take_over(Region& region, Defaults& defaults, GuestRam& ram, VmControl& con
     if (region.header.magic == 0) return false;
     const Result<VcpuStatus> status = query_vcpu(need("vcpu").slot);
     if (!status) fail("the vCPU cannot be queried", status.status());
-    const Attachment a =
-        attach(region, vm_layout(), defaults, status->pending ? status->sequence : 0, ram);
+    const Attachment a = attach(region, vm_layout(), defaults,
+                                status->pending ? status->sequence : 0, ram, status->sequence);
     if (a.finding == Finding::refused) refuse(control, a.why.text());
+    if (a.mended != 0) log("{} damaged sections of the device state were mended\n", a.mended);
     if (a.rolled_back) ++control.rolled_back;
     // A guest that was never entered has nothing to lose, and where it starts was known to its VMM alone.
     return a.finding != Finding::blank && vm_state(region.active()).vcpu.live.started != 0;

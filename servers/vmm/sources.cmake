@@ -22,6 +22,8 @@ set(MARGAY_VMM_BOARD_SOURCES
     servers/vmm/state/convert.cpp
     servers/vmm/state/inspect.cpp
     servers/vmm/state/rollback.cpp
+    servers/vmm/state/seal.cpp
+    servers/vmm/vm_check.cpp
     servers/vmm/vm_layout.cpp)
 
 # Everything but main.cpp, with absolute paths: another main.cpp makes a VMM for tests (see serve.hpp).

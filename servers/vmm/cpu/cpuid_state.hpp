@@ -39,7 +39,7 @@ struct CpuidState {
     std::uint8_t reserved[5];
 };
 
-MARGAY_STATE(CpuidState, "cpuid", 1, 1, section_flag::critical, entry, basic, hypervisor, extended,
-             used, overflow, reserved);
+MARGAY_STATE(CpuidState, "cpuid", 1, 1, section_flag::critical | section_flag::constant, entry,
+             basic, hypervisor, extended, used, overflow, reserved);
 
 }  // namespace margay::vmm

@@ -63,7 +63,8 @@ struct TimeBase {
     }
 };
 
-MARGAY_STATE(TimeBase, "time", 1, 1, section_flag::critical, tsc_khz, tsc_to_ns, ns_to_tsc);
+MARGAY_STATE(TimeBase, "time", 1, 1, section_flag::critical | section_flag::constant, tsc_khz,
+             tsc_to_ns, ns_to_tsc);
 
 /// A counter of a fixed frequency read against nanoseconds: for every count c that is reached exactly at
 /// nanosecond ns_at(c) or just before it, count_at(ns_at(c)) == c.

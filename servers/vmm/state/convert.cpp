@@ -1,6 +1,7 @@
 #include "servers/vmm/state/convert.hpp"
 
 #include "servers/vmm/state/half.hpp"
+#include "servers/vmm/state/seal.hpp"
 
 #include <cstring>
 
@@ -179,6 +180,7 @@ void create(Region& region, const Layout& layout, StateDefaults& defaults) {
     order_stores();
     describe_half(region.half[0], layout);
     defaults.reset(region.half[0]);
+    seal(region.half[0], layout);
     region.header = {};
     region.header.format = region_format;
     order_stores();
@@ -186,7 +188,7 @@ void create(Region& region, const Layout& layout, StateDefaults& defaults) {
     order_stores();
 }
 
-void convert(Region& region, const Layout& layout, StateDefaults& defaults) {
+Refusal convert(Region& region, const Layout& layout, StateDefaults& defaults) {
     const auto& from = region.active();
     const std::uint32_t other = region.header.active ^ 1;
     auto& to = region.half[other];
@@ -198,10 +200,15 @@ void convert(Region& region, const Layout& layout, StateDefaults& defaults) {
     for (const auto& section : layout.sections) {
         load(from, to, section);
     }
+    if (const auto why = defaults.check(to, 0)) {
+        return why;
+    }
+    seal(to, layout);
     Keeper{from, &to, layout}.keep_all();
     order_stores();
     region.header.active = other;
     order_stores();
+    return {};
 }
 
 }  // namespace margay::vmm

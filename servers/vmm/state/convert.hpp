@@ -1,6 +1,7 @@
 #pragma once
 
 #include "servers/vmm/state/layout.hpp"
+#include "servers/vmm/state/refusal.hpp"
 
 namespace margay::vmm {
 
@@ -10,6 +11,9 @@ class StateDefaults {
     /// Write the live parts of all sections of `half`, which has this build's layout. The first section has
     /// been read from the region, and the others may depend on it; in a new VM it is all zero.
     virtual void reset(RegionHalf& half) = 0;
+    /// Whether the devices can go on with the values of `half`, which has this build's layout. `pending`:
+    /// sequence number of the exit that is to be undone in it, or 0.
+    [[nodiscard]] virtual Refusal check(const RegionHalf&, std::uint64_t /*pending*/) { return {}; }
 
   protected:
     ~StateDefaults() = default;
@@ -22,9 +26,10 @@ class StateDefaults {
 /// Make a new VM's region. It is blank until the last store.
 void create(Region& region, const Layout& layout, StateDefaults& defaults);
 
-/// Lay the state out in the other half as this build does it, and make that half active with the last store.
+/// Lay the state out in the other half as this build does it, and, if it is sound, make that half active with
+/// the last store.
 /// Fields go by name; what this build does not know is kept as it is. The region has been inspected and
 /// rolled back: what was saved for undoing does not come along.
-void convert(Region& region, const Layout& layout, StateDefaults& defaults);
+[[nodiscard]] Refusal convert(Region& region, const Layout& layout, StateDefaults& defaults);
 
 }  // namespace margay::vmm

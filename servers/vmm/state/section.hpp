@@ -12,6 +12,7 @@ inline constexpr std::uint32_t critical =
 /// Fields of the section of this name that the build which laid out the region does not know: kept for one
 /// that does.
 inline constexpr std::uint32_t leftover = 2;
+inline constexpr std::uint32_t constant = 4;  ///< never edited once the VM is made: see seal.hpp
 }  // namespace section_flag
 
 /// One field of a section, as the region describes it.

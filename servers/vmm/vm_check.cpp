@@ -1,0 +1,116 @@
+#include "servers/vmm/vm_check.hpp"
+
+#include "proto/exit.hpp"
+
+#include <algorithm>
+#include <span>
+#include <type_traits>
+
+namespace margay::vmm {
+
+namespace {
+
+bool is_flag(std::uint8_t value) { return value <= 1; }
+
+bool is_sound(const BoardConfig& s) {
+    return s.tsc_khz >= 1000 && s.tsc_khz <= 100'000'000 && s.apic_id <= 254 &&
+           s.physical_bits >= 36 && s.physical_bits <= 52 && is_flag(s.start_in_x2apic);
+}
+
+bool is_sound(const TimeBase& s) {
+    return s.tsc_khz >= 1000 && s.tsc_khz <= 100'000'000 && s.tsc_to_ns.shift <= 127 &&
+           s.ns_to_tsc.shift <= 127;
+}
+
+bool is_sound(const VcpuGlueState& s) {
+    return s.offered_vector <= no_vector && is_flag(s.halted) && is_flag(s.started);
+}
+
+bool is_sound(const OfferState& s) {
+    return static_cast<unsigned>(s.source) <= static_cast<unsigned>(OfferState::Source::pic);
+}
+
+bool is_sound(const LocalApicState& s) {
+    return s.deliverable >= -1 && s.deliverable <= 255 && s.task_priority <= 255 &&
+           is_flag(s.nmi_pending) && is_flag(s.init_pending) && is_flag(s.startup_pending) &&
+           is_flag(s.eoi_assist_armed) && (s.eoi_assist & 2) == 0;
+}
+
+bool is_sound(const PicState& s) {
+    return std::ranges::all_of(s.chip, [](const PicChipState& c) {
+        return c.lowest <= 7 && c.init_step <= 4 && (c.vector_base & 7) == 0;
+    });
+}
+
+bool is_sound(const IoApicState& s) {
+    constexpr std::uint32_t pins = (1U << io_apic_pins) - 1;
+    return s.id <= 15 && ((s.levels | s.requests) & ~pins) == 0;
+}
+
+bool is_sound(const UartState& s) { return s.receive_head <= 15 && s.receive_count <= 16; }
+
+bool is_sound(const PitState& s) {
+    return std::ranges::all_of(s.channel, [](const PitChannelState& c) {
+        return c.reload <= 65'536 && c.mode <= 5 && c.access >= 1 && c.access <= 3 &&
+               c.latch_bytes <= 2 && is_flag(c.bcd) && is_flag(c.null_count);
+    });
+}
+
+/// The date lies within some ten thousand years of 1970.
+bool is_sound(const RtcState& s) {
+    constexpr std::int64_t far = 1LL << 38;
+    return s.index <= 127 && s.offset_s > -far && s.offset_s < far && is_flag(s.line);
+}
+
+bool is_sound(const KvmClockState& s) {
+    return s.tsc_shift > -32 && s.tsc_shift < 32 && ((s.version | s.wall_version) & 1) == 0;
+}
+
+bool is_sound(const CpuidState& s) {
+    const auto fit = [](std::span<const CpuidRange> ranges) {
+        return std::ranges::all_of(
+            ranges, [](const CpuidRange& r) { return r.first + r.count <= cpuid_entries; });
+    };
+    return s.used <= cpuid_entries && fit(s.basic) && fit(s.hypervisor) && fit(s.extended);
+}
+
+/// Any bytes will do for the others: masks, addresses and times, which are compared and never index anything.
+template <typename State>
+bool is_sound(const State&) {
+    static_assert(std::is_same_v<State, ConsoleState> || std::is_same_v<State, AcpiPmState> ||
+                  std::is_same_v<State, PciHostState> || std::is_same_v<State, MsrState>);
+    return true;
+}
+
+class Check {
+  public:
+    explicit Check(std::uint64_t pending) : pending_{pending} {}
+
+    template <typename State>
+    Check& of(const StateSlot<State>& slot) {
+        const State& state = pending_ != 0 && slot.saved_in == pending_ ? slot.saved : slot.live;
+        if (!why_ && !is_sound(state)) {
+            constexpr auto section = describe(static_cast<const State*>(nullptr));
+            why_ = Refusal{"section `{}` of the device state has impossible values", section.name};
+        }
+        return *this;
+    }
+    [[nodiscard]] const Refusal& why() const { return why_; }
+
+  private:
+    std::uint64_t pending_;
+    Refusal why_;
+};
+
+}  // namespace
+
+Refusal check_values(const VmState& s, std::uint64_t pending) {
+    const BoardState& b = s.board;
+    Check check{pending};
+    check.of(b.config).of(b.time).of(s.vcpu).of(s.console).of(b.offer).of(b.local_apic);
+    check.of(b.pic).of(b.io_apic).of(b.uart).of(b.pit).of(b.rtc).of(b.acpi_pm);
+    check.of(b.pci_host).of(b.msr).of(b.kvm_clock).of(b.cpuid);
+    return check.why();
+}
+
+}  // namespace margay::vmm
