@@ -93,11 +93,16 @@ Result<std::uint64_t> Node::map_here(const Extent& e, std::uint64_t rights) {
     if (window == 0) window = new_range(size, large_page);
     const std::uint64_t at = window + e.base % large_page;
     const Status s = map_all(e, init_slot::domain, at, 0, e.size, rights);
-    if (s != Status::ok) return s;
+    ++windows_;
+    if (s != Status::ok) {
+        give_back_window(e, at);
+        return s;
+    }
     return at;
 }
 
 void Node::give_back_window(const Extent& e, std::uint64_t at) {
+    --windows_;
     if (free_window_count_ == max_free) return;
     free_windows_[free_window_count_++] = {at - e.base % large_page,
                                            align_up(e.size, page_size) + large_page};

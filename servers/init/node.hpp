@@ -25,6 +25,9 @@ class Node {
     Slot new_slot();
     // It must be empty.
     void give_back_slot(Slot slot);
+    unsigned slots_in_use() const {
+        return static_cast<unsigned>(next_slot_ - init_slot::first_free) - free_slot_count_;
+    }
     // An unused range of init's address space, page-aligned or better.
     std::uint64_t new_range(std::uint64_t bytes, std::uint64_t alignment = page_size);
 
@@ -39,6 +42,7 @@ class Node {
     Result<std::uint64_t> map_here(const Extent& e, std::uint64_t rights);
     // After the mapping was revoked: its addresses can be used again.
     void give_back_window(const Extent& e, std::uint64_t at);
+    unsigned windows_in_use() const { return windows_; }
     // A small kernel object with storage of its own.
     Result<Slot> create_event();
 
@@ -61,7 +65,7 @@ class Node {
     unsigned free_slot_count_ = 0;
     std::uint64_t next_address_ = 0x2000'0000'0000;
     Range free_windows_[max_free];
-    unsigned free_window_count_ = 0;
+    unsigned free_window_count_ = 0, windows_ = 0;
     Image images_[max_images];
     unsigned image_count_ = 0;
     Extent bootstrap_;

@@ -129,6 +129,19 @@ ModuleInfo Supervisor::module(unsigned index) {
     return {m->name, m->length};
 }
 
+NodeInfo Supervisor::node_info() {
+    NodeInfo info;
+    info.cores = node_.info().cores;
+    if (const Result<MemoryUse> memory = query_memory_use(services_.pmem())) {
+        info.memory_free = memory->free;
+        info.memory_used = memory->used;
+        info.memory_extents = memory->extents;
+    }
+    info.slots = node_.slots_in_use();
+    info.windows = node_.windows_in_use();
+    return info;
+}
+
 Failure Supervisor::carry_out(const Command& command, Vm& vm) {
     char module[max_name] = {};
     const std::string_view name = command[Parameter::module];

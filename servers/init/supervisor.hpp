@@ -24,6 +24,7 @@ class Supervisor final : public Operations {
     VmInfo vm_info(unsigned vm) override;
     unsigned module_count() override;
     ModuleInfo module(unsigned index) override;
+    NodeInfo node_info() override;
     Outcome execute(const Command& command, unsigned vm) override;
     Outcome outcome(unsigned vm, unsigned ticket) override;
 

@@ -18,6 +18,7 @@ constexpr CommandSpec table[] = {
     {Action::help, "help", of_topic, "list the commands, or explain one"},
     {Action::list, "list", {}, "list the VMs"},
     {Action::modules, "modules", {}, "list the boot modules; vmm-swap takes one that is a VMM"},
+    {Action::nodeinfo, "nodeinfo", {}, "show what of the node is in use"},
     {Action::reset, "reset", of_vm, "start the VM's guest anew, as its reset button would"},
     {Action::restore, "restore", of_vm,
      "bring the VM back to where it was saved, as often as you like"},

@@ -17,6 +17,7 @@ enum class Action : std::uint8_t {
     help,
     list,
     modules,
+    nodeinfo,
     reset,
     restore,
     resume,

@@ -70,6 +70,7 @@ void NodeConsole::show() {
     case Action::dominfo: return dominfo(operations_.vm_info(performed_.vm));
     case Action::help: return help(command_[Parameter::topic]);
     case Action::modules: return modules();
+    case Action::nodeinfo: return nodeinfo(operations_.node_info());
     case Action::console: return;  // the console server says what it shows
     default: return say("{}\n", performed_.message.view());
     }
@@ -161,6 +162,14 @@ void NodeConsole::dominfo(const VmInfo& vm) {
         say("Saved state:    {} KiB\n", (vm.saved_bytes + 1023) >> 10);
     else
         say("Saved state:    -\n");
+}
+
+void NodeConsole::nodeinfo(const NodeInfo& node) {
+    say("Cores:          {}\n", node.cores);
+    say("Free memory:    {} KiB\n", node.memory_free >> 10);
+    say("Used memory:    {} KiB in {} extents\n", node.memory_used >> 10, node.memory_extents);
+    say("Slots in use:   {}\n", node.slots);
+    say("Windows in use: {}\n", node.windows);
 }
 
 void NodeConsole::help(std::string_view topic) {

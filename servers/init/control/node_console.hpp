@@ -26,6 +26,7 @@ class NodeConsole final : private Completions {
     void show();
     void list();
     void dominfo(const VmInfo& vm);
+    void nodeinfo(const NodeInfo& node);
     void help(std::string_view topic);
     void modules();
     template <typename... Arguments>

@@ -37,6 +37,15 @@ struct ModuleInfo {
     std::uint64_t bytes = 0;
 };
 
+// What is in use. VMs that are off, and what was saved of none, hold nothing: it is then as it was at start.
+struct NodeInfo {
+    unsigned cores = 0;
+    std::uint64_t memory_free = 0, memory_used = 0;  // bytes, of what pmem has
+    std::uint64_t memory_extents = 0;                // given out by pmem
+    unsigned slots = 0;                              // init's capability slots
+    unsigned windows = 0;                            // memory that init has mapped for itself
+};
+
 struct Outcome {
     bool good = true;
     const char* error = "";  // one line, without "error:"; valid until the next call
@@ -52,8 +61,9 @@ class Operations {
     virtual VmInfo vm_info(unsigned vm) = 0;
     virtual unsigned module_count() = 0;
     virtual ModuleInfo module(unsigned index) = 0;
+    virtual NodeInfo node_info() = 0;
     // Does what the command says, or begins it: it never waits. vm: the VM that it names; vm_count() if it
-    // names none. Not called for list, dominfo, help and modules, which the four above answer.
+    // names none. Not called for list, dominfo, help, modules and nodeinfo, which those above answer.
     // shutdown must return before the node is off, so that the answer can be sent.
     // A VM does one thing at a time: another command for it fails meanwhile, except destroy.
     virtual Outcome execute(const Command& command, unsigned vm) = 0;

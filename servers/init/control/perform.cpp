@@ -72,7 +72,8 @@ void perform(Operations& operations, const Command& command, Performed& result) 
     switch (command.action) {
     case Action::list:
     case Action::dominfo:
-    case Action::modules: break;
+    case Action::modules:
+    case Action::nodeinfo: break;
     case Action::help:
         if (const std::string_view topic = command[Parameter::topic];
             !topic.empty() && find_command(topic) == nullptr) {

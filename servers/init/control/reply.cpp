@@ -157,6 +157,17 @@ void write_modules(Writer& w, Operations& operations) {
     w.end_array();
 }
 
+void write_node(Writer& w, const NodeInfo& node) {
+    w.begin_object();
+    w.field("cores", node.cores);
+    w.field("memory_free", node.memory_free);
+    w.field("memory_used", node.memory_used);
+    w.field("memory_extents", node.memory_extents);
+    w.field("slots", node.slots);
+    w.field("windows", node.windows);
+    w.end_object();
+}
+
 void write_help(Writer& w, std::string_view topic) {
     w.begin_array();
     for (const CommandSpec& spec : commands()) {
@@ -199,6 +210,7 @@ void write_result(Output& output, const Request& request, Operations& operations
     switch (request.command.action) {
     case Action::list: write_list(w, operations); break;
     case Action::modules: write_modules(w, operations); break;
+    case Action::nodeinfo: write_node(w, operations.node_info()); break;
     case Action::help: write_help(w, request.command[Parameter::topic]); break;
     case Action::dominfo: write_vm(w, operations.vm_info(performed.vm), performed.vm); break;
     default:

@@ -81,6 +81,9 @@ TEST_F(ControlLineTest, HelpAndModules) {
     EXPECT_STREQ(document_["result"][0]["arguments"][1].GetString(), "module");
     ask(R"({"command": "modules"})");
     EXPECT_EQ(document_["result"][0]["bytes"].GetUint64(), 400'000u);
+    ask(R"({"command": "nodeinfo"})");
+    EXPECT_EQ(document_["result"]["memory_free"].GetUint64(), 1000u << 10);
+    EXPECT_EQ(document_["result"]["windows"].GetUint64(), 5u);
 }
 
 struct Case {

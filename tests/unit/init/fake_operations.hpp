@@ -36,6 +36,7 @@ struct FakeOperations : Operations {
     VmInfo vm_info(unsigned vm) override { return vms.at(vm); }
     unsigned module_count() override { return static_cast<unsigned>(modules.size()); }
     ModuleInfo module(unsigned index) override { return modules.at(index); }
+    NodeInfo node_info() override { return {2, 1000 << 10, 2000 << 10, 30, 40, 5}; }
     Outcome execute(const Command& c, unsigned vm) override {
         executed.push_back(std::string{commands()[static_cast<unsigned>(c.action)].name} + ":" +
                            std::to_string(vm) + ":" + std::string{c[Parameter::module]});

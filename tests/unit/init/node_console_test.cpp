@@ -128,6 +128,13 @@ TEST_F(NodeConsoleTest, Modules) {
     EXPECT_NE(s.find("\nvmm-old                  1 KiB"), s.npos) << s;
 }
 
+TEST_F(NodeConsoleTest, Nodeinfo) {
+    const std::string s = run("nodeinfo");
+    EXPECT_NE(s.find("Free memory:    1000 KiB"), s.npos) << s;
+    EXPECT_NE(s.find("Used memory:    2000 KiB in 30 extents"), s.npos) << s;
+    EXPECT_NE(s.find("Slots in use:   40"), s.npos) << s;
+}
+
 TEST_F(NodeConsoleTest, ANameCannotDisturbTheTerminal) {
     operations_.vms[0].name = "a\x1b[2Jb\r\n";
     const std::string s = run("list") + run("dominfo 1");
