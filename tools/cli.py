@@ -199,28 +199,51 @@ def console_command(options):
     return ctl.EXIT_OK
 
 
-def _crash_sweep(options):
-    """The whole of what the test system.vmm_crash does a part of."""
+def _script(options, name, limit_seconds, *arguments, cores=1):
+    """A script of tests/system, with arguments of the caller's."""
     tree = build.directory(options.preset)
-    
     line = [sys.executable, "-B", str(common.ROOT / "tests" / "system" / "harness.py"), "--build", str(tree)]
-    line += ["--kernel", str(tree / "modules" / KERNEL), "--timeout", "120"]
-    line += ["--script", str(common.ROOT / "tests" / "system" / "crash.py"), "--", str(options.count)]
-    # A boot has a hundred deaths and takes some five seconds.
-    minutes = options.count * 2 // 100 * 5 // 60 + 1
-    common.progress(f"killing VMMs, {options.count} times in each way: about {minutes} minutes")
+    line += ["--kernel", str(tree / "modules" / KERNEL), "--timeout", str(limit_seconds), "--cores", str(cores)]
+    line += ["--script", str(common.ROOT / "tests" / "system" / name), "--", *map(str, arguments)]
     sys.stdout.flush()
     return 1 if subprocess.run(line).returncode else 0
 
 
+def _crash_sweep(options):
+    """The whole of what the test system.vmm_crash does a part of."""
+    # A boot has a hundred deaths and takes some five seconds.
+    minutes = options.count * 2 // 100 * 5 // 60 + 1
+    common.progress(f"killing VMMs, {options.count} times in each way: about {minutes} minutes")
+    return _script(options, "crash.py", 120, options.count)
+
+
+def _node_fuzz(options):
+    """The whole of what the tests system.node_fuzz… do a part of."""
+    for cores in (1, 2):
+        common.progress(f"{options.count} commands from seed {options.seed}, {cores} core{'s'[:cores - 1]}")
+        # A command takes some ten milliseconds; on a busy machine ten times that.
+        if _script(options, "node_fuzz.py", 300 + options.count, options.count, options.seed, cores=cores):
+            return 1
+    return 0
+
+
+SWEEPS = {"crash": _crash_sweep, "node-fuzz": _node_fuzz}
+
+
 def test(options):
-    if options.count is not None and options.pattern != "crash":
-        raise common.Usage("--count is for: ./margay test crash --count N")
+    if options.count is not None and options.pattern not in SWEEPS:
+        raise common.Usage("--count is for: ./margay test crash --count N, ./margay test node-fuzz --count N")
+    if options.seed is not None and options.pattern != "node-fuzz":
+        raise common.Usage("--seed is for: ./margay test node-fuzz --count N --seed S")
+    options.seed = options.seed or 1
+    if options.pattern == "node-fuzz" and options.count is None:
+        options.count = 300
     fetch.everything()
     if build.prepare(options.preset) != 0:
         raise common.Failure("the build cannot be configured")
     tree = build.directory(options.preset)
     targets = ()
+<<<<<<< HEAD
     if options.pattern:
         targets = sorted(needed.targets(tree, options.pattern))
         if not targets and not needed.are_there(tree, options.pattern):
@@ -231,8 +254,18 @@ def test(options):
     others = [target for target in targets if target not in fuzz]
     if others or not options.pattern:
         _build(options.preset, others)
+=======
+    # The names of tests have no hyphens.
+    pattern = "node_fuzz" if options.pattern == "node-fuzz" else options.pattern
+    if pattern:
+        targets = sorted(needed.targets(tree, pattern))
+        if not targets and not needed.are_there(tree, pattern):
+            raise common.Failure(f"no test has a name that matches '{pattern}'")
+    if targets or not pattern:
+        _build(options.preset, targets)
+>>>>>>> 202ff43 (Any command at any time, on the host and on a running node)
     if options.count is not None:
-        return _crash_sweep(options)
+        return SWEEPS[options.pattern](options)
     line = ["ctest", "--test-dir", str(tree), "--output-on-failure"]
     line += ["-j", str(options.jobs), "--no-tests=error", "--no-label-summary"]
     if options.pattern:
@@ -344,7 +377,9 @@ def _parser():
         help="only tests whose name matches this regular expression")
     command.add_argument("--jobs", metavar="N", type=_number(1, 256), default=2, help="default: 2")
     command.add_argument("--count", metavar="N", type=_number(10, 1000000),
-        help="with the pattern crash: kill the VMM N times at exits and N times within their handlers")
+        help="with the pattern crash: kill the VMM N times at exits and N times within their handlers; with the"
+        " pattern node-fuzz: give a node N random commands while VMMs die")
+    command.add_argument("--seed", metavar="S", type=_number(0, 2**32 - 1), help="of node-fuzz (default: 1)")
     _add_preset(command)
 
     command = add("bench", bench, "Measure, in executed instructions of the emulated machine.")
