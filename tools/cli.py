@@ -243,27 +243,18 @@ def test(options):
         raise common.Failure("the build cannot be configured")
     tree = build.directory(options.preset)
     targets = ()
-<<<<<<< HEAD
-    if options.pattern:
-        targets = sorted(needed.targets(tree, options.pattern))
-        if not targets and not needed.are_there(tree, options.pattern):
-            raise common.Failure(f"no test has a name that matches '{options.pattern}'")
-    fuzz = [target for target in targets if target.startswith(needed.FUZZ)]
-    if fuzz:
-        _build("fuzz", fuzz)
-    others = [target for target in targets if target not in fuzz]
-    if others or not options.pattern:
-        _build(options.preset, others)
-=======
     # The names of tests have no hyphens.
     pattern = "node_fuzz" if options.pattern == "node-fuzz" else options.pattern
     if pattern:
         targets = sorted(needed.targets(tree, pattern))
         if not targets and not needed.are_there(tree, pattern):
             raise common.Failure(f"no test has a name that matches '{pattern}'")
-    if targets or not pattern:
-        _build(options.preset, targets)
->>>>>>> 202ff43 (Any command at any time, on the host and on a running node)
+    fuzz = [target for target in targets if target.startswith(needed.FUZZ)]
+    if fuzz:
+        _build("fuzz", fuzz)
+    others = [target for target in targets if target not in fuzz]
+    if others or not pattern:
+        _build(options.preset, others)
     if options.count is not None:
         return SWEEPS[options.pattern](options)
     line = ["ctest", "--test-dir", str(tree), "--output-on-failure"]
