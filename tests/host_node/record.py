@@ -22,7 +22,8 @@ RAX, IRQ, DEADLINE = 1 << 16, 1 << 17, 1 << 18
 
 def lines_of(log):
     """The recorder's lines; the console cuts and interleaves none of them."""
-    return [line[1:].split() for line in qemu.console_lines(log) if re.match(r"@[a-z] ", line)]
+    found = (re.match(r"(?:\[\S+\] )?@([a-z] .*)", line) for line in qemu.console_lines(log))
+    return [line[1].split() for line in found if line]
 
 
 def compact(lines):

@@ -7,6 +7,8 @@
 //                      has fewer, behind it
 //   hang=S             never answers exit S, if it is the first to see it
 //   corrupt=S          fills its own data with garbage at exit S, if it is the first to see it
+//   scribble=S         writes over what it has of CPUID at exit S and dies, if it is the first to see it
+//   spoil=S            likewise, and leaves values that no device can have
 //   deadly=S           dies at exit S, every time
 //   start              dies before it serves
 #include <cstring>
@@ -15,6 +17,7 @@
 #include "libipc/startup.hpp"
 #include "proto/vmm.hpp"
 #include "servers/vmm/serve.hpp"
+#include "servers/vmm/vm_layout.hpp"
 #include "support/options.hpp"
 
 namespace {
@@ -32,7 +35,8 @@ std::uint64_t mix(std::uint64_t x) {
 }
 
 struct Faults {
-    std::uint64_t every = 0, offset = 0, depth = 0, seed = 0, hang = 0, corrupt = 0, deadly = 0;
+    std::uint64_t every = 0, offset = 0, depth = 0, seed = 0, hang = 0, corrupt = 0, deadly = 0,
+                  scribble = 0, spoil = 0;
     bool late = false;
 
     explicit Faults(std::string_view line)
@@ -43,6 +47,8 @@ struct Faults {
           hang{find_number(line, "hang").value_or(0)},
           corrupt{find_number(line, "corrupt").value_or(0)},
           deadly{find_number(line, "deadly").value_or(0)},
+          scribble{find_number(line, "scribble").value_or(0)},
+          spoil{find_number(line, "spoil").value_or(0)},
           late{find_option(line, "late").has_value()} {}
 
     bool dies_at(const Exit& e) const {
@@ -56,11 +62,17 @@ struct Faults {
         // Pointers that lead nowhere: not even canonical.
         if (e.sequence == corrupt)
             std::memset(static_cast<void*>(&the_machine()), 0xa5, sizeof(Machine));
+        if (e.sequence == scribble || e.sequence == spoil) ruin_state(e.sequence == spoil), die();
         if (!dies_at(e)) return;
         if (depth != 0)
             blocks_left = mix(e.sequence + seed * 0x1'0001) % depth + 1;
         else if (!late)
             die();
+    }
+    static void ruin_state(bool hopelessly) {
+        VmState& s = vm_state(mapped<Region>(*find_startup_item("devices"))->active());
+        std::memset(static_cast<void*>(&s.board.cpuid.live), 0xa5, sizeof(s.board.cpuid.live) / 2);
+        if (hopelessly) std::memset(static_cast<void*>(&s.board.rtc.live), 0xff, 64);
     }
     void after(const Exit& e, Reply&) const {
         if (blocks_left != 0 || (late && dies_at(e))) die();

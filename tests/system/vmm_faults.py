@@ -57,6 +57,33 @@ def corrupt(node):
              vmm="vmm_faulty", vmm_options="corrupt=3000")
 
 
+def scribble(node):
+    """What never changes has a second copy: a VMM that has written over the first is survived."""
+    survives(node, "VMM of test ended: it died", "1 damaged sections of the device state were mended",
+             vmm="vmm_faulty", vmm_options="scribble=3000")
+
+
+def spoil(node):
+    """Impossible values are no state to go on from: that VM is frozen with a report, the other is not concerned."""
+    with boot(node, {"name": "one", "vmm": "vmm_faulty", "vmm_options": "spoil=3000", "vmm_fallback": "vmm"},
+              {"name": "two", "console": "detached"}) as machine:
+        def wait_for_frozen():
+            while machine.ctl(command="dominfo", vm="one")["result"]["state"] != "frozen":
+                machine.pause(0.1)
+
+        while "starting guest two" not in log_of(node):
+            machine.pause(0.1)
+        wait_for_frozen()
+        check_said(node, "section `rtc` of the device state has impossible values",
+                   "guest one frozen: no build can read its device state", "\n  3000 ")
+        # It can begin anew, and comes as far as before.
+        assert machine.ctl(command="reset", vm="one")["ok"]
+        wait_for_frozen()
+        assert machine.ctl(command="destroy", vm="one")["ok"]
+        node.check_off(machine)
+    check_said(node, "guest two powered off")
+
+
 def start(node):
     survives(node, "VMM of test ended: it died before it served", vmm="vmm_faulty", vmm_options="start",
              vmm_fallback="vmm")
@@ -237,7 +264,7 @@ def shared_memory(node):
         machine.wait()
 
 
-CASES = [hang, corrupt, start, deadly, swap, bad_successor, refuse, control, save, fuzz, overrule, shared_memory]
+CASES = [hang, corrupt, scribble, spoil, start, deadly, swap, bad_successor, refuse, control, save, fuzz, overrule, shared_memory]
 
 
 def test(node):
