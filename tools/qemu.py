@@ -52,6 +52,11 @@ def command(image, memory_mib, cores=1, uefi=False, icount=False, debug=False, c
     return line
 
 
+def debug_port(file):
+    """Options with which the file gets what is written to port 0xe9."""
+    return ["-debugcon", f"file:{file}", "-global", "isa-debugcon.iobase=0xe9"]
+
+
 def without_warnings(errors):
     """QEMU's messages without those about processor features that the emulation lacks."""
     return "\n".join(l for l in errors.splitlines() if "TCG doesn't support requested feature" not in l)

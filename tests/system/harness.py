@@ -77,6 +77,8 @@ class Node:
             uefi = options.uefi if uefi is None else uefi
             cpu = options.cpu or qemu.DEFAULT_CPU
             line = qemu.command(iso, memory, cores, uefi, icount=options.icount, cpu=cpu, numa=options.numa) + list(extra)
+            if options.measure:
+                line += qemu.debug_port(options.measure / str(self._images))
             emulator = qemu.Captured
         self.machine = emulator(line, timeout or options.timeout, control_line=control_line, log=log)
         return self.machine
@@ -144,6 +146,8 @@ def main():
     parser.add_argument("--numa", type=int, default=1, metavar="NODES")
     parser.add_argument("--uefi", action="store_true")
     parser.add_argument("--icount", action="store_true")
+    parser.add_argument("--measure", type=pathlib.Path, metavar="DIRECTORY",
+                        help="what each boot's kernel writes to the debug port goes there (./margay bench)")
     parser.add_argument("--script", type=pathlib.Path)
     parser.add_argument("script_arguments", nargs="*")
     options = parser.parse_args()

@@ -3,6 +3,7 @@
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/cores.hpp"
+#include "ukernel/core/measure.hpp"
 #include "ukernel/memory/translations.hpp"
 
 namespace margay {
@@ -62,9 +63,14 @@ void Core::run_here(void (*work)(void*), void* argument) {
     // The other core may be waiting for us in the same way.
     while (!w.done.load(std::memory_order_acquire)) {
         mine.serve_work();
-        cpu::pause();
+        measure::pause();
     }
 }
+
+#ifdef MARGAY_MEASURE
+unsigned measure::here() { return Core::here().id; }
+unsigned measure::cores() { return Core::count(); }
+#endif
 
 void Core::kick() { apic::send_kick(apic_id); }
 

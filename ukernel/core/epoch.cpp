@@ -1,7 +1,7 @@
 #include "ukernel/core/epoch.hpp"
 
-#include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/core.hpp"
+#include "ukernel/core/measure.hpp"
 
 namespace margay::epoch {
 
@@ -42,7 +42,7 @@ void wait(const CoreSet& cores, bool flush) {
                (flush && core.flush_done.load(std::memory_order_acquire) < number)) {
             Core::here().serve_work();
             pass();
-            cpu::pause();
+            measure::pause();
         }
     });
 }
@@ -55,7 +55,7 @@ void flush_translations(const CoreSet& cores) {
     for_others(cores, [number](const Core& core) {
         while (core.flush_done.load(std::memory_order_acquire) < number) {
             Core::here().serve_work();
-            cpu::pause();
+            measure::pause();
         }
     });
 }

@@ -1,6 +1,5 @@
 #include "ukernel/core/estate.hpp"
 
-#include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/core.hpp"
 #include "ukernel/core/epoch.hpp"
 
@@ -31,7 +30,7 @@ void take(std::uint8_t index) {
     while (l.serving.load(std::memory_order_acquire) != mine) {
         Core::here().serve_work();
         epoch::pass();
-        cpu::pause();
+        measure::pause();
     }
 }
 

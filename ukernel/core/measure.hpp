@@ -4,9 +4,10 @@
 #pragma once
 #include <cstdint>
 
+#include "ukernel/arch/x86_64/cpu.hpp"
+
 #ifdef MARGAY_MEASURE
 #include "proto/kernel.hpp"
-#include "ukernel/arch/x86_64/cpu.hpp"
 #endif
 
 namespace margay::measure {
@@ -17,11 +18,31 @@ struct Longest {
     std::uint64_t interrupts_off, estate, guard;
 };
 inline Longest longest{};
-inline std::uint64_t entered_at[max_cores]{};  // by core id
+// By core id. Clocks stand still while their core waits for others.
+inline std::uint64_t entered_at[max_cores]{}, waited[max_cores]{};
+
+constexpr std::uint64_t longest_alone = 200'000;
+unsigned here();  // this core's id
+unsigned cores();
+inline bool running = false;
+inline std::uint64_t clock() { return cpu::rdtsc() - (running ? waited[here()] : 0); }
+// What may take time of other cores: its lifetime does not count.
+class Elsewhere {
+  public:
+    Elsewhere() = default;
+    ~Elsewhere() {
+        if (running) waited[here()] += cpu::rdtsc() - begin_;
+    }
+    Elsewhere(const Elsewhere&) = delete;
+    Elsewhere& operator=(const Elsewhere&) = delete;
+
+  private:
+    std::uint64_t begin_ = cpu::rdtsc();
+};
 
 inline void report(std::uint64_t& most, char kind, std::uint64_t begin) {
-    const std::uint64_t spent = cpu::rdtsc() - begin;
-    if (begin == 0 || spent <= most) return;
+    const std::uint64_t spent = clock() - begin;
+    if (begin == 0 || spent <= most || (spent > longest_alone && cores() > 1)) return;
     most = spent;
     char digits[20];
     unsigned n = 0;
@@ -33,7 +54,10 @@ inline void report(std::uint64_t& most, char kind, std::uint64_t begin) {
 }
 
 // This core came into the kernel, or begins anew after a report.
-inline void entered(unsigned core) { entered_at[core] = cpu::rdtsc(); }
+inline void entered(unsigned core) {
+    running = true;
+    entered_at[core] = clock();
+}
 // It lets interrupts in.
 inline void left(unsigned core) {
     report(longest.interrupts_off, 'I', entered_at[core]);
@@ -43,7 +67,7 @@ inline void left(unsigned core) {
 // One hold of a lock.
 class Hold {
   public:
-    void begin() { begin_ = cpu::rdtsc(); }
+    void begin() { begin_ = clock(); }
     void end_of_estate() const { report(longest.estate, 'E', begin_); }
     void end_of_guard() const { report(longest.guard, 'G', begin_); }
 
@@ -53,6 +77,9 @@ class Hold {
 
 #else
 
+struct Elsewhere {
+    Elsewhere() {}
+};
 inline void entered(unsigned) {}
 inline void left(unsigned) {}
 class Hold {
@@ -63,5 +90,11 @@ class Hold {
 };
 
 #endif
+
+// In a loop that waits for another core.
+inline void pause() {
+    const Elsewhere turn;
+    cpu::pause();
+}
 
 }  // namespace margay::measure

@@ -13,7 +13,7 @@ class SpinLock {
   public:
     void lock() {
         const std::uint32_t mine = next_.fetch_add(1, std::memory_order_relaxed);
-        while (serving_.load(std::memory_order_acquire) != mine) cpu::pause();
+        while (serving_.load(std::memory_order_acquire) != mine) measure::pause();
     }
     void unlock() {
         serving_.store(serving_.load(std::memory_order_relaxed) + 1, std::memory_order_release);

@@ -58,10 +58,11 @@ class PageTable {
         std::uint64_t count = 0;
         std::uint64_t pa = physical.value();
         while (size != 0 && count < limit) {
-            const std::uint64_t step = leaf_size(best_level(address, pa, size, max_level_));
-            address += step, pa += step, size -= step, ++count;
+            const std::uint64_t run = equal_leaves(address, pa, size);
+            const std::uint64_t step = run * leaf_size(best_level(address, pa, size, max_level_));
+            address += step, pa += step, size -= step, count += run;
         }
-        return count;
+        return count < limit ? count : limit;
     }
 
     // Maps [address, address+size) to physical with leaf flags. All page-aligned. Nothing is changed
@@ -73,13 +74,15 @@ class PageTable {
             const std::uint64_t va = address + done;
             const std::uint64_t pa = physical.value() + done;
             const unsigned level = best_level(va, pa, size - done, max_level_);
-            const Status s = set_leaf(va, pa, level, flags);
+            std::uint64_t set = 0;
+            const Status s =
+                set_leaves(va, pa, level, equal_leaves(va, pa, size - done), flags, set);
+            done += set * leaf_size(level);
             if (s != Status::ok) {
                 unmap(address, done);
-                prune(root_, page_table_levels - 1, va, va + 1, 0);
+                prune(root_, page_table_levels - 1, address + done, address + done + 1, 0);
                 return s;
             }
-            done += leaf_size(level);
         }
         return Status::ok;
     }
@@ -109,7 +112,19 @@ class PageTable {
         return static_cast<unsigned>(address >> (12 + 9 * level)) & 511;
     }
 
-    Status set_leaf(std::uint64_t va, std::uint64_t pa, unsigned leaf_level, std::uint64_t flags) {
+    // How many leaves of the largest size that fits here come one after the other in the same table: none of them
+    // begins where a larger one could.
+    std::uint64_t equal_leaves(std::uint64_t address, std::uint64_t physical,
+                               std::uint64_t size) const {
+        const unsigned level = best_level(address, physical, size, max_level_);
+        const std::uint64_t in_table = 512 - index(address, level);
+        const std::uint64_t fit = size / leaf_size(level);
+        return in_table < fit ? in_table : fit;
+    }
+
+    // `count` leaves of one table; `set`: how many were.
+    Status set_leaves(std::uint64_t va, std::uint64_t pa, unsigned leaf_level, std::uint64_t count,
+                      std::uint64_t flags, std::uint64_t& set) {
         HostPhys table = root_;
         for (unsigned level = page_table_levels - 1; level > leaf_level; --level) {
             std::uint64_t& entry = backend_.table(table)[index(va, level)];
@@ -122,9 +137,12 @@ class PageTable {
             }
             table = HostPhys{entry & pte::address_mask};
         }
-        std::uint64_t& entry = backend_.table(table)[index(va, leaf_level)];
-        if ((entry & pte::present) != 0) return Status::occupied;
-        entry = pa | flags | pte::present | (leaf_level != 0 ? pte::large : 0);
+        std::uint64_t* entry = &backend_.table(table)[index(va, leaf_level)];
+        std::uint64_t leaf = pa | flags | pte::present | (leaf_level != 0 ? pte::large : 0);
+        for (; set < count; ++set, ++entry, leaf += leaf_size(leaf_level)) {
+            if ((*entry & pte::present) != 0) return Status::occupied;
+            *entry = leaf;
+        }
         return Status::ok;
     }
 

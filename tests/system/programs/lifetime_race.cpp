@@ -1,5 +1,5 @@
 // A capability is given and revoked on core 0 without end while core 1 uses it, or the object that it names is
-// made and destroyed: ten seconds for each kind of use. The boot option race= says which.
+// made and destroyed: for each kind of use. The boot option race= says which, race_ms= for how long if not for ten seconds.
 #include <string_view>
 
 #include "libipc/start.hpp"
@@ -15,6 +15,7 @@ namespace {
 
 init::Node* node;
 std::uint64_t ms() { return node->info().tsc_khz; }
+std::uint64_t duration;
 Extent memory(std::uint64_t bytes = page_size) { return must(node->allocate(bytes), "memory"); }
 
 // words[0]: how often it went well; words[1]: how often it was refused.
@@ -197,7 +198,7 @@ void race_with_copies(std::string_view wanted, Child& user) {
     }
     user.start();
     std::uint64_t rounds = 0;
-    for (const std::uint64_t end = rdtsc() + 10'000 * ms(); rdtsc() < end; ++rounds) {
+    for (const std::uint64_t end = rdtsc() + duration; rdtsc() < end; ++rounds) {
         if (wanted == "signal" || wanted == "wait") (void)signal(target, 1);
         EXPECT_STATUS(copy(target, user.domain, child_portal), Status::ok);
         for (unsigned i = 0; i < rounds % 64; ++i) asm volatile("pause");
@@ -221,7 +222,7 @@ void race_with_objects(std::string_view kind, Child& user) {
     words[8] = given.base();
     user.start();
     std::uint64_t rounds = 0;
-    for (const std::uint64_t end = rdtsc() + 10'000 * ms(); rdtsc() < end; ++rounds) {
+    for (const std::uint64_t end = rdtsc() + duration; rdtsc() < end; ++rounds) {
         given.give(rounds);
         // As above; every second time, so that it is taken away from a core that is at it.
         const std::uint64_t before = words[good];
@@ -242,6 +243,7 @@ void program_main(std::uint64_t argument) {
     node = &the_node;
     use_largest_extent(*node);
     const std::string_view wanted = find_option(node->info().command_line, "race").value_or("");
+    duration = find_number(node->info().command_line, "race_ms").value_or(10'000) * ms();
     const Kind* kind = nullptr;
     for (const Kind& k : kinds)
         if (k.name == wanted) kind = &k;

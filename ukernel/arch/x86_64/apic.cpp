@@ -2,6 +2,7 @@
 
 #include "proto/kernel.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/core/measure.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
 
 namespace margay::apic {
@@ -33,6 +34,7 @@ constexpr std::uint32_t masked = 1 << 16;
 constexpr std::uint32_t msr_of(Register r) { return 0x800 + r / 16; }
 
 void write(Register r, std::uint32_t v) {
+    const measure::Elsewhere turn;
     if (registers != nullptr)
         registers[r / 4] = v;
     else

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/core/measure.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
 
 namespace margay::io_apic {
@@ -42,6 +43,7 @@ std::uint32_t read(const Controller& c, std::uint32_t index) {
     return *c.window;
 }
 void write(const Controller& c, std::uint32_t index, std::uint32_t value) {
+    const measure::Elsewhere turn;
     const RegisterLock lock;
     *c.select = index;
     *c.window = value;
