@@ -11,14 +11,10 @@ struct Extent {
     std::uint64_t size = 0;
 };
 
-// Allocates into the empty slot `into`.
-[[nodiscard]] inline Result<Extent> allocate_memory(Slot portal, Slot into, std::uint64_t bytes,
-                                                    std::uint64_t alignment = page_size,
-                                                    std::uint64_t node = any_node) {
+// Makes a request whose answer brings memory, into the empty slot `into`.
+[[nodiscard]] inline Result<Extent> receive_memory(Slot portal, Slot into, Message m) {
     Status s = thread_ctl(no_slot, ThreadOp::set_receive_slot, into);
     if (s != Status::ok) return s;
-    Message m{static_cast<std::uint64_t>(PmemCall::allocate),
-              {bytes, alignment, static_cast<std::uint64_t>(MemoryType::ram), node}};
     s = call(portal, m);
     if (s != Status::ok) return s;
     const auto answer = static_cast<Status>(m.label & ~label_transfer);
@@ -30,6 +26,26 @@ struct Extent {
         return Status::occupied;
     }
     return Extent{into, m.words[0], m.words[1]};
+}
+
+// Allocates into the empty slot `into`.
+[[nodiscard]] inline Result<Extent> allocate_memory(Slot portal, Slot into, std::uint64_t bytes,
+                                                    std::uint64_t alignment = page_size,
+                                                    std::uint64_t node = any_node) {
+    constexpr auto ram = static_cast<std::uint64_t>(MemoryType::ram);
+    return receive_memory(
+        portal, into,
+        {static_cast<std::uint64_t>(PmemCall::allocate), {bytes, alignment, ram, node}});
+}
+
+// Of `bytes`, all multiples of `alignment`, the part at `offset` in the whole; or less, as much as is in one piece.
+[[nodiscard]] inline Result<Extent> allocate_part(Slot portal, Slot into, std::uint64_t bytes,
+                                                  std::uint64_t alignment, std::uint64_t offset,
+                                                  std::uint64_t node) {
+    constexpr auto ram = static_cast<std::uint64_t>(MemoryType::ram);
+    return receive_memory(
+        portal, into,
+        {static_cast<std::uint64_t>(PmemCall::part), {bytes, alignment, ram, node, offset}});
 }
 
 [[nodiscard]] inline Status release_memory(Slot portal, std::uint64_t base) {
@@ -46,7 +62,7 @@ struct Extent {
 }
 
 struct MemoryUse {
-    std::uint64_t free = 0, largest = 0, used = 0, extents = 0;
+    std::uint64_t free = 0, largest = 0, used = 0, extents = 0, dirty = 0;
 };
 [[nodiscard]] inline Result<MemoryUse> query_memory_use(Slot portal,
                                                         std::uint64_t node = any_node) {
@@ -54,7 +70,7 @@ struct MemoryUse {
     const Status s = call(portal, m);
     if (s != Status::ok) return s;
     if (m.label != 0) return static_cast<Status>(m.label);
-    return MemoryUse{m.words[0], m.words[1], m.words[2], m.words[3]};
+    return MemoryUse{m.words[0], m.words[1], m.words[2], m.words[3], m.words[4]};
 }
 
 }  // namespace margay

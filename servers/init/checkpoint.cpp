@@ -30,9 +30,10 @@ bool Checkpoint::begin_save(Node& node, const Guest& guest, Failure& why) {
     const Result<VcpuStatus> vcpu = query_vcpu(guest.vcpu);
     if (s == Status::ok) s = vcpu.status();
     if (s != Status::ok) return refuse(why, s);
-    const Result<Extent> block = holdings_.allocate(ram_at + guest.ram.size, large_page);
-    if (!block) return refuse(why, block.status());
-    const Result<std::uint64_t> at = holdings_.map_here(*block, map_right::read | map_right::write);
+    Ram block;
+    s = holdings_.allocate_ram(ram_at + guest.ram.size, any_node, block);
+    Result<std::uint64_t> at = s;
+    if (s == Status::ok) at = holdings_.map_here(block, map_right::read | map_right::write);
     s = at.status();
     if (s == Status::ok) s = ram_.open(node, guest.ram);
     if (s != Status::ok) {

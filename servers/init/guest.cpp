@@ -5,6 +5,7 @@
 
 #include "libipc/mapping.hpp"
 #include "proto/vmm.hpp"
+#include "servers/init/text.hpp"
 #include "servers/init/wanted_state.hpp"
 #include "support/address.hpp"
 
@@ -14,37 +15,51 @@ namespace {
 
 constexpr std::uint64_t space_mappings = 64;
 constexpr std::uint64_t space_table_bytes = 1 << 20;
+// With pages of 2 MiB.
+constexpr std::uint64_t bytes_per_table = 1 << 30;
+constexpr std::uint64_t bytes_per_mapping = max_map_leaves / 2 * large_page;
+constexpr std::uint64_t mib = 1 << 20;
 constexpr std::uint64_t rw = map_right::read | map_right::write;
 
 }  // namespace
 
+Status Guest::fail_without_memory(const char* what, Status s) {
+    if (s != Status::no_memory) return fail_with(what, s);
+    holdings.release();  // what it had got is free again
+    const MemoryUse use = holdings.node().memory_use();
+    write(why_text, "{}; {} MiB are free, the largest extent has {} MiB", what, use.free / mib,
+          use.largest / mib);
+    return fail_with(why_text, s);
+}
+
 Status Guest::create_memory(const VmConfig& config) {
     const std::uint64_t bytes = config.memory_mib << 20;
-    const std::uint64_t gib = 1ull << 30;
-    Result<Extent> memory = holdings.allocate(bytes, bytes >= gib ? gib : 2 << 20);
-    // A whole page of 1 GiB is a wish, not a need.
-    if (!memory && bytes >= gib) memory = holdings.allocate(bytes, 2 << 20);
-    if (!memory) return fail_with("there is not that much memory (memory_mib)", memory.status());
-    ram = *memory;
+    const Result<CoreInfo> core =
+        query_core(init_slot::first_core + static_cast<Slot>(config.core));
+    Status s = holdings.allocate_ram(bytes, core ? core->node : any_node, ram);
+    if (s != Status::ok)
+        return fail_without_memory("there is not that much memory (memory_mib)", s);
 
-    const Result<Extent> storage = holdings.allocate(
-        space_overhead + align_up(space_mappings * mapping_bytes, page_size) + space_table_bytes);
-    if (!storage) return fail_with("no memory for its address space", storage.status());
+    const std::uint64_t mappings = space_mappings + bytes / bytes_per_mapping;
+    const Result<Extent> storage =
+        holdings.allocate(space_overhead + align_up(mappings * mapping_bytes, page_size) +
+                          space_table_bytes + bytes / bytes_per_table * page_size);
+    if (!storage) return fail_without_memory("no memory for its address space", storage.status());
     space = holdings.new_slot();
-    Status s = margay::create(ObjectType::space, space, storage->slot, space_mappings);
+    s = margay::create(ObjectType::space, space, storage->slot, mappings);
     if (s != Status::ok) return fail_with("its address space cannot be created", s);
     const std::uint64_t low = ram.size < guest_low_ram_limit ? ram.size : guest_low_ram_limit;
     constexpr std::uint64_t rights = rw | map_right::execute;
-    s = map_all(ram, space, 0, 0, low, rights);
+    s = map_ram(ram, space, 0, 0, low, rights);
     if (s == Status::ok && ram.size > low)
-        s = map_all(ram, space, guest_high_ram, low, ram.size - low, rights);
+        s = map_ram(ram, space, guest_high_ram, low, ram.size - low, rights);
     return s == Status::ok ? s : fail_with("its memory cannot be mapped", s);
 }
 
 Status Guest::create_vcpu(const VmConfig& config, Slot event, std::uint64_t death, Slot requests) {
     const Result<Extent> page = holdings.allocate(page_size);
     const Result<Extent> storage = holdings.allocate(storage_vcpu);
-    if (!page || !storage) return fail_with("no memory for its vCPU", Status::no_memory);
+    if (!page || !storage) return fail_without_memory("no memory for its vCPU", Status::no_memory);
     state_page = *page;
     vcpu = holdings.new_slot();
     const Slot core = init_slot::first_core + static_cast<Slot>(config.core);
@@ -58,7 +73,7 @@ Status Guest::create_shared(const VmConfig& config) {
     const Result<Extent> memory[] = {holdings.allocate(device_state_bytes),
                                      holdings.allocate(page_size), holdings.allocate(page_size)};
     for (const Result<Extent>& m : memory)
-        if (!m) return fail_with("no memory for its state", m.status());
+        if (!m) return fail_without_memory("no memory for its state", m.status());
     devices = *memory[0], control_page = *memory[1], texts = *memory[2];
     const Result<std::uint64_t> here[] = {
         holdings.map_here(devices, rw), holdings.map_here(control_page, rw),
@@ -82,7 +97,7 @@ Status Guest::create_shared(const VmConfig& config) {
 
 Status Guest::create_portal(const VmConfig& config) {
     const Result<Extent> storage = holdings.allocate(storage_small);
-    if (!storage) return fail_with("no memory for its portal", storage.status());
+    if (!storage) return fail_without_memory("no memory for its portal", storage.status());
     portal = holdings.new_slot();
     const Slot core = init_slot::first_core + static_cast<Slot>(config.core);
     Status s = margay::create_portal(portal, storage->slot, no_slot, core);

@@ -24,19 +24,23 @@ struct Guest {
         why = reason;
         return s;
     }
+    // As fail_with, where memory is lacking; and how much there is.
+    Status fail_without_memory(const char* what, Status s);
     Status create_memory(const VmConfig& config);
     Status create_vcpu(const VmConfig& config, Slot event, std::uint64_t death, Slot requests);
     Status create_shared(const VmConfig& config);
     Status create_portal(const VmConfig& config);
 
     Holdings holdings;
-    Extent ram, state_page, devices, control_page, texts;
+    Ram ram;
+    Extent state_page, devices, control_page, texts;
     Slot space = no_slot, vcpu = no_slot, portal = no_slot;
     VcpuState* state = nullptr;    // the state page, mapped here
     VmControl* control = nullptr;  // likewise
     std::byte* region = nullptr;   // the device-state region, likewise
     bool needs_files = true;       // kernel and initrd are not in its RAM yet
     const char* why = "";
+    char why_text[120] = {};
 };
 
 }  // namespace margay::init

@@ -5,7 +5,7 @@
 namespace margay::init {
 
 Result<Extent> Holdings::allocate(std::uint64_t bytes, std::uint64_t alignment) {
-    if (extent_count_ == room) return Status::no_memory;
+    if (extent_count_ == extent_room) return Status::no_memory;
     const Result<Extent> e = node_->allocate(bytes, alignment);
     if (e) extents_[extent_count_++] = *e;
     return e;
@@ -15,6 +15,20 @@ Result<std::uint64_t> Holdings::map_here(const Extent& e, std::uint64_t rights) 
     if (window_count_ == room) return Status::no_memory;
     const Result<std::uint64_t> at = node_->map_here(e, rights);
     if (at) windows_[window_count_++] = {e, *at};
+    return at;
+}
+
+Status Holdings::allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram) {
+    if (extent_count_ + Ram::max_extents > extent_room) return Status::no_memory;
+    const Status s = node_->allocate_ram(bytes, numa_node, ram);
+    for (unsigned i = 0; i < ram.count; ++i) extents_[extent_count_++] = ram.extent[i];
+    return s;
+}
+
+Result<std::uint64_t> Holdings::map_here(const Ram& ram, std::uint64_t rights) {
+    if (window_count_ == room) return Status::no_memory;
+    const Result<std::uint64_t> at = node_->map_here(ram, rights);
+    if (at) windows_[window_count_++] = {{no_slot, 0, ram.size}, *at};
     return at;
 }
 

@@ -11,7 +11,9 @@ class Holdings {
 
     // As Node's, and remembered. `no_memory` also if there is no room to remember it.
     Result<Extent> allocate(std::uint64_t bytes, std::uint64_t alignment = page_size);
+    Status allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram);
     Result<std::uint64_t> map_here(const Extent& e, std::uint64_t rights);
+    Result<std::uint64_t> map_here(const Ram& ram, std::uint64_t rights);
     // For an object whose storage is held here, so that releasing the memory empties the slot.
     Slot new_slot();
 
@@ -19,13 +21,13 @@ class Holdings {
     void release();
 
   private:
-    static constexpr unsigned room = 16;
+    static constexpr unsigned room = 16, extent_room = room + Ram::max_extents;
     struct Window {
         Extent extent;
         std::uint64_t at;
     };
     Node* node_ = nullptr;
-    Extent extents_[room];
+    Extent extents_[extent_room];
     Window windows_[room];
     Slot slots_[room];
     unsigned extent_count_ = 0, window_count_ = 0, slot_count_ = 0;

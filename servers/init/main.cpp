@@ -67,7 +67,8 @@ bool read_manifest(Node& node, ManifestError& error) {
         error.what = "there is no boot module named manifest";
         return false;
     }
-    const Result<std::uint64_t> at = node.map_here({m->slot, m->base, m->size}, map_right::read);
+    const Result<std::uint64_t> at =
+        node.map_here(Extent{m->slot, m->base, m->size}, map_right::read);
     if (!at) {
         error.what = to_text(at.status());
         return false;

@@ -28,7 +28,8 @@ Result<const Image*> Node::image(std::string_view name, const char*& why) {
             why = "too many different programs";
             return Status::no_memory;
         }
-        const Result<std::uint64_t> at = map_here({m->slot, m->base, m->size}, map_right::read);
+        const Result<std::uint64_t> at =
+            map_here(Extent{m->slot, m->base, m->size}, map_right::read);
         if (!at) {
             why = "the boot module cannot be mapped";
             return at.status();
@@ -77,21 +78,60 @@ Result<Extent> Node::allocate(std::uint64_t bytes, std::uint64_t alignment) {
     return e;
 }
 
+Status Node::allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram) {
+    ram.count = 0;
+    ram.size = 0;
+    const std::uint64_t total = align_up(bytes, large_page);
+    while (ram.size < total) {
+        if (ram.count == Ram::max_extents) return Status::no_memory;
+        const Slot slot = new_slot();
+        Result<Extent> e = Status::no_memory;
+        for (const std::uint64_t node : {numa_node, any_node}) {
+            e = margay::allocate_part(pmem_, slot, total - ram.size, large_page, ram.size, node);
+            if (e.status() != Status::no_memory) break;
+        }
+        if (!e) {
+            give_back_slot(slot);
+            return e.status();
+        }
+        ram.extent[ram.count++] = *e;
+        ram.size += e->size;
+    }
+    ram.extent[ram.count - 1].size -= total - bytes;
+    ram.size = bytes;
+    return Status::ok;
+}
+
+MemoryUse Node::memory_use() const {
+    const Result<MemoryUse> use = query_memory_use(pmem_);
+    return use ? *use : MemoryUse{};
+}
+
 void Node::release(const Extent& e) {
     if (release_memory(pmem_, e.base) == Status::ok) give_back_slot(e.slot);
 }
 
+std::uint64_t Node::take_window(std::uint64_t bytes) {
+    const std::uint64_t size = align_up(bytes, page_size) + large_page;
+    for (unsigned i = 0; i < free_window_count_; ++i) {
+        if (free_windows_[i].size != size) continue;
+        const std::uint64_t window = free_windows_[i].at;
+        free_windows_[i] = free_windows_[--free_window_count_];
+        return window;
+    }
+    return new_range(size, large_page);
+}
+
+Result<std::uint64_t> Node::map_here(const Ram& ram, std::uint64_t rights) {
+    const std::uint64_t at = take_window(ram.size);
+    const Status s = map_ram(ram, init_slot::domain, at, 0, ram.size, rights);
+    if (s != Status::ok) return s;
+    return at;
+}
+
 Result<std::uint64_t> Node::map_here(const Extent& e, std::uint64_t rights) {
     // At an address that agrees with the physical one modulo 2 MiB, for large pages.
-    const std::uint64_t size = align_up(e.size, page_size) + large_page;
-    std::uint64_t window = 0;
-    for (unsigned i = 0; i < free_window_count_ && window == 0; ++i) {
-        if (free_windows_[i].size != size) continue;
-        window = free_windows_[i].at;
-        free_windows_[i] = free_windows_[--free_window_count_];
-    }
-    if (window == 0) window = new_range(size, large_page);
-    const std::uint64_t at = window + e.base % large_page;
+    const std::uint64_t at = take_window(e.size) + e.base % large_page;
     const Status s = map_all(e, init_slot::domain, at, 0, e.size, rights);
     ++windows_;
     if (s != Status::ok) {

@@ -6,6 +6,7 @@
 #include "libipc/memory_client.hpp"
 #include "proto/boot_info.hpp"
 #include "servers/init/image.hpp"
+#include "servers/init/ram.hpp"
 #include "support/result.hpp"
 
 namespace margay::init {
@@ -33,6 +34,11 @@ class Node {
 
     // Memory: from the bootstrap extent until pmem runs, then from pmem.
     Result<Extent> allocate(std::uint64_t bytes, std::uint64_t alignment = page_size);
+    // RAM in as few extents as there are, of the NUMA node as far as it has any. What was allocated is in `ram` also
+    // when it fails.
+    Status allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram);
+    // What pmem has; zeros if it does not say.
+    MemoryUse memory_use() const;
     // To pmem, with everything derived from it.
     void release(const Extent& e);
     void use_bootstrap(const Extent& e) { bootstrap_ = e; }
@@ -40,6 +46,8 @@ class Node {
 
     // Maps an extent into init. The address.
     Result<std::uint64_t> map_here(const Extent& e, std::uint64_t rights);
+    // RAM, as one; its window is given back as that of an extent with base 0 and its size.
+    Result<std::uint64_t> map_here(const Ram& ram, std::uint64_t rights);
     // After the mapping was revoked: its addresses can be used again.
     void give_back_window(const Extent& e, std::uint64_t at);
     unsigned windows_in_use() const { return windows_; }
@@ -54,6 +62,9 @@ class Node {
     }
 
   private:
+    // Of size + large_page bytes, at a large page.
+    std::uint64_t take_window(std::uint64_t size);
+
     static constexpr unsigned max_free = 2048, max_images = 24;
     struct Range {
         std::uint64_t at, size;

@@ -133,6 +133,17 @@ Status Program::give_mapping(std::string_view name, const Extent& e, std::uint64
     return Status::ok;
 }
 
+Status Program::give_mapping(std::string_view name, const Ram& ram, std::uint64_t address,
+                             std::uint64_t rights) {
+    const Status s = map_ram(ram, domain_, address, 0, ram.size, rights);
+    if (s != Status::ok) return s;
+    StartupItem* item = new_item(name);
+    if (item == nullptr) return Status::no_memory;
+    item->address = address;
+    item->size = ram.size;
+    return Status::ok;
+}
+
 Status Program::give_capability(std::string_view name, Slot slot, std::uint8_t rights,
                                 std::uint64_t badge, std::uint64_t value) {
     const Slot at = next_slot_;

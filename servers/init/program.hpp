@@ -33,6 +33,8 @@ class Program {
     // Maps an extent into it at `address`.
     Status give_mapping(std::string_view name, const Extent& e, std::uint64_t address,
                         std::uint64_t rights, std::uint64_t value = 0, std::uint64_t length = 0);
+    Status give_mapping(std::string_view name, const Ram& ram, std::uint64_t address,
+                        std::uint64_t rights);
     // Copies a capability into its table.
     Status give_capability(std::string_view name, Slot slot, std::uint8_t rights = right::all,
                            std::uint64_t badge = 0, std::uint64_t value = 0);

@@ -12,15 +12,20 @@ class RamWindow {
     RamWindow(const RamWindow&) = delete;
     RamWindow& operator=(const RamWindow&) = delete;
 
-    Status open(Node& node, const Extent& ram) {
+    Status open(Node& node, const Ram& ram) {
         close();
         node_ = &node;
-        extent_ = ram;
-        extent_.slot = node.new_slot();
-        Status s = copy(ram.slot, init_slot::domain, extent_.slot, right::read | right::write);
+        ram_ = ram;
+        Status s = Status::ok;
+        for (unsigned i = 0; i < ram.count; ++i) {
+            ram_.extent[i].slot = node.new_slot();
+            if (s == Status::ok)
+                s = copy(ram.extent[i].slot, init_slot::domain, ram_.extent[i].slot,
+                         right::read | right::write);
+        }
         if (s == Status::ok) {
             const Result<std::uint64_t> at =
-                node.map_here(extent_, map_right::read | map_right::write);
+                node.map_here(ram_, map_right::read | map_right::write);
             s = at.status();
             if (at) at_ = *at;
         }
@@ -29,9 +34,11 @@ class RamWindow {
     }
     void close() {
         if (node_ == nullptr) return;
-        (void)revoke(extent_.slot, revoke_flag::self);
-        if (at_ != 0) node_->give_back_window(extent_, at_);
-        node_->give_back_slot(extent_.slot);
+        for (unsigned i = 0; i < ram_.count; ++i) {
+            (void)revoke(ram_.extent[i].slot, revoke_flag::self);
+            node_->give_back_slot(ram_.extent[i].slot);
+        }
+        if (at_ != 0) node_->give_back_window({no_slot, 0, ram_.size}, at_);
         node_ = nullptr;
         at_ = 0;
     }
@@ -39,7 +46,7 @@ class RamWindow {
 
   private:
     Node* node_ = nullptr;
-    Extent extent_;
+    Ram ram_;
     std::uint64_t at_ = 0;
 };
 

@@ -12,6 +12,8 @@ namespace {
 constexpr unsigned pmem_priority = 48;
 // As init: neither holds the other up for longer than a turn of its own.
 constexpr unsigned console_priority = 32;
+// Below the VMs'.
+constexpr unsigned clearing_priority = 8;
 constexpr unsigned pmem_extents = 60;
 constexpr std::uint64_t bootstrap_bytes = 4 << 20;
 constexpr std::uint16_t com1 = 0x3f8, com2 = 0x2f8;
@@ -102,6 +104,11 @@ void Services::start_memory(Node& node) {
              "RAM for pmem");
     }
     node_event_ = must(node.create_event(), "an event");
+    const Slot dirty = must(node.create_event(), "an event");
+    const Slot done = must(node.create_event(), "an event");
+    must(pmem.give_capability("domain", pmem.domain(), right::map), "pmem's domain");
+    must(pmem.give_capability("dirty", dirty, right::signal), "pmem's events");
+    must(pmem.give_capability("done", done, right::wait), "pmem's events");
     must(pmem.make_thread(node_event_, 1ull << 34), "pmem's thread");
     const Extent storage = must(node.allocate(storage_small), "pmem's portal");
     const Slot portal = node.new_slot();
@@ -111,6 +118,23 @@ void Services::start_memory(Node& node) {
     must(copy(portal, init_slot::domain, pmem_, right::call, pmem_supervisor), "pmem's portal");
     must(pmem.start(), "pmem's start");
     node.use_pmem(pmem_);
+    start_clearing(node, portal, dirty, done);
+}
+
+// The one that clears what comes back: pmem's program in another role. Without it, it is done on allocation.
+void Services::start_clearing(Node& node, Slot portal, Slot dirty, Slot done) {
+    ProgramOptions options;
+    options.module = "pmem";
+    options.name = "pmem_clear";
+    options.priority = clearing_priority;
+    Program clearer{node, options};
+    if (const Status s = clearer.load(); s != Status::ok) early_failure(clearer.why(), s);
+    must(clearer.give_capability("pmem", portal, right::call, pmem_clearer), "pmem_clear");
+    must(clearer.give_capability("domain", clearer.domain(), right::map), "pmem_clear");
+    must(clearer.give_capability("dirty", dirty, right::wait), "pmem_clear");
+    must(clearer.give_capability("done", done, right::signal), "pmem_clear");
+    must(clearer.make_thread(no_slot, 0), "pmem_clear");
+    must(clearer.start(), "pmem_clear");
 }
 
 Channel Services::make_channel(const ChannelOptions& options) {

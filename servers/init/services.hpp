@@ -43,6 +43,7 @@ class Services {
     const Channel& control_line() const { return control_line_; }
 
   private:
+    void start_clearing(Node& node, Slot portal, Slot dirty, Slot done);
     Channel make_channel(const ChannelOptions& options);
 
     std::uint64_t tsc_khz_ = 0, unused_ram_ = 0;

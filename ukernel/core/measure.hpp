@@ -21,7 +21,7 @@ inline Longest longest{};
 // By core id. Clocks stand still while their core waits for others.
 inline std::uint64_t entered_at[max_cores]{}, waited[max_cores]{};
 
-constexpr std::uint64_t longest_alone = 200'000;
+constexpr std::uint64_t longest_alone = 100'000;
 unsigned here();  // this core's id
 unsigned cores();
 inline bool running = false;

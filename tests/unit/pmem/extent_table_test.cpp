@@ -12,6 +12,20 @@ namespace {
 
 constexpr std::uint64_t page = page_size;
 
+// As pmem does it; what is dirty is cleared at once.
+Result<ExtentRecord*> allocate(ExtentTable& t, std::uint64_t bytes, std::uint64_t alignment,
+                               std::uint64_t node, std::uint64_t owner) {
+    const Result<Place> p = t.find_whole(bytes, alignment, node);
+    if (!p) return p.status();
+    while (const ExtentRecord* r = t.dirty_in(*p)) {
+        const std::uint64_t base = std::max(r->base, p->base),
+                            end = std::min(r->end, p->base + p->size);
+        const Status s = t.cleared(base, end);
+        if (s != Status::ok) return s;
+    }
+    return t.take(*p, owner);
+}
+
 TEST(ExtentTable, RefusesBadBootExtents) {
     ExtentTable t;
     EXPECT_EQ(t.add(0, 0, 0, 0), Status::bad_argument);
@@ -31,17 +45,17 @@ TEST(ExtentTable, FirstFitWithAlignment) {
     ExtentTable t;
     ASSERT_EQ(t.add(3 * page, 2 * page, 0, 0), Status::ok);
     ASSERT_EQ(t.add(9 * page, 100 * page, 0, 1), Status::ok);
-    const auto a = t.allocate(3 * page, 0, any_node, 7);
+    const auto a = allocate(t, 3 * page, 0, any_node, 7);
     ASSERT_TRUE(a);
     EXPECT_EQ((*a)->base, 9 * page) << "the first one is too small";
-    const auto b = t.allocate(1, page, any_node, 7);
+    const auto b = allocate(t, 1, page, any_node, 7);
     ASSERT_TRUE(b);
     EXPECT_EQ((*b)->base, 3 * page);
     EXPECT_EQ((*b)->end, 4 * page) << "whole pages";
-    const auto c = t.allocate(page, 16 * page, any_node, 7);
+    const auto c = allocate(t, page, 16 * page, any_node, 7);
     ASSERT_TRUE(c);
     EXPECT_EQ((*c)->base, 16 * page);
-    const auto d = t.allocate(page, 8 * page, any_node, 8);
+    const auto d = allocate(t, page, 8 * page, any_node, 8);
     ASSERT_TRUE(d);
     EXPECT_EQ((*d)->base, 24 * page);
     EXPECT_EQ(t.totals(any_node).extents, 4u);
@@ -50,13 +64,13 @@ TEST(ExtentTable, FirstFitWithAlignment) {
 TEST(ExtentTable, BadArguments) {
     ExtentTable t;
     ASSERT_EQ(t.add(page, 8 * page, 0, 0), Status::ok);
-    EXPECT_EQ(t.allocate(0, page, any_node, 1).status(), Status::bad_argument);
-    EXPECT_EQ(t.allocate(page, 3 * page, any_node, 1).status(), Status::bad_argument);
-    EXPECT_EQ(t.allocate(page, page, any_node, 0).status(), Status::bad_argument);
-    EXPECT_EQ(t.allocate(~0ull, page, any_node, 1).status(), Status::bad_argument);
-    EXPECT_EQ(t.allocate(page, 1ull << 63, any_node, 1).status(), Status::bad_argument);
-    EXPECT_EQ(t.allocate(9 * page, page, any_node, 1).status(), Status::no_memory);
-    EXPECT_EQ(t.allocate(page, 1ull << 52, any_node, 1).status(), Status::no_memory);
+    EXPECT_EQ(allocate(t, 0, page, any_node, 1).status(), Status::bad_argument);
+    EXPECT_EQ(allocate(t, page, 3 * page, any_node, 1).status(), Status::bad_argument);
+    EXPECT_EQ(allocate(t, page, page, any_node, 0).status(), Status::bad_argument);
+    EXPECT_EQ(allocate(t, ~0ull, page, any_node, 1).status(), Status::bad_argument);
+    EXPECT_EQ(allocate(t, page, 1ull << 63, any_node, 1).status(), Status::bad_argument);
+    EXPECT_EQ(allocate(t, 9 * page, page, any_node, 1).status(), Status::no_memory);
+    EXPECT_EQ(allocate(t, page, 1ull << 52, any_node, 1).status(), Status::no_memory);
     EXPECT_EQ(t.totals(any_node).used, 0u);
 }
 
@@ -64,10 +78,10 @@ TEST(ExtentTable, NodesAreKeptApart) {
     ExtentTable t;
     ASSERT_EQ(t.add(page, 4 * page, 0, 0), Status::ok);
     ASSERT_EQ(t.add(5 * page, 4 * page, 1, 1), Status::ok);
-    const auto a = t.allocate(page, page, 1, 1);
+    const auto a = allocate(t, page, page, 1, 1);
     ASSERT_TRUE(a);
     EXPECT_EQ((*a)->base, 5 * page);
-    EXPECT_EQ(t.allocate(page, page, 2, 1).status(), Status::no_memory);
+    EXPECT_EQ(allocate(t, page, page, 2, 1).status(), Status::no_memory);
     EXPECT_TRUE(t.knows_node(1));
     EXPECT_FALSE(t.knows_node(2));
     EXPECT_TRUE(t.knows_node(any_node));
@@ -80,10 +94,10 @@ TEST(ExtentTable, NeighboursOfDifferentBootExtentsDoNotJoin) {
     ExtentTable t;
     ASSERT_EQ(t.add(page, page, 0, 0), Status::ok);
     ASSERT_EQ(t.add(2 * page, page, 0, 1), Status::ok);
-    const auto a = t.allocate(page, page, any_node, 1);
-    t.release(**a);
+    const auto a = allocate(t, page, page, any_node, 1);
+    t.release(**a, false);
     EXPECT_EQ(t.totals(any_node).largest, page);
-    EXPECT_EQ(t.allocate(2 * page, page, any_node, 1).status(), Status::no_memory);
+    EXPECT_EQ(allocate(t, 2 * page, page, any_node, 1).status(), Status::no_memory);
 }
 
 TEST(ExtentTable, FullBooksAreNoMemoryAndNothingIsLost) {
@@ -91,15 +105,138 @@ TEST(ExtentTable, FullBooksAreNoMemoryAndNothingIsLost) {
     ASSERT_EQ(t->add(page, 4 * ExtentTable::capacity * page, 0, 0), Status::ok);
     unsigned made = 0;
     // Every second page, so that each needs a split on both sides.
-    while (t->allocate(page, 2 * page, any_node, 5)) ++made;
+    while (allocate(*t, page, 2 * page, any_node, 5)) ++made;
     EXPECT_GE(made, ExtentTable::capacity / 2 - 1);
     EXPECT_EQ(t->totals(any_node).used, made * page);
     EXPECT_EQ(t->totals(any_node).used + t->totals(any_node).free,
               4 * ExtentTable::capacity * page);
     EXPECT_EQ(t->add(1ull << 40, page, 0, 1) == Status::ok, made * 2 + 1 < ExtentTable::capacity);
-    while (ExtentRecord* r = t->any_of(5)) t->release(*r);
+    while (ExtentRecord* r = t->any_of(5)) t->release(*r, false);
     EXPECT_EQ(t->totals(any_node).used, 0u);
     EXPECT_EQ(t->totals(any_node).largest, 4 * ExtentTable::capacity * page);
+}
+
+TEST(ExtentTable, CleanMemoryFirst) {
+    ExtentTable t;
+    ASSERT_EQ(t.add(page, 8 * page, 0, 0), Status::ok);
+    const auto a = allocate(t, 2 * page, page, any_node, 1);
+    t.release(**a, true);
+    EXPECT_EQ(t.totals(any_node).dirty, 2 * page);
+    EXPECT_EQ(t.totals(any_node).largest, 8 * page) << "neighbours count as one";
+    EXPECT_EQ(t.find_whole(page, page, any_node)->base, 3 * page);
+    EXPECT_EQ(t.find_whole(6 * page, page, any_node)->base, 3 * page);
+    const auto all = t.find_whole(8 * page, page, any_node);
+    ASSERT_TRUE(all);
+    EXPECT_EQ(t.take(*all, 1).status(), Status::not_found) << "not while it is dirty";
+    const ExtentRecord* dirty = t.dirty_in(*all);
+    ASSERT_NE(dirty, nullptr);
+    EXPECT_EQ(dirty->base, page);
+    EXPECT_EQ(t.cleared(page, 2 * page), Status::ok);
+    EXPECT_EQ(t.totals(any_node).dirty, page);
+    EXPECT_EQ(t.dirty_in(*all)->base, 2 * page);
+    EXPECT_EQ(t.cleared(2 * page, 3 * page), Status::ok);
+    EXPECT_EQ(t.dirty_in(*all), nullptr);
+    const auto taken = t.take(*all, 1);
+    ASSERT_TRUE(taken) << "what is clean has joined";
+    EXPECT_EQ((*taken)->end, 9 * page);
+    EXPECT_EQ(t.cleared(page, 2 * page), Status::not_found) << "it has an owner";
+}
+
+TEST(ExtentTable, OwnedMemoryIsNotDirty) {
+    ExtentTable t;
+    ASSERT_EQ(t.add(page, 4 * page, 0, 0), Status::ok);
+    t.release(**allocate(t, 4 * page, page, any_node, 1), true);
+    const auto again = allocate(t, 2 * page, page, any_node, 3);
+    ASSERT_TRUE(again);
+    EXPECT_EQ(t.totals(any_node).dirty, 2 * page);
+    t.release(**again, true);
+    EXPECT_EQ(t.totals(any_node).dirty, 4 * page);
+}
+
+TEST(ExtentTable, WhatIsBeingClearedIsFree) {
+    ExtentTable t;
+    ASSERT_EQ(t.add(page, 8 * page, 0, 0), Status::ok);
+    EXPECT_EQ(t.take_dirty(page), nullptr);
+    t.release(**allocate(t, 3 * page, page, any_node, 1), true);
+    ExtentRecord* piece = t.take_dirty(2 * page);
+    ASSERT_NE(piece, nullptr);
+    EXPECT_EQ(piece->base, page);
+    EXPECT_EQ(piece->end, 3 * page);
+    EXPECT_EQ(t.totals(any_node).used, 0u);
+    EXPECT_EQ(t.totals(any_node).free, 8 * page);
+    EXPECT_EQ(t.totals(any_node).dirty, 3 * page);
+    EXPECT_EQ(t.totals(any_node).largest, 6 * page) << "but nobody can have it now";
+    EXPECT_EQ(t.any_of(pmem_clearer), piece);
+    t.release(*piece, false);
+    EXPECT_EQ(t.totals(any_node).dirty, page);
+    piece = t.take_dirty(2 * page);
+    ASSERT_NE(piece, nullptr);
+    EXPECT_EQ(piece->base, 3 * page);
+    EXPECT_EQ(piece->end, 4 * page);
+    t.release(*piece, false);
+    EXPECT_EQ(t.totals(any_node).dirty, 0u);
+    EXPECT_EQ(t.totals(any_node).largest, 8 * page);
+}
+
+constexpr std::uint64_t mib = 1 << 20, gib = 1 << 30, large = 2 * mib;
+
+TEST(Parts, WhatFitsIsWhole) {
+    ExtentTable t;
+    ASSERT_EQ(t.add(mib, 7 * mib, 0, 0), Status::ok);
+    ASSERT_EQ(t.add(16 * mib, 64 * mib, 0, 1), Status::ok);
+    const auto p = t.find_part(6 * mib, large, 0, any_node);
+    ASSERT_TRUE(p);
+    EXPECT_EQ(p->base, 2 * mib) << "aligned, and as early as possible";
+    EXPECT_EQ(p->size, 6 * mib);
+    EXPECT_EQ(t.find_part(8 * mib, large, 0, any_node)->base, 16 * mib);
+}
+
+TEST(Parts, TheLargestFirstUntilAllIsThere) {
+    ExtentTable t;
+    ASSERT_EQ(t.add(mib, 9 * mib, 0, 0), Status::ok);
+    ASSERT_EQ(t.add(16 * mib, 64 * mib, 0, 1), Status::ok);
+    ASSERT_EQ(t.add(128 * mib, 33 * mib, 0, 2), Status::ok);
+    std::vector<std::uint64_t> sizes;
+    for (std::uint64_t done = 0; done < 100 * mib;) {
+        const auto p = t.find_part(100 * mib - done, large, done, any_node);
+        ASSERT_TRUE(p);
+        EXPECT_EQ(p->base % large, 0u);
+        ASSERT_TRUE(t.take(*p, 1));
+        sizes.push_back(p->size / mib);
+        done += p->size;
+    }
+    EXPECT_EQ(sizes, (std::vector<std::uint64_t>{64, 32, 4}));
+    EXPECT_EQ(t.find_part(6 * mib, large, 0, any_node)->size, 4 * mib);
+    EXPECT_EQ(t.totals(any_node).largest, 4 * mib);
+}
+
+TEST(Parts, PagesOfOneGibWhereTheyAgree) {
+    ExtentTable t;
+    ASSERT_EQ(t.add(mib, 4 * gib, 0, 0), Status::ok);
+    EXPECT_EQ(t.find_part(2 * gib, large, 0, any_node)->base, gib);
+    EXPECT_EQ(t.find_part(2 * gib, large, 512 * mib, any_node)->base, 512 * mib);
+    EXPECT_EQ(t.find_part(4 * gib - large, large, 0, any_node)->base, 2 * mib)
+        << "a wish, not a need";
+    const auto part = t.find_part(8 * gib, large, 0, any_node);
+    ASSERT_TRUE(part);
+    EXPECT_EQ(part->base, gib);
+    EXPECT_EQ(part->size, 3 * gib);
+}
+
+TEST(Parts, NodesDirtAndBadArguments) {
+    ExtentTable t;
+    ASSERT_EQ(t.add(large, 4 * mib, 0, 0), Status::ok);
+    ASSERT_EQ(t.add(16 * mib, 8 * mib, 1, 1), Status::ok);
+    EXPECT_EQ(t.find_part(8 * mib, large, 0, 0)->size, 4 * mib);
+    EXPECT_EQ(t.find_part(8 * mib, large, 0, 1)->base, 16 * mib);
+    EXPECT_EQ(t.find_part(8 * mib, large, 0, 2).status(), Status::no_memory);
+    EXPECT_EQ(t.find_part(3 * mib, large, 0, 0).status(), Status::bad_argument);
+    EXPECT_EQ(t.find_part(large, large, page, 0).status(), Status::bad_argument);
+    EXPECT_EQ(t.find_part(large, 3 * page, 0, 0).status(), Status::bad_argument);
+    EXPECT_EQ(t.find_part(0, large, 0, 0).status(), Status::bad_argument);
+    t.release(**allocate(t, 4 * mib, large, 1, 9), true);
+    EXPECT_EQ(t.find_part(8 * mib, large, 0, 1)->size, 8 * mib) << "dirty and clean neighbours";
+    EXPECT_EQ(t.find_part(4 * mib, large, 0, 1)->base, 20 * mib) << "clean first";
 }
 
 // Against a map with one byte for each page.
@@ -113,6 +250,7 @@ TEST_P(RandomExtents, AgainstAMapOfPages) {
         int root = -1;
         std::uint64_t owner = 0;
         unsigned extent = 0;
+        bool dirty = false;
     };
     std::vector<Page> model(pages);
     for (unsigned r = 0; r < roots; ++r) {
@@ -122,28 +260,31 @@ TEST_P(RandomExtents, AgainstAMapOfPages) {
     }
     unsigned next_extent = 1;
     for (unsigned n = 0; n < 3000; ++n) {
-        const std::uint64_t owner = 1 + random() % 5;
+        const std::uint64_t owner = 3 + random() % 5;
         if (random() % 2 == 0) {
             const unsigned size = 1 + random() % 40, step = 1u << random() % 6;
             const std::uint64_t node = random() % 3 == 0 ? random() % 3 : any_node;
-            // First fit by hand.
+            // First fit by hand, among the clean ones and then among all.
             unsigned at = pages;
-            for (unsigned i = 0; i + size <= pages && at == pages; ++i) {
+            for (unsigned j = 0; j < 2 * pages && at == pages; ++j) {
+                const unsigned i = j % pages;
+                if (i + size > pages) continue;
                 if (i % step != 0 || model[i].root < 0 ||
                     (node != any_node && static_cast<unsigned>(model[i].root) % 2 != node))
                     continue;
                 bool fits = true;
                 for (unsigned k = 0; k < size; ++k)
-                    fits = fits && model[i + k].owner == 0 && model[i + k].root == model[i].root;
+                    fits = fits && model[i + k].owner == 0 && model[i + k].root == model[i].root &&
+                           (j >= pages || !model[i + k].dirty);
                 if (fits) at = i;
             }
-            const auto r = t->allocate(size * page - random() % page, step * page, node, owner);
+            const auto r = allocate(*t, size * page - random() % page, step * page, node, owner);
             ASSERT_EQ(r ? (*r)->base / page : pages, at) << "step " << n;
             if (!r) continue;
             ASSERT_EQ((*r)->end, (at + size) * page);
             ASSERT_EQ((*r)->owner, owner);
             for (unsigned k = 0; k < size; ++k)
-                model[at + k].owner = owner, model[at + k].extent = next_extent;
+                model[at + k] = {model[at + k].root, owner, next_extent, false};
             ++next_extent;
         } else {
             ExtentRecord* r =
@@ -156,20 +297,23 @@ TEST_P(RandomExtents, AgainstAMapOfPages) {
                                               model.begin(), model.end(), [extent](const Page& p) {
                                                   return p.extent == extent;
                                               })));
-            t->release(*r);
+            const bool dirty = random() % 2 == 0;
+            t->release(*r, dirty);
             for (Page& p : model)
-                if (p.extent == extent) p.owner = 0, p.extent = 0;
+                if (p.extent == extent) p = {p.root, 0, 0, dirty};
         }
-        std::uint64_t free = 0, used = 0, run = 0, largest = 0;
+        std::uint64_t free = 0, used = 0, run = 0, largest = 0, dirty = 0;
         for (unsigned i = 0; i < pages; ++i) {
             const bool is_free = model[i].root >= 0 && model[i].owner == 0;
             free += is_free;
+            dirty += model[i].dirty;
             used += model[i].owner != 0;
             run = is_free && i > 0 && model[i - 1].root == model[i].root ? run + 1 : is_free;
             largest = std::max(largest, run);
         }
         const ExtentTable::Totals totals = t->totals(any_node);
         ASSERT_EQ(totals.free, free * page);
+        ASSERT_EQ(totals.dirty, dirty * page);
         ASSERT_EQ(totals.used, used * page);
         ASSERT_EQ(totals.largest, largest * page) << "free neighbours join";
     }
