@@ -188,6 +188,7 @@ HOLDS = {
 NOT_MEASURED = {
     "bochs_": "the emulator has no debug port of the kernel's",
     "cores_80": "80 cores that take turns need minutes to start",
+    "uefi": "the firmware alone takes minutes",
     "unnoticed": "the guest computes for 17 thousand million instructions",
 }
 # The races last ten seconds on the node's clock; here a part of one, in which all calls are made.

@@ -18,7 +18,7 @@ constexpr std::uint64_t clear_piece = 256 << 10;
 
 // Writes zeros over an extent that nobody else uses. The mapping goes with a revocation of the extent.
 [[nodiscard]] inline Status clear_memory(const Extent& e, Slot domain) {
-    constexpr std::uint64_t window = 0x4000'0000'0000, most = 1 << 30;
+    constexpr std::uint64_t window = 0x2000'0000'0000, most = 1 << 30;
     for (std::uint64_t done = 0; done < e.size;) {
         const std::uint64_t at = window + (e.base + done) % large_page;
         const std::uint64_t size = e.size - done < most ? e.size - done : most;
