@@ -37,6 +37,8 @@ if [ -e /etc/margay-exec ]; then
     echo "Margay guest: the command ended with status $?"
 else
     echo "Leaving this shell powers the guest off."
+    # A serial line cannot say how large its terminal is; a shell that does not know asks it at each prompt.
+    stty $(cat /etc/margay-size 2>/dev/null || echo rows 24 cols 80)
     # In a session of its own and on the real terminal, not /dev/console: that gives job control.
     setsid cttyhack sh
 fi
@@ -99,6 +101,14 @@ def with_command(initrd, command):
     archive = Archive()
     archive.add("etc", DIRECTORY)
     archive.add("etc/margay-exec", FILE, command.encode() + b"\n")
+    return initrd + bytes(-len(initrd) % ALIGNMENT) + archive.finish()
+
+
+def with_size(initrd, rows, columns):
+    """The initrd with the size of the terminal that its shell is shown in."""
+    archive = Archive()
+    archive.add("etc", DIRECTORY)
+    archive.add("etc/margay-size", FILE, f"rows {rows} cols {columns}\n".encode())
     return initrd + bytes(-len(initrd) % ALIGNMENT) + archive.finish()
 
 

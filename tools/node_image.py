@@ -5,10 +5,12 @@ Everything that can be known to be wrong is refused here, before an emulator sta
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import struct
 import subprocess
+import sys
 
 import bochs
 import build
@@ -180,6 +182,9 @@ def _guest_files(options, wanted):
         files["initrd"] = pathlib.Path(options.initrd)
     elif "initrd" in wanted:
         files["initrd"] = initramfs.base()
+        if getattr(options, "headless", True) is False and sys.stdout.isatty():
+            columns, rows = os.get_terminal_size(sys.stdout.fileno())
+            files["initrd"] = initramfs.with_size(files["initrd"], rows, columns)
         if options.exec is not None:
             files["initrd"] = initramfs.with_command(files["initrd"], options.exec)
     return files

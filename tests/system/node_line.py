@@ -101,6 +101,36 @@ def input(node):
         node.check_off(machine)
 
 
+def paste(node):
+    """What a person does in the guest's shell: a long paste, in brackets or not, and the size of the window."""
+    with _boot(node, {"name": "linux"}) as machine:
+        machine.expect(r"guest:.*# ")
+        machine.send("stty size\n")
+        machine.expect(r"^24 80\r?$")
+        # Many lines at once, as an editor's clipboard has them.
+        lines = [f"line {n} of what was pasted" for n in range(80)]
+        text = "".join(f"{line}\n" for line in lines)
+        machine.send("cat > /tmp/pasted\n")
+        machine.pause(0.5)
+        machine.send(text + "\x04")
+        machine.send("md5sum /tmp/pasted\n")
+        machine.expect(hashlib.md5(text.encode()).hexdigest())
+        # The brackets reach the program that asked for them.
+        machine.send("cat -v\n")
+        machine.pause(0.5)
+        machine.send("\x1b[200~one\x1b[201~\n")
+        machine.expect(r"\^\[\[200~one\^\[\[201~")
+        machine.send("\x04")
+        machine.expect(r"guest:.*# ")
+        # Another size, as `./margay console` types it.
+        terminal = Terminal(machine, "linux")
+        terminal.send(b"stty rows 50 cols 132; stty size\n")
+        terminal.expect(b"\n50 132\r\n")
+        terminal.leave()
+        machine.send("poweroff -f\n")
+        node.check_off(machine)
+
+
 def unread(node):
     """A guest prints without end and nobody reads: the node answers all the same, and says what was dropped."""
     with _boot(node, {"name": "linux"}) as machine:
@@ -156,7 +186,7 @@ def clients(node):
         node.check_off(machine)
 
 
-CASES = {case.__name__: case for case in (input, unread, clients)}
+CASES = {case.__name__: case for case in (input, paste, unread, clients)}
 
 
 def test(node):
