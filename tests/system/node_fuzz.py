@@ -113,7 +113,13 @@ class Fuzz:
         for vm in VMS:
             self.check_works(vm)
             self.must(command="destroy", vm=vm)
-        return self.ask(command="nodeinfo")["result"]
+        # What came back is cleared at leisure, and what is in hand for that is in use.
+        equal, last = 0, None
+        while equal < 5:
+            time.sleep(0.1)
+            now = self.ask(command="nodeinfo")["result"]
+            equal, last = equal + 1 if now == last else 0, now
+        return last
 
 
 def manifest(cores):
