@@ -114,7 +114,7 @@ def build(preset="release", targets=(), quiet=False, tests=True):
         sys.stderr.writelines(line for line in said if not line.startswith("ninja: Entering directory"))
     elif not quiet:
         # What compilers say without failing is for the user as well.
-        sys.stderr.writelines(line for line in said if not line.startswith("ninja: "))
+        sys.stderr.writelines(line for line in said if not line.startswith(("ninja: ", "-- ")))
     return status
 
 
