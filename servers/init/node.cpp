@@ -112,6 +112,7 @@ void Node::release(const Extent& e) {
 }
 
 std::uint64_t Node::take_window(std::uint64_t bytes) {
+    ++windows_;
     const std::uint64_t size = align_up(bytes, page_size) + large_page;
     for (unsigned i = 0; i < free_window_count_; ++i) {
         if (free_windows_[i].size != size) continue;
@@ -125,7 +126,10 @@ std::uint64_t Node::take_window(std::uint64_t bytes) {
 Result<std::uint64_t> Node::map_here(const Ram& ram, std::uint64_t rights) {
     const std::uint64_t at = take_window(ram.size);
     const Status s = map_ram(ram, init_slot::domain, at, 0, ram.size, rights);
-    if (s != Status::ok) return s;
+    if (s != Status::ok) {
+        give_back_window({no_slot, 0, ram.size}, at);
+        return s;
+    }
     return at;
 }
 
@@ -133,7 +137,6 @@ Result<std::uint64_t> Node::map_here(const Extent& e, std::uint64_t rights) {
     // At an address that agrees with the physical one modulo 2 MiB, for large pages.
     const std::uint64_t at = take_window(e.size) + e.base % large_page;
     const Status s = map_all(e, init_slot::domain, at, 0, e.size, rights);
-    ++windows_;
     if (s != Status::ok) {
         give_back_window(e, at);
         return s;
