@@ -132,8 +132,8 @@ struct VcpuStatus {
     return vcpu_ctl(vcpu, VcpuOp::bind_row, static_cast<std::uint64_t>(c), portal, wanted);
 }
 [[nodiscard]] inline Status thread_ctl(Slot thread, ThreadOp op, std::uint64_t a0 = 0,
-                                       std::uint64_t a1 = 0) {
-    return raw::simple(Syscall::thread_ctl, thread, static_cast<std::uint64_t>(op), a0, a1);
+                                       std::uint64_t a1 = 0, std::uint64_t a2 = 0) {
+    return raw::simple(Syscall::thread_ctl, thread, static_cast<std::uint64_t>(op), a0, a1, a2);
 }
 [[nodiscard]] inline Result<std::uint64_t> read_register(Slot thread, ThreadRegister which) {
     raw::Registers r{thread, static_cast<std::uint64_t>(ThreadOp::read_registers),

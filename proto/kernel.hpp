@@ -147,13 +147,18 @@ enum class PortalOp : std::uint64_t {
 enum class ThreadOp : std::uint64_t {
     start = 0,             // let a created or suspended thread run
     suspend = 1,           // take it off its core
-    set_death_event = 2,   // RDX event, R8 bits: signalled when it faults
+    set_death_event = 2,   // RDX event, R8 bits: signalled when it faults; R9 death_flag bits
     set_receive_slot = 3,  // RDX slot for transferred capabilities; RDI must be no_slot: oneself
     read_registers =
         4,      // RDX index of ThreadRegister -> RDI value; only of a thread that is stopped
     yield = 5,  // RDI must be no_slot: give the core to the next of equal priority
     kill = 6,   // end it as a fault would: its death is signalled, its registers can be read
 };
+
+// What ThreadOp::set_death_event is given.
+namespace death_flag {
+constexpr std::uint64_t quiet = 1;  // the kernel prints no report: whoever is signalled does
+}
 
 enum class ThreadRegister : std::uint64_t {
     rax,

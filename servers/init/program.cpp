@@ -171,7 +171,7 @@ void Program::give_value(std::string_view name, std::uint64_t value) {
     if (StartupItem* item = new_item(name)) item->value = value;
 }
 
-Status Program::make_thread(Slot death_event, std::uint64_t death_bits) {
+Status Program::make_thread(Slot death_event, std::uint64_t death_bits, bool quiet) {
     const Result<Extent> storage = holdings_.allocate(storage_thread);
     if (!storage) return storage.status();
     thread_ = holdings_.new_slot();
@@ -179,7 +179,8 @@ Status Program::make_thread(Slot death_event, std::uint64_t death_bits) {
         create_thread(thread_, storage->slot, domain_, init_slot::first_core + options_.core,
                       options_.priority, image_->header().entry, stack_top - 16, startup_address);
     if (s == Status::ok && death_event != no_slot)
-        s = thread_ctl(thread_, ThreadOp::set_death_event, death_event, death_bits);
+        s = thread_ctl(thread_, ThreadOp::set_death_event, death_event, death_bits,
+                       quiet ? death_flag::quiet : 0);
     startup_->first_free = next_slot_;
     return s;
 }

@@ -44,7 +44,8 @@ class Program {
     void give_value(std::string_view name, std::uint64_t value);
 
     // Creates the main thread. It does not run yet: portals can be bound to it.
-    Status make_thread(Slot death_event, std::uint64_t death_bits);
+    // quiet: the kernel does not report its fault, whoever is signalled does.
+    Status make_thread(Slot death_event, std::uint64_t death_bits, bool quiet = false);
     Status start();
     // Ends it: its memory and everything in it goes back.
     void release() { holdings_.release(); }

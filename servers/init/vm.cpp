@@ -13,7 +13,7 @@ namespace {
 
 // A successor answers its first exits before init takes the core for anything else.
 constexpr std::uint64_t head_start_us = 500;
-constexpr std::uint64_t poll_us = 20;
+constexpr std::uint64_t poll_us = 2;
 constexpr std::uint64_t us_per_ms = 1000;
 
 FailureKind kind_of(Status s) {

@@ -45,7 +45,7 @@ Status VmmProcess::give(bool& done) {
         return p.give_channel("log", to.log.memory, vmm_log_address, to.console_event, to.log.bit);
     case 9: return p.give_capability("vcpu", guest.vcpu, right::inspect);
     case 10: return p.give_capability("supervisor", to.node_event, right::signal, to.bit, to.bit);
-    default: done = true; return p.make_thread(to.node_event, to.bit);
+    default: done = true; return p.make_thread(to.node_event, to.bit, true);
     }
 }
 

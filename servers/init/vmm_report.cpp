@@ -1,6 +1,7 @@
 #include "servers/init/vmm_report.hpp"
 
 #include "libipc/log.hpp"
+#include "proto/exception.hpp"
 #include "support/symbols.hpp"
 
 namespace margay::init {
@@ -9,7 +10,6 @@ namespace {
 
 constexpr unsigned shown_exits = 8;
 constexpr unsigned max_frames = 16;
-constexpr std::uint64_t page_fault = 14;
 
 std::uint64_t value(const Program& p, ThreadRegister r) {
     const Result<std::uint64_t> v = read_register(p.thread(), r);
@@ -49,8 +49,8 @@ void report_dead_vmm(const char* vm, const Program& p, const Guest& guest, std::
                      const char* cause) {
     using R = ThreadRegister;
     log("margay: VMM of {} ended: {}\n", vm, cause);
-    if (value(p, R::fault_vector) == page_fault)
-        log("  page fault, error {x}, address {x}\n", value(p, R::fault_error),
+    if (const std::uint64_t vector = value(p, R::fault_vector); vector != no_fault)
+        log("  {} (error {x}, address {x})\n", exception_name(vector), value(p, R::fault_error),
             value(p, R::fault_address));
     log("  rip {X} rsp {X} rflags {x}\n", value(p, R::rip), value(p, R::rsp), value(p, R::rflags));
     log("  rax {X} rbx {X} rcx {X} rdx {X}\n", value(p, R::rax), value(p, R::rbx), value(p, R::rcx),

@@ -67,26 +67,27 @@ void exit_until_told(std::uint64_t exits, std::uint64_t usual) {
 }
 
 void report(std::string_view what, std::uint64_t usual) {
-    std::uint64_t interruption = 0, unserved = 0, last = 0, burial = 0, end = 0;
+    std::uint64_t interruption = 0, unserved = 0, longest = 0, last = 0, burial = 0, end = 0;
     unsigned events = 0;
     bool buries = false;
     for (unsigned i = 0; i < gap_count; ++i) {
         const std::uint64_t pause = gaps[i].begin - end, ticks = gaps[i].ticks - usual;
         end = gaps[i].begin + gaps[i].ticks;
-        if (events == 0 || pause > quiet) {
-            samples[events++] = 0;
+        if (i == 0 || pause > quiet) {
             buries = false;
-            last = 0;
+            longest = 0;
         } else if (pause > blackout_pause && !buries) {
+            // What has no burial was something else, such as an answer on the operator's line.
             buries = true;
+            samples[events++] = longest;
             if (last > unserved) unserved = last;
+            if (longest > interruption) interruption = longest;
         }
-        if (!buries) last = ticks;
-        std::uint64_t& longest = buries ? burial : samples[events - 1];
+        last = ticks;
+        if (buries && ticks > burial) burial = ticks;
         if (ticks > longest) longest = ticks;
-        if (!buries && ticks > interruption) interruption = ticks;
     }
-    say("bench: vmm_blackout_{} {} ns {}\n", what, unserved != 0 ? unserved : interruption, events);
+    say("bench: vmm_blackout_{} {} ns {}\n", what, unserved, events);
     say("bench: vmm_interruption_{} {} ns {}\n", what, interruption, events);
     say("bench: vmm_interruption_{}_median {} ns {}\n", what, median(events), events);
     say("bench: vmm_burial_{} {} ns {}\n", what, burial, events);

@@ -53,7 +53,7 @@ def hang(node):
 
 
 def corrupt(node):
-    survives(node, "VMM of test ended: it died", "fault in server test: general protection",
+    survives(node, "VMM of test ended: it died", "  general protection (error ",
              vmm="vmm_faulty", vmm_options="corrupt=3000")
 
 

@@ -73,13 +73,15 @@ struct Context : ContextFields,
     Deadline deadline;
     Event* death_event = nullptr;
     std::uint64_t death_bits = 0;
+    bool dies_quietly = false;       // whoever is signalled reports it
     Binding death{end_death, this};  // below death_event's capability
 
     bool is_thread() const { return kind == ContextKind::thread; }
     // On its core: where its death is signalled from now on; null: nowhere.
-    void set_death_event(Event* event, std::uint64_t bits) {
+    void set_death_event(Event* event, std::uint64_t bits, bool quiet = false) {
         death_event = event;
         death_bits = bits;
+        dies_quietly = quiet;
     }
     void signal_death();
 

@@ -1,5 +1,6 @@
 // Thread: a native execution context, bound to a core.
 #pragma once
+#include "proto/exception.hpp"
 #include "support/result.hpp"
 #include "ukernel/core/context.hpp"
 #include "ukernel/object/portal.hpp"
@@ -21,7 +22,7 @@ struct Thread : Context, bi::list_base_hook<bi::tag<InDomainTag>, bi::link_mode<
     Portal::PendingList pending;  // of those, the ones with callers waiting
     Slot receive_slot = no_slot;
     // Of the fault that killed it.
-    std::uint64_t fault_vector = 0, fault_error = 0, fault_address = 0;
+    std::uint64_t fault_vector = no_fault, fault_error = 0, fault_address = 0;
     // A revocation, which is made in steps, that was begun: the slot it is about, and what was in it.
     struct Restart {
         bool under_way = false;

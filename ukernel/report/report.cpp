@@ -1,5 +1,6 @@
 #include "ukernel/debug/report.hpp"
 
+#include "proto/exception.hpp"
 #include "proto/symbols.hpp"
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
@@ -15,30 +16,6 @@ extern "C" const margay::SymbolTable margay_symbols_begin;
 namespace margay {
 
 namespace {
-
-const char* exception_name(std::uint64_t vector) {
-    constexpr const char* names[] = {"divide error",
-                                     "debug",
-                                     "NMI",
-                                     "breakpoint",
-                                     "overflow",
-                                     "bound range",
-                                     "invalid opcode",
-                                     "device not available",
-                                     "double fault",
-                                     "vector 9",
-                                     "invalid TSS",
-                                     "segment not present",
-                                     "stack fault",
-                                     "general protection",
-                                     "page fault",
-                                     "vector 15",
-                                     "x87 error",
-                                     "alignment check",
-                                     "machine check",
-                                     "SIMD error"};
-    return vector < sizeof(names) / sizeof(names[0]) ? names[vector] : "exception";
-}
 
 void sink(char c) { console::put(c); }
 

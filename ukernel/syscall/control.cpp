@@ -98,6 +98,7 @@ Status bind_portal(Portal& portal, CapSlot& thread, EstateLock& held) {
 }
 
 Status set_death_event(Thread& t, Context& c, EstateLock& held) {
+    if ((t.gpr[gpr_r9] & ~death_flag::quiet) != 0) return Status::bad_argument;
     if (t.gpr[gpr_rdx] == no_slot) {
         if (!c.death.is_bound()) return Status::ok;
         if (!held.want(c.death.estate)) return Status::ok;
@@ -114,7 +115,8 @@ Status set_death_event(Thread& t, Context& c, EstateLock& held) {
     derivation::bind(c.death, **e);
     auto& event = object_of<Event>(**e);
     const std::uint64_t bits = t.gpr[gpr_r8] & (*e)->badge;
-    run_on(*c.core, [&c, &event, bits] { c.set_death_event(&event, bits); });
+    const bool quiet = t.gpr[gpr_r9] == death_flag::quiet;
+    run_on(*c.core, [&c, &event, bits, quiet] { c.set_death_event(&event, bits, quiet); });
     return Status::ok;
 }
 

@@ -28,6 +28,7 @@ void VmLife::configure(const LifeLimits& limits, const char* vmm, const char* fa
 // --- commands
 
 Failure VmLife::begin(Task task) {
+    poll_step_ = limits_.poll;
     task_ = task;
     ended_ = Failure{};
     ++ticket_;
@@ -195,6 +196,7 @@ void VmLife::hand_over(std::uint64_t now) {
     hands_.unbind();
     no_vmm_since_ = now;
     service_ = Service::finishing;
+    poll_step_ = limits_.poll;
     changed_ = true;
 }
 
@@ -233,18 +235,12 @@ void VmLife::serving(std::uint64_t now) {
     service_ = Service::serving;
     retired_lives_ = false;
     was_frozen_ = false;
-    if (has_retired_) {
+    if (has_retired_ || task_ == Task::replace) {
         blackout_ = now - no_vmm_since_;
         bury_at_ = now + limits_.head_start;
     }
     if (state_ == VmState::starting) {
         state_ = VmState::running;
-        complete();
-    }
-    if (task_ == Task::replace && next_ == Next::none) {
-        blackout_ = now - no_vmm_since_;
-        policy_.begin_anew();
-        reason_[0] = 0;
         complete();
     }
     if (limits_.standby && next_ == Next::none) standby_at_ = now + 2 * limits_.head_start;
@@ -265,26 +261,36 @@ void VmLife::look(const VmSample& s) {
         changed_ = true;
         return;
     }
-    if (s.now >= bury_at_) bury();
+    if (s.now >= bury_at_) {
+        bury();
+        replaced();
+    }
     if (s.now >= watch_.next_look() && !watch(s)) return;
     if (s.now >= standby_at_ && service_ == Service::serving && next_ == Next::none)
         load(vmm_, Purpose::standby);
     progress(s);
 }
 
+// Soon at first, as most waits are short, then less often.
+void VmLife::poll(std::uint64_t now) {
+    constexpr std::uint64_t longest = 32;
+    poll_at_ = now + poll_step_;
+    poll_step_ = std::min(2 * poll_step_, longest * limits_.poll);
+}
+
 void VmLife::progress(const VmSample& s) {
     poll_at_ = never;
     if (service_ == Service::finishing) {
         if (!s.in_service) return take_over(s.now);
-        poll_at_ = s.now + limits_.poll;
+        poll(s.now);
     }
     if (task_ == Task::suspend) {
         if (s.at_rest) return complete();
-        poll_at_ = s.now + limits_.poll;
+        poll(s.now);
     }
     if (task_ == Task::save && copy_ == Copy::none) {
         if (!s.at_rest) {
-            poll_at_ = s.now + limits_.poll;
+            poll(s.now);
             return;
         }
         Failure why;
@@ -330,6 +336,7 @@ void VmLife::vmm_died(const VmSample& s) {
     changed_ = true;
     watch_.end();
     if (service_ == Service::attaching && task_ == Task::replace) return successor_failed(s);
+    replaced();
     bury();
     cause_of(s, cause_);
     died_at_ = s.sequence;
@@ -391,6 +398,15 @@ void VmLife::successor_failed(const VmSample& s) {
     retired_lives_ = false;
     service_ = Service::none;
     load(old_vmm_, Purpose::service);
+}
+
+// Whoever waits for the answer hears of it when the successor had its head start: to answer takes the core as
+// well.
+void VmLife::replaced() {
+    if (task_ != Task::replace || service_ != Service::serving || next_ != Next::none) return;
+    policy_.begin_anew();
+    reason_[0] = 0;
+    complete();
 }
 
 void VmLife::bury() {

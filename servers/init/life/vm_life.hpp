@@ -36,7 +36,7 @@ struct LifeLimits {
     WatchLimits watch;
     RestartLimits restart;
     std::uint64_t head_start;  // ticks for which a successor is left alone with its first exits
-    std::uint64_t poll;        // ticks between looks at what is nearly done
+    std::uint64_t poll;        // ticks until the first look at what is nearly done
     std::uint64_t ticks_per_ms;
     bool standby;  // a second VMM waits, loaded, for the end of the first
 };
@@ -105,9 +105,11 @@ class VmLife {
     void take_over(std::uint64_t now);
     void freeze(const char* reason);
     void bury();
+    void replaced();
     // False: it hung and was killed.
     bool watch(const VmSample& s);
     void progress(const VmSample& s);
+    void poll(std::uint64_t now);
     void cause_of(const VmSample& s, char (&to)[104]);
 
     VmHands& hands_;
@@ -138,6 +140,7 @@ class VmLife {
     std::uint64_t died_at_ = 0;  // number of the guest's last exit then
     char reason_[128] = {};
     std::uint64_t no_vmm_since_ = 0, bury_at_ = ~0ull, standby_at_ = ~0ull, poll_at_ = ~0ull;
+    std::uint64_t poll_step_ = 0;
     std::uint64_t restarts_ = 0, blackout_ = 0;
 };
 

@@ -1,5 +1,6 @@
 // Every system call with good, bad and revoked capabilities, on one core.
 #include "libipc/start.hpp"
+#include "proto/exception.hpp"
 #include "tests/system/programs/check.hpp"
 #include "tests/system/programs/sandbox.hpp"
 
@@ -277,6 +278,27 @@ void test_fault() {
     second.destroy();
 }
 
+// Whoever is signalled reports it: the kernel prints nothing (the test's run looks for the name).
+void test_quiet_fault() {
+    Child server{*node};
+    server.make(0, 32, fault);
+    const Slot death = event();
+    EXPECT_STATUS(thread_ctl(server.thread, ThreadOp::set_death_event, death, 4, 2),
+                  Status::bad_argument);
+    EXPECT(*read_register(server.thread, ThreadRegister::fault_vector) == no_fault);
+    EXPECT_STATUS(
+        thread_ctl(server.thread, ThreadOp::set_death_event, death, 4, death_flag::quiet),
+        Status::ok);
+    EXPECT_STATUS(domain_ctl(server.domain, DomainOp::set_name, 0x68737568 /* hush */), Status::ok);
+    const Slot portal = portal_for(server);
+    server.start();
+    Message m{1, {77}};
+    EXPECT_STATUS(call(portal, m), Status::dead_partner);
+    EXPECT(*wait(death) == 4);
+    EXPECT(*read_register(server.thread, ThreadRegister::fault_vector) == 14);
+    server.destroy();
+}
+
 void test_priorities() {
     // Lower never runs while we do; equal shares by time; higher preempts at once.
     Child low{*node}, equal{*node}, high{*node};
@@ -348,6 +370,7 @@ void program_main(std::uint64_t argument) {
     test_events();
     test_ipc();
     test_fault();
+    test_quiet_fault();
     test_priorities();
     test_irq();
     finish();

@@ -293,6 +293,9 @@ TEST_F(VmLifeTest, OneExitThatKillsEveryBuildFreezesTheVm) {
     settle();
     EXPECT_EQ(life.state(), VmState::running);
     serve();
+    EXPECT_EQ(life.task(), Task::replace) << "the answer waits for the head start";
+    pass(limits.head_start);
+    EXPECT_EQ(life.task(), Task::none);
     EXPECT_FALSE(life.ended().is_set());
     EXPECT_STREQ(life.vmm(), "new");
     EXPECT_STREQ(life.reason(), "");
@@ -346,14 +349,14 @@ TEST_F(VmLifeTest, ReplacementWhileTheOldOneServes) {
     pass(20);
     EXPECT_EQ(hands.said.size(), 2u) << "its exit is not finished";
     hands.now.in_service = hands.now.pending = false;
-    pass(2);
+    pass(64);
     EXPECT_EQ(hands.said.back(), "take over");
     EXPECT_EQ(life.task(), Task::replace);
     serve();
+    pass(limits.head_start);
     EXPECT_EQ(life.task(), Task::none);
     EXPECT_FALSE(life.ended().is_set());
     EXPECT_STREQ(life.vmm(), "new");
-    pass(limits.head_start);
     EXPECT_EQ(hands.said.back(), "bury");
     EXPECT_EQ(life.restarts(), 0u);
 }
@@ -408,6 +411,7 @@ TEST_F(VmLifeTest, TheOldOneDiesWhileItsSuccessorIsOnItsWay) {
         EXPECT_STREQ(life.vmm(), "new") << finishing;
         EXPECT_EQ(life.service(), Service::attaching);
         serve();
+        pass(limits.head_start);
         EXPECT_EQ(life.task(), Task::none);
         EXPECT_FALSE(life.ended().is_set());
         (void)life.destroy();
@@ -434,7 +438,7 @@ TEST_F(VmLifeTest, SuspendIsDoneWhenItStandsStill) {
     pass(100);
     EXPECT_EQ(life.task(), Task::suspend);
     hands.now.at_rest = true;
-    pass(2);
+    pass(64);
     EXPECT_EQ(life.task(), Task::none);
     EXPECT_TRUE(life.is_suspended());
     EXPECT_EQ(life.suspend().kind, FailureKind::wrong_state);
@@ -450,7 +454,7 @@ TEST_F(VmLifeTest, SaveComesToRestFirst) {
     pass(20);
     EXPECT_TRUE(hands.said.empty());
     hands.now.at_rest = true;
-    pass(2);
+    pass(64);
     EXPECT_EQ(hands.said, (Said{"copy out"}));
     EXPECT_EQ(life.task(), Task::none);
     EXPECT_FALSE(life.ended().is_set());
@@ -593,6 +597,18 @@ TEST_F(VmLifeTest, KillsForATestAreNotCounted) {
         ASSERT_STREQ(life.vmm(), "vmm");
     }
     EXPECT_EQ(life.restarts(), 50u);
+}
+
+TEST_F(VmLifeTest, AReplacementThatDiesSoonHasReplacedAllTheSame) {
+    run();
+    (void)life.replace_vmm("new", 0);
+    settle();
+    serve();
+    die();
+    EXPECT_EQ(life.task(), Task::none);
+    EXPECT_FALSE(life.ended().is_set());
+    EXPECT_STREQ(life.vmm(), "new");
+    EXPECT_EQ(life.restarts(), 1u);
 }
 
 // Whatever happens in whatever order: the hands are never asked for what cannot be, nothing is left when

@@ -64,8 +64,10 @@ extern "C" [[noreturn]] void user_interrupt(InterruptFrame* frame) {
         t.fault_vector = frame->vector;
         t.fault_error = frame->error;
         t.fault_address = frame->vector == 14 ? cpu::read_cr2() : 0;
-        report_thread_fault(t);
-        measure::entered(t.core->id);
+        if (!t.dies_quietly) {
+            report_thread_fault(t);
+            measure::entered(t.core->id);
+        }
         if (t.domain != nullptr && t.domain->is_supervisor) stop_node("init died");
         t.die();
     }
