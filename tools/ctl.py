@@ -216,6 +216,11 @@ class Client:
 def request(words):
     """The request for what was typed: a command and its arguments."""
     command, *arguments = words
+    if command == "define" and len(arguments) == 1:
+        try:
+            return {"command": command, "config": pathlib.Path(arguments[0]).read_text()}
+        except (OSError, UnicodeDecodeError) as error:
+            raise common.Usage(f"{arguments[0]}: {getattr(error, 'strerror', None) or error}") from None
     names = ("topic",) if command == "help" else ("vm",) if command == "log" else PARAMETERS
     if len(arguments) > len(names):
         raise common.Usage(f"{command}: '{arguments[len(names)]}' is too much")

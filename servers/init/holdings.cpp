@@ -37,6 +37,13 @@ Slot Holdings::new_slot() {
     return slots_[slot_count_++] = node_->new_slot();
 }
 
+Status Holdings::create_event(Slot& event) {
+    const Result<Extent> storage = allocate(storage_small);
+    if (!storage) return storage.status();
+    event = new_slot();
+    return create(ObjectType::event, event, storage->slot);
+}
+
 void Holdings::release() {
     while (extent_count_ != 0) node_->release(extents_[--extent_count_]);
     while (window_count_ != 0) {

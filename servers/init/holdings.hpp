@@ -16,6 +16,8 @@ class Holdings {
     Result<std::uint64_t> map_here(const Ram& ram, std::uint64_t rights);
     // For an object whose storage is held here, so that releasing the memory empties the slot.
     Slot new_slot();
+    // An Event with storage of its own.
+    Status create_event(Slot& event);
 
     // Everything goes back: objects in the memory are destroyed, mappings of it are removed.
     void release();

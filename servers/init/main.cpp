@@ -109,10 +109,10 @@ bool supervise(Supervisor& supervisor, Services& services) {
     Node node{info};
     static Services services;
     services.start_memory(node);
-    // The console's channels follow from the manifest; what is wrong with it is said when there is one.
+    // What is wrong with it is said when there is a console.
     ManifestError error;
     bool good = read_manifest(node, error);
-    services.start_console(node, manifest, service_died);
+    services.start_console(node, service_died);
     print_banner(node, services);
     if (!good) {
         log("margay: manifest, line {}, key \"{}\": {}\n", error.line, error.key, error.what);
@@ -120,6 +120,7 @@ bool supervise(Supervisor& supervisor, Services& services) {
         power_off(node, manifest.test_exit_port, false);
     }
     static Supervisor supervisor{node, services, manifest};
+    services.open_operators_channels();
     supervisor.start_all();
     good = supervise(supervisor, services) && supervisor.all_well();
     services.drain();

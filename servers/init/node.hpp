@@ -65,7 +65,7 @@ class Node {
     // Of size + large_page bytes, at a large page.
     std::uint64_t take_window(std::uint64_t size);
 
-    static constexpr unsigned max_free = 2048, max_images = 24;
+    static constexpr unsigned max_free = 8192, max_images = 24;
     struct Range {
         std::uint64_t at, size;
     };

@@ -141,7 +141,7 @@ Channel Services::make_channel(const ChannelOptions& options) {
     return must(channels_.add(options), "a console channel");
 }
 
-void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t death_bit) {
+void Services::start_console(Node& node, std::uint64_t death_bit) {
     console_event_ = must(node.create_event(), "an event");
     ProgramOptions options;
     options.module = options.name = "console";
@@ -155,18 +155,6 @@ void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t
 
     init_log_ = make_channel({ChannelKind::log, "init", channel_flag::trusted});
     open_log(init_log_.here, console_event_, init_log_.bit);
-    for (unsigned i = 0; i < manifest.vm_count; ++i) {
-        const VmConfig& vm = manifest.vms[i];
-        guest_events_[i] = must(node.create_event(), "an event");
-        terminals_[i] = make_channel({ChannelKind::terminal, vm.name,
-                                      vm.attached ? 0 : channel_flag::detached, guest_events_[i]});
-        vmm_logs_[i] = make_channel({ChannelKind::log, vm.name});
-    }
-    // Behind the VMs: it is attached from the start only if no VM is.
-    node_terminal_ = make_channel(
-        {ChannelKind::terminal, "node", channel_flag::tells_room, node_event_, node_bit::terminal});
-    control_line_ = make_channel({ChannelKind::control, "ctl", channel_flag::tells_room,
-                                  node_event_, node_bit::control_line});
 
     give_uart(node, console, "serial", com1, "irq", com1_gsi);
     give_uart(node, console, "serial2", com2, "irq2", com2_gsi);
@@ -180,6 +168,13 @@ void Services::start_console(Node& node, const Manifest& manifest, std::uint64_t
     must(console.give_capability("event", console_event_), "the console's event");
     must(console.make_thread(node_event_, death_bit), "the console's thread");
     must(console.start(), "the console's start");
+}
+
+void Services::open_operators_channels() {
+    node_terminal_ = make_channel(
+        {ChannelKind::terminal, "node", channel_flag::tells_room, node_event_, node_bit::terminal});
+    control_line_ = make_channel({ChannelKind::control, "ctl", channel_flag::tells_room,
+                                  node_event_, node_bit::control_line});
 }
 
 void Services::drain() {

@@ -20,13 +20,13 @@ class Services {
   public:
     // Starts pmem with all free RAM. Failures end init: without memory nothing goes on.
     void start_memory(Node& node);
-    // Starts the console with channels for init, for every VM of the manifest, for the node console
-    // and for the second serial line.
-    void start_console(Node& node, const Manifest& manifest, std::uint64_t death_bit);
+    // Starts the console with a channel for init.
+    void start_console(Node& node, std::uint64_t death_bit);
+    // The channels of the node console and of the second serial line. Behind the VMs' of the manifest: the node
+    // console is shown from the start only if no VM is.
+    void open_operators_channels();
     // Waits until everything that was said is on the serial line, or a second has passed.
     void drain();
-    // Shows the VM's terminal on the serial console and lets it have what is typed.
-    void attach_console(unsigned vm) { channels_.attach(terminals_[vm]); }
     // To add and remove channels while the node runs.
     ConsoleChannels& channels() { return channels_; }
 
@@ -35,9 +35,6 @@ class Services {
     std::uint64_t unused_ram() const { return unused_ram_; }
     Slot console_event() const { return console_event_; }
     Slot node_event() const { return node_event_; }
-    Slot guest_event(unsigned vm) const { return guest_events_[vm]; }
-    const Channel& terminal(unsigned vm) const { return terminals_[vm]; }
-    const Channel& vmm_log(unsigned vm) const { return vmm_logs_[vm]; }
     // The node console's own terminal, and the second serial line (node_bit).
     const Channel& node_terminal() const { return node_terminal_; }
     const Channel& control_line() const { return control_line_; }
@@ -50,8 +47,6 @@ class Services {
     Slot pmem_ = no_slot, console_event_ = no_slot, node_event_ = no_slot;
     Channel init_log_, node_terminal_, control_line_;
     ConsoleChannels channels_;
-    Channel terminals_[max_vms], vmm_logs_[max_vms];
-    Slot guest_events_[max_vms];
 };
 
 }  // namespace margay::init

@@ -1,6 +1,7 @@
 #include "servers/init/supervisor.hpp"
 
 #include <algorithm>
+#include <new>
 
 #include "libipc/log.hpp"
 #include "servers/init/text.hpp"
@@ -14,24 +15,127 @@ constexpr unsigned vm_bits = 32;
 // How much longer than a piece of work the pause after it is if nobody waits for the work.
 constexpr std::uint64_t leisure = 3;
 
+Outcome failed(const Failure& why) { return {false, why.text, false, 0, why.kind}; }
+
 }  // namespace
 
 Supervisor::Supervisor(Node& node, Services& services, const Manifest& manifest)
-    : node_{node}, services_{services}, event_{services.node_event()}, count_{manifest.vm_count} {
-    for (unsigned i = 0; i < count_; ++i) {
-        const Connections to{services.terminal(i),     services.vmm_log(i),
-                             services.console_event(), services.node_event(),
-                             services.guest_event(i),  1ull << i % vm_bits};
-        vms_[i].configure(node, manifest.vms[i], to);
+    : node_{node}, services_{services}, event_{services.node_event()} {
+    for (unsigned i = 0; i < manifest.vm_count; ++i) {
+        const VmConfig& c = manifest.vms[i];
+        if (const Failure f = add(c); f.is_set())
+            log("margay: guest {} cannot be defined: {}\n", c.name, f.text);
     }
 }
 
 void Supervisor::start_all() {
-    for (unsigned i = 0; i < count_; ++i) {
-        const VmConfig& c = vms_[i].config();
-        log("margay: starting guest {}: {} MiB on core {}\n", c.name, c.memory_mib, c.core);
-        (void)vms_[i].start();
+    each([](VmPlace& p) {
+        log("margay: starting guest {}: {} MiB on core {}\n", p.config.name, p.config.memory_mib,
+            p.config.core);
+        (void)p.vm.start();
+    });
+}
+
+unsigned Supervisor::find(std::string_view name) const {
+    unsigned i = 0;
+    while (i < count_ && (places_[i] == nullptr || name != places_[i]->config.name)) ++i;
+    return i;
+}
+
+Failure Supervisor::add(const VmConfig& config) {
+    Failure f;
+    if (find(config.name) != count_) {
+        f.set(FailureKind::wrong_state, "there is a VM of that name already");
+        return f;
     }
+    unsigned index = 0;
+    while (index < max_places && places_[index] != nullptr) ++index;
+    const auto lacks = [&f](const char* what, Status s) {
+        f.set(FailureKind::no_memory, "{}: {}", what, to_text(s));
+        return f;
+    };
+    if (index == max_places) return lacks("the node has 255 VMs", Status::no_memory);
+    const Result<Extent> memory = node_.allocate(sizeof(VmPlace));
+    if (!memory) return lacks("no memory for a VM", memory.status());
+    const Result<std::uint64_t> at = node_.map_here(*memory, map_right::read | map_right::write);
+    if (!at) {
+        node_.release(*memory);
+        return lacks("no room for a VM", at.status());
+    }
+    auto& place = *new (reinterpret_cast<void*>(*at)) VmPlace;
+    place.config = config;
+    place.memory = *memory;
+    place.at = *at;
+    place.holdings.use(node_);
+    Status s = place.holdings.create_event(place.requests);
+    ConsoleChannels& channels = services_.channels();
+    if (s == Status::ok) {
+        const Result<Channel> terminal =
+            channels.add({ChannelKind::terminal, place.config.name,
+                          config.attached ? 0 : channel_flag::detached, place.requests});
+        s = terminal.status();
+        if (terminal) place.terminal = *terminal;
+    }
+    if (s == Status::ok) {
+        const Result<Channel> lines = channels.add({ChannelKind::log, place.config.name});
+        s = lines.status();
+        if (lines) place.log = *lines;
+    }
+    if (s != Status::ok) {
+        give_back(place);
+        return lacks("no console for a VM", s);
+    }
+    place.vm.configure(node_, place.config,
+                       {place.terminal, place.log, services_.console_event(), event_,
+                        place.requests, 1ull << index % vm_bits});
+    places_[index] = &place;
+    count_ = std::max(count_, index + 1);
+    return f;
+}
+
+// The console gives the channels' memory back when it has let go of them.
+void Supervisor::give_back(VmPlace& place) {
+    services_.channels().remove(place.terminal);
+    services_.channels().remove(place.log);
+    place.holdings.release();
+    const Extent memory = place.memory;
+    const std::uint64_t at = place.at;
+    node_.release(memory);
+    node_.give_back_window(memory, at);
+}
+
+Failure Supervisor::define(std::string_view text) {
+    static Manifest scratch;
+    static char wrapped[max_definition_bytes + 32];
+    Failure f;
+    // As a manifest of one VM: the same keys, limits and messages.
+    constexpr std::string_view head = "{\"vms\": [", tail = "]}";
+    std::size_t n = 0;
+    for (const std::string_view part : {head, text, tail})
+        for (const char c : part) wrapped[n++] = c;
+    const ManifestError e = parse_manifest({wrapped, n}, scratch);
+    if (e.what != nullptr) {
+        f.set(FailureKind::bad_argument, "line {}, key \"{}\": {}", e.line, e.key, e.what);
+        return f;
+    }
+    if (scratch.vm_count != 1) {
+        f.set(FailureKind::bad_argument, "it must be one VM: {{ \"name\": ... }");
+        return f;
+    }
+    return add(scratch.vms[0]);
+}
+
+Failure Supervisor::undefine(unsigned index) {
+    VmPlace& place = *places_[index];
+    Failure f;
+    if (place.vm.life().is_active()) {
+        f.set(FailureKind::wrong_state, "it is active; destroy it first");
+        return f;
+    }
+    place.vm.forget();
+    places_[index] = nullptr;
+    give_back(place);
+    return f;
 }
 
 std::uint64_t Supervisor::work() {
@@ -39,15 +143,15 @@ std::uint64_t Supervisor::work() {
     unsigned chosen = 0;
     for (unsigned k = 1; k <= count_; ++k) {
         const unsigned i = (last_worked_ + k) % count_;
-        if (vms_[i].work() <= most) continue;
-        most = vms_[i].work();
+        if (places_[i] == nullptr || places_[i]->vm.work() <= most) continue;
+        most = places_[i]->vm.work();
         chosen = i;
     }
     if (most == Work::none) return no_deadline;
     const std::uint64_t begin = rdtsc();
     if (most != Work::urgent && begin < next_piece_) return next_piece_;
     last_worked_ = chosen;
-    vms_[chosen].do_piece();
+    places_[chosen]->vm.do_piece();
     if (most == Work::urgent) return 0;
     // Guests share this core: they get as much of it as this takes, or more if nobody waits.
     const std::uint64_t end = rdtsc(), took = end - begin;
@@ -57,33 +161,35 @@ std::uint64_t Supervisor::work() {
 
 std::uint64_t Supervisor::serve() {
     std::uint64_t deadline = work(), mine = 0;
-    for (unsigned i = 0; i < count_; ++i) {
-        deadline = std::min(deadline, vms_[i].next_look());
-        mine |= vms_[i].event_mask();
-    }
+    each([&](const VmPlace& p) {
+        deadline = std::min(deadline, p.vm.next_look());
+        mine |= p.vm.event_mask();
+    });
     // A deadline that has passed still takes what was signalled.
     const Result<std::uint64_t> signalled = wait(event_, deadline);
     const std::uint64_t bits = signalled ? *signalled : 0, now = rdtsc();
-    for (unsigned i = 0; i < count_; ++i)
-        if ((bits & vms_[i].event_mask()) != 0 || now >= vms_[i].next_look()) vms_[i].look();
+    each([&](VmPlace& p) {
+        if ((bits & p.vm.event_mask()) != 0 || now >= p.vm.next_look()) p.vm.look();
+    });
     return bits & ~mine;
 }
 
 bool Supervisor::any_active() const {
-    for (unsigned i = 0; i < count_; ++i)
-        if (vms_[i].life().is_active()) return true;
-    return false;
+    bool any = false;
+    each([&](const VmPlace& p) { any |= p.vm.life().is_active(); });
+    return any;
 }
 
 bool Supervisor::all_well() const {
-    for (unsigned i = 0; i < count_; ++i)
-        if (vms_[i].life().state() == VmState::failed) return false;
-    return true;
+    bool well = true;
+    each([&](const VmPlace& p) { well &= p.vm.life().state() != VmState::failed; });
+    return well;
 }
 
 VmInfo Supervisor::vm_info(unsigned index) {
-    const Vm& vm = vms_[index];
     VmInfo info;
+    if (!is_there(index)) return info;
+    const Vm& vm = places_[index]->vm;
     info.name = vm.config().name;
     const VmLife& life = vm.life();
     switch (life.state()) {
@@ -168,27 +274,35 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
         ending_ = true;
         return {};
     }
-    if (vm >= count_) return {false, "there is no such VM", false, 0, FailureKind::not_found};
+    if (command.action == Action::define) {
+        failure_ = define(command.config);
+        return failure_.is_set() ? failed(failure_) : Outcome{};
+    }
+    if (!is_there(vm)) return {false, "there is no such VM", false, 0, FailureKind::not_found};
+    if (command.action == Action::undefine) {
+        failure_ = undefine(vm);
+        return failure_.is_set() ? failed(failure_) : Outcome{};
+    }
     if (command.action == Action::console) {
-        services_.attach_console(vm);
+        services_.channels().attach(places_[vm]->terminal);
         return {};
     }
-    const VmLife& life = vms_[vm].life();
+    const VmLife& life = places_[vm]->vm.life();
     const unsigned before = life.ticket();
-    failure_ = carry_out(command, vms_[vm]);
-    if (failure_.is_set()) return {false, failure_.text, false, 0, failure_.kind};
+    failure_ = carry_out(command, places_[vm]->vm);
+    if (failure_.is_set()) return failed(failure_);
     if (life.ticket() == before) return {};
     return outcome(vm, life.ticket());
 }
 
 Outcome Supervisor::outcome(unsigned vm, unsigned ticket) {
-    if (vm >= count_) return {false, "there is no such VM", false, 0, FailureKind::not_found};
-    const VmLife& life = vms_[vm].life();
+    if (!is_there(vm)) return {false, "there is no such VM", false, 0, FailureKind::not_found};
+    const VmLife& life = places_[vm]->vm.life();
     if (life.ticket() != ticket)
         return {false, "another command took its place", false, 0, FailureKind::busy};
     if (life.task() != Task::none) return {true, "", true, ticket};
     failure_ = life.ended();
-    return failure_.is_set() ? Outcome{false, failure_.text, false, 0, failure_.kind} : Outcome{};
+    return failure_.is_set() ? failed(failure_) : Outcome{};
 }
 
 }  // namespace margay::init

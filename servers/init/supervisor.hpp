@@ -2,9 +2,12 @@
 #pragma once
 #include "servers/init/control/operations.hpp"
 #include "servers/init/services.hpp"
-#include "servers/init/vm.hpp"
+#include "servers/init/vm_place.hpp"
 
 namespace margay::init {
+
+// VMs of one node: a console shows so many terminals, and the node's own.
+constexpr unsigned max_places = max_terminals - 1;
 
 class Supervisor final : public Operations {
   public:
@@ -37,8 +40,20 @@ class Supervisor final : public Operations {
     Node& node_;
     Services& services_;
     Slot event_;
-    Vm vms_[max_vms];
-    unsigned count_;
+    Failure add(const VmConfig& config);
+    Failure define(std::string_view text);
+    Failure undefine(unsigned index);
+    void give_back(VmPlace& place);
+    unsigned find(std::string_view name) const;
+    bool is_there(unsigned vm) const { return vm < count_ && places_[vm] != nullptr; }
+    template <typename F>
+    void each(F f) const {
+        for (unsigned i = 0; i < count_; ++i)
+            if (places_[i] != nullptr) f(*places_[i]);
+    }
+
+    VmPlace* places_[max_places] = {};  // null: free
+    unsigned count_ = 0;                // behind the last that was ever used
     unsigned last_worked_ = 0;      // VMs with equally urgent work take turns
     std::uint64_t next_piece_ = 0;  // TSC
     Failure failure_;               // of the last command

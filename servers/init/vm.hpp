@@ -21,6 +21,8 @@ class Vm final : private VmHands {
     Failure replace_vmm(const char* module) { return life_.replace_vmm(module, rdtsc()); }
     Failure save() { return life_.save(); }
     Failure restore();
+    // It is off and is not started again: what was saved of it goes.
+    void forget() { checkpoint_.drop(); }
 
     // Bits of the node's Event that are this VM's, among others'.
     std::uint64_t event_mask() const { return to_.bit; }

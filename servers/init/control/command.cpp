@@ -1,5 +1,7 @@
 #include "servers/init/control/command.hpp"
 
+#include <utility>
+
 #include "support/format.hpp"
 
 namespace margay::init {
@@ -8,11 +10,14 @@ namespace {
 
 constexpr Parameter of_vm[] = {Parameter::vm};
 constexpr Parameter of_vm_and_module[] = {Parameter::vm, Parameter::module};
+constexpr Parameter of_config[] = {Parameter::config};
 constexpr Parameter of_topic[] = {Parameter::topic};
 
 constexpr CommandSpec table[] = {
     {Action::console, "console", of_vm,
      "show the VM's terminal here; Ctrl-] n goes on to the next"},
+    {Action::define, "define", of_config,
+     "define a VM by its JSON, the keys of the manifest; start starts it"},
     {Action::destroy, "destroy", of_vm, "turn the VM off at once; its guest is not asked"},
     {Action::dominfo, "dominfo", of_vm, "show everything that is known about a VM"},
     {Action::help, "help", of_topic, "list the commands, or explain one"},
@@ -27,6 +32,7 @@ constexpr CommandSpec table[] = {
     {Action::shutdown, "shutdown", {}, "turn the node off, with every VM"},
     {Action::start, "start", of_vm, "start a VM that is shut off"},
     {Action::suspend, "suspend", of_vm, "stop the VM's virtual CPU until resume"},
+    {Action::undefine, "undefine", of_vm, "forget a VM that is off, and what was saved of it"},
     {Action::vmm_restart, "vmm-restart", of_vm,
      "replace the VM's VMM by a new one of the same build"},
     {Action::vmm_swap, "vmm-swap", of_vm_and_module,
@@ -37,6 +43,7 @@ constexpr ParameterSpec parameter_table[] = {
     {"vm", "VM", false},
     {"module", "MODULE", false},
     {"topic", "COMMAND", true},
+    {"config", "JSON", false},
 };
 
 constexpr bool table_is_ordered() {
@@ -77,6 +84,14 @@ const CommandSpec* find_command(std::string_view name) {
 }
 
 bool set_argument(Command& c, Parameter p, std::string_view value, ErrorText& error) {
+    if (p == Parameter::config) {
+        if (value.size() > max_definition_bytes) {
+            print(error, "a definition has at most {} bytes", max_definition_bytes);
+            return false;
+        }
+        c.config = value;
+        return true;
+    }
     if (value.size() >= max_name) {
         print(error, "'{}...' is too long for a name", shortened(value));
         return false;
@@ -120,7 +135,8 @@ LineResult parse_line(std::string_view line, Command& c, ErrorText& error) {
     if (!set_action(c, name, error)) return LineResult::error;
     const CommandSpec& spec = table[static_cast<unsigned>(c.action)];
     for (const Parameter p : spec.parameters) {
-        const std::string_view word = take_word(line);
+        // A definition is all that is left.
+        const std::string_view word = p == Parameter::config ? std::exchange(line, {}) : take_word(line);
         if (!set_argument(c, p, word, error)) return LineResult::error;
     }
     if (const std::string_view extra = take_word(line); !extra.empty()) {

@@ -12,6 +12,7 @@ namespace margay::init {
 
 enum class Action : std::uint8_t {
     console,
+    define,
     destroy,
     dominfo,
     help,
@@ -25,13 +26,17 @@ enum class Action : std::uint8_t {
     shutdown,
     start,
     suspend,
+    undefine,
     vmm_restart,
     vmm_swap,
     count
 };
 
 // What a command is given. The name is also the key in a request.
-enum class Parameter : std::uint8_t { vm, module, topic, count };
+enum class Parameter : std::uint8_t { vm, module, topic, config, count };
+
+// Of a VM's definition.
+constexpr unsigned max_definition_bytes = 8 << 10;
 
 struct ParameterSpec {
     std::string_view name;   // as the key of a request
@@ -60,8 +65,11 @@ using ErrorText = Text<160>;
 struct Command {
     Action action = Action::help;
     Word arguments[static_cast<unsigned>(Parameter::count)];  // empty: not given
+    // Parameter::config, which is no name: it stays where whoever read the command keeps it.
+    std::string_view config;
 
     std::string_view operator[](Parameter p) const {
+        if (p == Parameter::config) return config;
         return arguments[static_cast<unsigned>(p)].view();
     }
 };

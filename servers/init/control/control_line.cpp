@@ -22,7 +22,7 @@ void ControlLine::answer() {
     Pending& p = pending_[pending_count_];
     p = Pending{};
     ErrorText error;
-    if (!parse_request(line_.view(), p.request, error))
+    if (!parse_request(line_.view(), p.request, definition_, error))
         return write_error(output_, p.request, FailureKind::usage, error.view());
     perform(operations_, p.request.command, p.performed);
     if (p.performed.pending)

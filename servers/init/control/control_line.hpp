@@ -33,6 +33,7 @@ class ControlLine {
     Operations& operations_;
     Output output_;
     Text<max_request_bytes> line_;
+    DefinitionText definition_;  // of the request at hand
     bool is_too_long_ = false;
     Pending pending_[max_pending];  // the oldest first
     unsigned pending_count_ = 0;

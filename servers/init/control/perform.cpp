@@ -23,6 +23,9 @@ unsigned find_vm(Operations& operations, std::string_view wanted) {
 void describe(Operations& operations, const Command& command, Performed& result) {
     ErrorText& to = result.message;
     if (command.action == Action::shutdown) return print(to, "The node is being turned off");
+    if (command.action == Action::define) return print(to, "The VM is defined");
+    if (command.action == Action::undefine)
+        return print(to, "VM '{}' is no longer defined", command[Parameter::vm]);
     const VmInfo vm = operations.vm_info(result.vm);
     switch (command.action) {
     case Action::console: return print(to, "Connected to VM '{}'", vm.name);

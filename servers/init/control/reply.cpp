@@ -216,7 +216,8 @@ void write_result(Output& output, const Request& request, Operations& operations
     default:
         w.begin_object();
         w.field("message", performed.message.view());
-        if (performed.vm < operations.vm_count()) {
+        if (request.command.action != Action::define && performed.vm < operations.vm_count() &&
+            operations.vm_info(performed.vm).name[0] != 0) {
             w.key("vm");
             write_vm(w, operations.vm_info(performed.vm), performed.vm);
         }

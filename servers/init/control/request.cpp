@@ -15,7 +15,8 @@ using Arena = JsonArena<2 * max_request_bytes + 4096>;
 // id is found wherever it stands.
 class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> {
   public:
-    Handler(Request& request, ErrorText& error) : request_{request}, error_{error} {}
+    Handler(Request& request, DefinitionText& definition, ErrorText& error)
+        : request_{request}, definition_{definition}, error_{error} {}
 
     bool is_good() const { return error_.empty(); }
     bool has_command() const { return has_command_; }
@@ -47,7 +48,10 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             return true;
         case Field::argument:
             if (value.empty()) return refuse("an argument is empty");
-            if (is_good()) (void)set_argument(request_.command, parameter_, value, error_);
+            if (!is_good() || !set_argument(request_.command, parameter_, value, error_)) return true;
+            if (parameter_ != Parameter::config) return true;
+            definition_.set(value);
+            request_.command.config = definition_.view();
             return true;
         case Field::unknown: break;
         }
@@ -121,6 +125,7 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     }
 
     Request& request_;
+    DefinitionText& definition_;
     ErrorText& error_;
     Field key_ = Field::unknown;
     Parameter parameter_ = Parameter::vm;
@@ -131,12 +136,13 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 
 }  // namespace
 
-bool parse_request(std::string_view text, Request& request, ErrorText& error) {
+bool parse_request(std::string_view text, Request& request, DefinitionText& definition,
+                   ErrorText& error) {
     request = Request{};
     error.clear();
     static Arena arena;  // too large for a stack
     arena.clear();
-    Handler handler{request, error};
+    Handler handler{request, definition, error};
     rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Arena> reader{&arena, 1024};
     rapidjson::MemoryStream stream{text.data(), text.size()};
     constexpr unsigned flags = rapidjson::kParseNumbersAsStringsFlag |

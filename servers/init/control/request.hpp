@@ -14,6 +14,8 @@ namespace margay::init {
 constexpr unsigned max_request_bytes = 64 << 10;
 // Brackets that may be open at once.
 constexpr unsigned max_request_depth = 32;
+// Room for a definition without its escapes.
+using DefinitionText = Text<max_definition_bytes>;
 constexpr unsigned max_id_bytes = 64;
 
 enum class IdKind : std::uint8_t { none, text, number };
@@ -24,7 +26,9 @@ struct Request {
     Command command;
 };
 
-// False with the reason. The id is kept even then, if the text is JSON at all.
-bool parse_request(std::string_view text, Request& request, ErrorText& error);
+// False with the reason. The id is kept even then, if the text is JSON at all. A definition is kept in the room
+// that is given, where the command finds it.
+bool parse_request(std::string_view text, Request& request, DefinitionText& definition,
+                   ErrorText& error);
 
 }  // namespace margay::init

@@ -86,6 +86,20 @@ TEST_F(ControlLineTest, HelpAndModules) {
     EXPECT_EQ(document_["result"]["windows"].GetUint64(), 5u);
 }
 
+TEST_F(ControlLineTest, ADefinitionComesWithoutItsEscapes) {
+    ask(R"({"id": 1, "command": "define", "config": "{\"name\": \"x\",\n \"kernel\": \"k\"}"})");
+    EXPECT_TRUE(document_["ok"].GetBool());
+    EXPECT_EQ(operations_.defined, "{\"name\": \"x\",\n \"kernel\": \"k\"}");
+    EXPECT_FALSE(document_["result"].HasMember("vm"));
+    const std::string most(max_definition_bytes, 'x');
+    ask(R"({"id": 1, "command": "define", "config": ")" + most + "\"}");
+    EXPECT_EQ(operations_.defined, most);
+    ask(R"({"id": 1, "command": "define", "config": "x)" + most + "\"}");
+    EXPECT_STREQ(document_["error"].GetString(), "a definition has at most 8192 bytes");
+    ask(R"({"id": 1, "command": "start", "vm": "linux", "config": "x"})");
+    EXPECT_STREQ(document_["error"].GetString(), "start takes no JSON");
+}
+
 struct Case {
     const char* request;
     const char* id;  // as it stands in the reply

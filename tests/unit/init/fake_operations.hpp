@@ -13,6 +13,7 @@ struct FakeOperations : Operations {
     std::vector<ModuleInfo> modules{{"vmm", 400'000}, {"vmm-old", 1}};
     std::vector<std::string> executed;  // "action:vm:module"
     std::string refusal;                // execute fails with it
+    std::string defined;                // by the last define
     unsigned goes_on = 0;               // calls of outcome() before the next is done
 
     FakeOperations() {
@@ -38,6 +39,7 @@ struct FakeOperations : Operations {
     ModuleInfo module(unsigned index) override { return modules.at(index); }
     NodeInfo node_info() override { return {2, 1000 << 10, 2000 << 10, 30, 40, 5}; }
     Outcome execute(const Command& c, unsigned vm) override {
+        if (c.action == Action::define) defined = c.config;
         executed.push_back(std::string{commands()[static_cast<unsigned>(c.action)].name} + ":" +
                            std::to_string(vm) + ":" + std::string{c[Parameter::module]});
         if (!refusal.empty()) return {false, refusal.c_str()};

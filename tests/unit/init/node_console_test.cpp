@@ -90,7 +90,7 @@ TEST_F(NodeConsoleTest, EveryActionWithAVmAsksTheSupervisorAndAnswers) {
         EXPECT_EQ(s.find("error"), s.npos) << s;
         EXPECT_EQ(s.empty(), spec.action == Action::console) << line;
     }
-    EXPECT_EQ(operations_.executed.size(), 10u);
+    EXPECT_EQ(operations_.executed.size(), 11u);
 }
 
 TEST_F(NodeConsoleTest, Errors) {
