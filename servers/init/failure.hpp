@@ -9,7 +9,6 @@ enum class FailureKind : std::uint8_t {
     usage,        // what was asked for makes no sense
     wrong_state,  // the VM is not in a state in which that can be done
     busy,         // something else is under way for that VM
-    bad_argument,
     not_found,
     no_memory,
     failed,  // it was begun and did not come to its end

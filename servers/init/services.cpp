@@ -88,7 +88,7 @@ void Services::start_memory(Node& node) {
     ProgramOptions options;
     options.module = options.name = "pmem";
     options.priority = pmem_priority;
-    options.slots = 2048;
+    options.slots = 4608;  // one for each extent that is in use, and its own
     Program pmem{node, options};
     if (const Status s = pmem.load(); s != Status::ok) {
         early_failure(pmem.why(), s);

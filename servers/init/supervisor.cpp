@@ -115,11 +115,11 @@ Failure Supervisor::define(std::string_view text) {
         for (const char c : part) wrapped[n++] = c;
     const ManifestError e = parse_manifest({wrapped, n}, scratch);
     if (e.what != nullptr) {
-        f.set(FailureKind::bad_argument, "line {}, key \"{}\": {}", e.line, e.key, e.what);
+        f.set(FailureKind::usage, "line {}, key \"{}\": {}", e.line, e.key, e.what);
         return f;
     }
     if (scratch.vm_count != 1) {
-        f.set(FailureKind::bad_argument, "it must be one VM: {{ \"name\": ... }");
+        f.set(FailureKind::usage, "it must be one VM: {{ \"name\": ... }");
         return f;
     }
     return add(scratch.vms[0]);

@@ -24,7 +24,7 @@ struct Place {
 
 class ExtentTable {
   public:
-    static constexpr unsigned capacity = 1024;
+    static constexpr unsigned capacity = 4096;
 
     // A boot extent, page-aligned. `no_memory` if the books are full, `in_use` if it overlaps.
     Status add(std::uint64_t base, std::uint64_t size, std::uint32_t node, std::uint32_t root);
