@@ -11,7 +11,8 @@ IN_USE = ("memory_used", "memory_extents", "slots", "windows")
 
 
 def in_use(machine):
-    return {}
+    info = good(machine, command="nodeinfo")
+    return {key: info[key] for key in IN_USE}
 
 
 def good(machine, **request):
@@ -29,7 +30,7 @@ def bad(machine, wanted, **request):
 
 def definition(name):
     # As a person writes it, with a comment.
-    return f'// one of many\n{{"name": "{name}", "memory_mib": 4, "kernel": "kernel", "console": "detached",}}\n'
+    return f'// one of many\n{{"name": "{name}", "memory_mib": 4, "kernel": "kernel", "core": 1, "console": "detached",}}\n'
 
 
 def wait_until(condition):

@@ -136,7 +136,8 @@ LineResult parse_line(std::string_view line, Command& c, ErrorText& error) {
     const CommandSpec& spec = table[static_cast<unsigned>(c.action)];
     for (const Parameter p : spec.parameters) {
         // A definition is all that is left.
-        const std::string_view word = p == Parameter::config ? std::exchange(line, {}) : take_word(line);
+        const std::string_view word =
+            p == Parameter::config ? std::exchange(line, {}) : take_word(line);
         if (!set_argument(c, p, word, error)) return LineResult::error;
     }
     if (const std::string_view extra = take_word(line); !extra.empty()) {

@@ -48,7 +48,8 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             return true;
         case Field::argument:
             if (value.empty()) return refuse("an argument is empty");
-            if (!is_good() || !set_argument(request_.command, parameter_, value, error_)) return true;
+            if (!is_good() || !set_argument(request_.command, parameter_, value, error_))
+                return true;
             if (parameter_ != Parameter::config) return true;
             definition_.set(value);
             request_.command.config = definition_.view();

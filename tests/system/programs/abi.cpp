@@ -286,9 +286,8 @@ void test_quiet_fault() {
     EXPECT_STATUS(thread_ctl(server.thread, ThreadOp::set_death_event, death, 4, 2),
                   Status::bad_argument);
     EXPECT(*read_register(server.thread, ThreadRegister::fault_vector) == no_fault);
-    EXPECT_STATUS(
-        thread_ctl(server.thread, ThreadOp::set_death_event, death, 4, death_flag::quiet),
-        Status::ok);
+    EXPECT_STATUS(thread_ctl(server.thread, ThreadOp::set_death_event, death, 4, death_flag::quiet),
+                  Status::ok);
     EXPECT_STATUS(domain_ctl(server.domain, DomainOp::set_name, 0x68737568 /* hush */), Status::ok);
     const Slot portal = portal_for(server);
     server.start();
