@@ -120,7 +120,7 @@ bool supervise(Supervisor& supervisor, Services& services) {
         power_off(node, manifest.test_exit_port, false);
     }
     static Supervisor supervisor{node, services, manifest};
-    services.open_operators_channels();
+    services.open_node_terminal();
     supervisor.start_all();
     good = supervise(supervisor, services) && supervisor.all_well();
     services.drain();

@@ -12,8 +12,8 @@ namespace {
 constexpr unsigned pmem_priority = 48;
 // As init: neither holds the other up for longer than a turn of its own.
 constexpr unsigned console_priority = 32;
-// Below the VMs'.
-constexpr unsigned clearing_priority = 8;
+// Not below the VMs': it calls pmem, which serves it at its priority, and whoever calls pmem meanwhile waits for that.
+constexpr unsigned clearing_priority = 32;
 constexpr unsigned pmem_extents = 60;
 constexpr std::uint64_t bootstrap_bytes = 4 << 20;
 constexpr std::uint16_t com1 = 0x3f8, com2 = 0x2f8;
@@ -155,6 +155,9 @@ void Services::start_console(Node& node, std::uint64_t death_bit) {
 
     init_log_ = make_channel({ChannelKind::log, "init", channel_flag::trusted});
     open_log(init_log_.here, console_event_, init_log_.bit);
+    // Before it starts: what comes in without a channel is lost.
+    control_line_ = make_channel({ChannelKind::control, "ctl", channel_flag::tells_room,
+                                  node_event_, node_bit::control_line});
 
     give_uart(node, console, "serial", com1, "irq", com1_gsi);
     give_uart(node, console, "serial2", com2, "irq2", com2_gsi);
@@ -170,11 +173,9 @@ void Services::start_console(Node& node, std::uint64_t death_bit) {
     must(console.start(), "the console's start");
 }
 
-void Services::open_operators_channels() {
+void Services::open_node_terminal() {
     node_terminal_ = make_channel(
         {ChannelKind::terminal, "node", channel_flag::tells_room, node_event_, node_bit::terminal});
-    control_line_ = make_channel({ChannelKind::control, "ctl", channel_flag::tells_room,
-                                  node_event_, node_bit::control_line});
 }
 
 void Services::drain() {

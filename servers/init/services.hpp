@@ -20,11 +20,10 @@ class Services {
   public:
     // Starts pmem with all free RAM. Failures end init: without memory nothing goes on.
     void start_memory(Node& node);
-    // Starts the console with a channel for init.
+    // Starts the console with channels for init and for the second serial line.
     void start_console(Node& node, std::uint64_t death_bit);
-    // The channels of the node console and of the second serial line. Behind the VMs' of the manifest: the node
-    // console is shown from the start only if no VM is.
-    void open_operators_channels();
+    // The node console's channel. Behind those of the manifest's VMs: it is shown from the start only if no VM is.
+    void open_node_terminal();
     // Waits until everything that was said is on the serial line, or a second has passed.
     void drain();
     // To add and remove channels while the node runs.

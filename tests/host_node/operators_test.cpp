@@ -22,6 +22,9 @@ std::string undisturbed(const GuestScript& guest) {
     Node node{{.manifest = manifest, .guests = {{"kernel", &guest}}}};
     EXPECT_TRUE(
         node.run_until([&] { return node.logs.sent.find("powered off") != std::string::npos; }));
+    // Its last words may be still on their way.
+    EXPECT_NE(node.command(R"({"command": "shutdown"})"), "");
+    EXPECT_TRUE(node.run());
     return node.terminal.sent;
 }
 

@@ -69,7 +69,7 @@ def test(node):
     count = int(node.arguments[0])
     modules = [(name, node.program(name)) for name in SERVERS]
     modules.append(("manifest", json.dumps({"vms": [], "on_last_vm_off": "stay", "test_exit_port": 244}).encode()))
-    modules.append(("kernel", node.program("guest_exit_loop")))
+    modules.append(("kernel", node.program("guest_idle")))
     with node.boot(modules) as machine:
         wait_until(lambda: machine.ctl(command="list")["ok"])
         bad(machine, 'line 1, key "kernel": a VM must have a kernel', command="define", config='{"name": "x"}')
