@@ -449,6 +449,7 @@ void VmLife::fail(const Failure& why) {
 }
 
 void VmLife::guest_ended(const VmSample& s) {
+    replaced();
     char why[104];
     hands_.read_reason(why);
     const bool well = s.outcome == VmOutcome::powered_off;

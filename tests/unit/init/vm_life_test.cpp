@@ -611,6 +611,18 @@ TEST_F(VmLifeTest, AReplacementThatDiesSoonHasReplacedAllTheSame) {
     EXPECT_EQ(life.restarts(), 1u);
 }
 
+TEST_F(VmLifeTest, AGuestThatEndsSoonHadItsVmmReplacedAllTheSame) {
+    run();
+    (void)life.replace_vmm("new", 0);
+    settle();
+    serve();
+    hands.now.guest_dead = true;
+    hands.now.outcome = VmOutcome::powered_off;
+    look();
+    EXPECT_EQ(life.state(), VmState::shut_off);
+    EXPECT_FALSE(life.ended().is_set());
+}
+
 // Whatever happens in whatever order: the hands are never asked for what cannot be, nothing is left when
 // the VM is off, and it can be started again.
 TEST_F(VmLifeTest, AnyOrder) {
