@@ -17,6 +17,8 @@ struct Budget : bi::list_base_hook<bi::link_mode<bi::auto_unlink>> {
     Context* owner = nullptr;
     Context* resume = nullptr;  // who continues when this budget is picked
     std::uint8_t priority = 0;
+    // When its turn ends (TSC), if it was interrupted in one that it shares; 0: its next turn is a whole one.
+    std::uint64_t turn_end = 0;
 
     bool is_queued() const { return is_linked(); }
 

@@ -29,7 +29,10 @@ void update_quantum(Core& core, bool fresh) {
     if (!shared)
         core.quantum_end = no_deadline;
     else if (fresh || core.quantum_end == no_deadline)
-        core.quantum_end = cpu::rdtsc() + features().tsc_khz * quantum_ms;
+        core.quantum_end = core.budget->turn_end != 0
+                               ? core.budget->turn_end
+                               : cpu::rdtsc() + features().tsc_khz * quantum_ms;
+    if (core.budget != nullptr) core.budget->turn_end = 0;
     arm(core);
 }
 
@@ -37,10 +40,13 @@ void preempt(Core& core, bool to_tail) {
     Context& c = *core.current;
     c.on = core.budget;
     core.budget->resume = &c;
-    if (to_tail)
+    if (to_tail) {
         core.ready.push_back(*core.budget);
-    else
+    } else {
+        // It goes on with this turn: else who is interrupted often would never come to the end of one.
+        if (core.quantum_end != no_deadline) core.budget->turn_end = core.quantum_end;
         core.ready.push_front(*core.budget);
+    }
     core.current = nullptr;
     core.budget = nullptr;
 }
