@@ -13,7 +13,6 @@ namespace {
 constexpr std::uint64_t service_died = 1ull << 34;
 constexpr unsigned pairs = 100;
 
-Manifest manifest;
 Services services;
 Channel terminals[pairs], logs[pairs];
 
@@ -68,7 +67,8 @@ void come_and_go(Node& node, Slot event, bool with_output) {
 void program_main(std::uint64_t argument) {
     Node node{*reinterpret_cast<const BootInfo*>(argument)};
     services.start_memory(node);
-    services.start_console(node, manifest, service_died);
+    services.start_console(node, service_died);
+    services.open_node_terminal();
     const Result<Slot> event = node.create_event();
     EXPECT(static_cast<bool>(event));
     log("begin\n");

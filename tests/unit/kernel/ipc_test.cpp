@@ -560,5 +560,27 @@ TEST_F(Ipc, RoundRobinOnlyAmongEqualPriorities) {
     EXPECT_EQ(System::leave(), &a) << "it was interrupted, not finished";
 }
 
+// However often somebody of a higher priority comes in between, each of the others has its turn.
+TEST_F(Ipc, InterruptionsDoNotBeginATurnAnew) {
+    Thread& a = thread(20, 10);
+    ASSERT_EQ(System::leave(), &a);
+    Thread& b = thread(30, 10);
+    ASSERT_EQ(System::leave(), &a);
+    const std::uint64_t end = machine::now.timer[0];
+    ASSERT_NE(end, no_deadline);
+    for (unsigned i = 0; i < 8; ++i) {
+        machine::now.tsc += (end - machine::now.tsc) / 2;
+        Thread& high = thread(40 + 2 * i, 20);
+        ASSERT_EQ(System::leave(), &high);
+        kill(high);
+        ASSERT_EQ(System::leave(), &a);
+        ASSERT_EQ(machine::now.timer[0], end) << i;
+    }
+    machine::now.tsc = end;
+    machine::fire_timer();
+    ASSERT_EQ(System::leave(), &b);
+    EXPECT_GT(machine::now.timer[0], end) << "its own turn is a whole one";
+}
+
 }  // namespace
 }  // namespace margay

@@ -91,6 +91,7 @@ Status System::call(Thread& t, Syscall number, std::initializer_list<std::uint64
         if (Context* c = core.current) {
             c->on = core.budget;
             core.budget->resume = c;
+            if (core.quantum_end != no_deadline) core.budget->turn_end = core.quantum_end;
             core.ready.push_front(*core.budget);
         }
         core.current = &t;
