@@ -12,6 +12,8 @@ namespace {
 
 // VMs share these bits of the node's Event; the others are node_bit's.
 constexpr unsigned vm_bits = 32;
+// Two VMs that have one place after each other have different ones.
+constexpr unsigned tickets_per_vm = 1 << 16;
 // How much longer than a piece of work the pause after it is if nobody waits for the work.
 constexpr std::uint64_t leisure = 3;
 
@@ -87,7 +89,8 @@ Failure Supervisor::add(const VmConfig& config) {
     }
     place.vm.configure(node_, place.config,
                        {place.terminal, place.log, services_.console_event(), event_,
-                        place.requests, 1ull << index % vm_bits});
+                        place.requests, 1ull << index % vm_bits},
+                       ++definitions_ * tickets_per_vm);
     places_[index] = &place;
     count_ = std::max(count_, index + 1);
     return f;

@@ -54,6 +54,7 @@ class Supervisor final : public Operations {
 
     VmPlace* places_[max_places] = {};  // null: free
     unsigned count_ = 0;                // behind the last that was ever used
+    unsigned definitions_ = 0;          // so far
     unsigned last_worked_ = 0;          // VMs with equally urgent work take turns
     std::uint64_t next_piece_ = 0;      // TSC
     Failure failure_;                   // of the last command

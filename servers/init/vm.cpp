@@ -44,7 +44,8 @@ std::uint64_t Vm::placed() const {
     return guest_.control == nullptr ? 0 : std::min(guest_.control->placed.load(), file_bytes());
 }
 
-void Vm::configure(Node& node, const VmConfig& config, const Connections& to) {
+void Vm::configure(Node& node, const VmConfig& config, const Connections& to,
+                   unsigned first_ticket) {
     node_ = &node;
     config_ = &config;
     to_ = to;
@@ -57,7 +58,7 @@ void Vm::configure(Node& node, const VmConfig& config, const Connections& to) {
         .poll = node.ticks(poll_us),
         .ticks_per_ms = node.ticks(us_per_ms),
         .standby = config.standby};
-    life_.configure(limits, config.vmm, config.vmm_fallback);
+    life_.configure(limits, config.vmm, config.vmm_fallback, first_ticket);
 }
 
 Failure Vm::start() {

@@ -10,7 +10,9 @@ namespace margay::init {
 
 class Vm final : private VmHands {
   public:
-    void configure(Node& node, const VmConfig& config, const Connections& to);
+    // The tickets of its tasks follow first_ticket.
+    void configure(Node& node, const VmConfig& config, const Connections& to,
+                   unsigned first_ticket);
 
     // Commands; see VmLife. What is begun ends with a look or a piece.
     Failure start();

@@ -77,6 +77,7 @@ void make_ready(Context& c) {
     c.state = ContextState::ready;
     MARGAY_DEBUG_EXPECT(c.on == &budget_of(c));
     c.on->resume = &c;
+    c.on->turn_end = 0;
     core.ready.push_back(*c.on);
     core.reschedule = true;
 }

@@ -19,7 +19,9 @@ Failure refusal(FailureKind kind, const char* text) {
 
 }  // namespace
 
-void VmLife::configure(const LifeLimits& limits, const char* vmm, const char* fallback) {
+void VmLife::configure(const LifeLimits& limits, const char* vmm, const char* fallback,
+                       unsigned first_ticket) {
+    ticket_ = first_ticket;
     limits_ = limits;
     configured_vmm_ = vmm;
     fallback_ = fallback;
@@ -305,7 +307,8 @@ void VmLife::progress(const VmSample& s) {
 }
 
 bool VmLife::watch(const VmSample& s) {
-    const bool starts = s.phase == VmmPhase::starting;
+    // Not as the VMM says: one that said it started, again and again, would never be found.
+    const bool starts = service_ == Service::attaching;
     switch (watch_.look({s.now, s.waited, starts, s.placed, s.pending ? s.sequence : 0})) {
     case WatchFinding::well: return true;
     case WatchFinding::start_hangs: killed_for_ = KilledFor::start; break;

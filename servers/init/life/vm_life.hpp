@@ -44,8 +44,10 @@ struct LifeLimits {
 class VmLife {
   public:
     explicit VmLife(VmHands& hands) : hands_{hands} {}
-    // While it is shut off. The texts must stay; modules: of the VMM and of its fallback.
-    void configure(const LifeLimits& limits, const char* vmm, const char* fallback);
+    // While it is shut off. The texts must stay; modules: of the VMM and of its fallback. The tickets of its tasks
+    // follow first_ticket.
+    void configure(const LifeLimits& limits, const char* vmm, const char* fallback,
+                   unsigned first_ticket = 0);
 
     // Commands. Not set: it is done, or begun (task()). What begins ends with a look or a piece.
     Failure start(std::uint64_t now);
