@@ -47,6 +47,13 @@ void* memset(void* to, int value, std::size_t n) {
 int memcmp(const void* a, const void* b, std::size_t n) {
     const auto* x = static_cast<const unsigned char*>(a);
     const auto* y = static_cast<const unsigned char*>(b);
+    // Words as long as they are equal; the bytes of the first that are not decide.
+    for (; n >= word_bytes; n -= word_bytes, x += word_bytes, y += word_bytes) {
+        std::uint64_t one, other;
+        __builtin_memcpy(&one, x, word_bytes);
+        __builtin_memcpy(&other, y, word_bytes);
+        if (one != other) break;
+    }
     for (; n != 0; --n, ++x, ++y)
         if (*x != *y) return *x < *y ? -1 : 1;
     return 0;

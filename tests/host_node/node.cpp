@@ -1,5 +1,6 @@
 #include "tests/host_node/node.hpp"
 
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <stdexcept>
@@ -133,7 +134,7 @@ void Node::boot(const NodeOptions& options) {
     boot.memory = {reinterpret_cast<const std::uint8_t*>(firmware), sizeof(firmware), 1};
     MemoryMap memory;
     memory.build(boot.memory, HostPhys{1ull << features().physical_bits});
-    std::strcpy(boot.command_line, "log=0x3e8");
+    std::snprintf(boot.command_line, sizeof(boot.command_line), "log=0x3e8");
 
     RangeList free_ram;
     free_ram.add({HostPhys{machine::ram_begin}, HostPhys{machine::ram_begin + options.ram}});

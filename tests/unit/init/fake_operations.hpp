@@ -1,10 +1,10 @@
 // A supervisor of VMs that are not there, for tests and the fuzz target.
 #pragma once
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "servers/init/control/operations.hpp"
+#include "servers/init/text.hpp"
 
 namespace margay::init {
 
@@ -29,7 +29,7 @@ struct FakeOperations : Operations {
         vm.name = "two";
         vm.phase = VmPhase::failed;
         vm.vmm = "vmm-old";
-        std::strcpy(vm.reason, "triple fault");
+        copy_text(vm.reason, "triple fault");
         vms.push_back(vm);
     }
 

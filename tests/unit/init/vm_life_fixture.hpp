@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "servers/init/life/vm_life.hpp"
+#include "servers/init/text.hpp"
 
 namespace margay::init {
 
@@ -125,7 +125,7 @@ struct FakeHands : VmHands {
         return --copy_left == 0 ? Piece::done : Piece::more;
     }
     void end_copy() override { copying = false; }
-    void read_reason(char (&to)[104]) override { std::strcpy(to, "what it says"); }
+    void read_reason(char (&to)[104]) override { copy_text(to, "what it says"); }
     void say_ended(const char* reason, bool well) override {
         said.push_back(std::string{well ? "well: " : "ill: "} + reason);
     }
