@@ -74,7 +74,8 @@ struct ConsoleControl {
     std::atomic<std::uint32_t> attach{0};
     // 0: all that was put before is on the serial lines, or nobody takes it there. The console's.
     std::atomic<std::uint32_t> busy{0};
-    std::uint32_t reserved[14] = {};
+    std::atomic<std::uint32_t> turns{0};  // counted up at each turn. The console's
+    std::uint32_t reserved[13] = {};
     ChannelEntry channel[max_channels];
 };
 constexpr std::uint64_t console_control_bytes = (sizeof(ConsoleControl) + 4095) & ~4095ull;

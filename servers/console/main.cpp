@@ -264,6 +264,7 @@ void Server::run() {
         for (Line* line : {first_, second_})
             if (line != nullptr) (void)irq_ctl(line->irq, IrqOp::acknowledge);
         control_.busy.store(1);
+        control_.turns.store(control_.turns.load() + 1);
         bool flowing = turn();
         if (!flowing && !rung_for) {
             // Ask for doorbells, then look once more: a byte put in between rings or is seen.

@@ -9,22 +9,41 @@ constexpr std::uint64_t control_address = 0x2f00'0000;
 constexpr std::uint64_t read_write = map_right::read | map_right::write;
 }  // namespace
 
-Status ConsoleChannels::open(Node& node, Program& console, Slot console_event, Slot event,
-                             std::uint64_t settled) {
+Status ConsoleChannels::open(Node& node, Slot console_event, Slot event, std::uint64_t settled) {
     node_ = &node;
-    domain_ = console.domain();
+    console_event_ = console_event;
+    event_ = event;
+    settled_ = settled;
     // One area for all: few page tables.
     area_ = node.new_range(max_channels * channel_stride);
-    console_event_ = console_event;
     const Result<Extent> memory = node.allocate(console_control_bytes);
     if (!memory) return memory.status();
     const Result<std::uint64_t> here = node.map_here(*memory, read_write);
     if (!here) return here.status();
+    control_memory_ = *memory;
     control_ = new (reinterpret_cast<void*>(*here)) ConsoleControl;
-    return console.give_channel("control", *memory, control_address, event, settled);
+    return Status::ok;
 }
 
-Status ConsoleChannels::give(unsigned index, const ChannelOptions& options) {
+Status ConsoleChannels::begin_console(Program& console, bool) {
+    domain_ = console.domain();
+    given_ = 0;
+    return console.give_channel("control", control_memory_, control_address, event_, settled_);
+}
+
+Status ConsoleChannels::give_some(bool& all) {
+    // A piece is some tens of microseconds.
+    constexpr unsigned per_piece = 16;
+    for (unsigned n = 0; n < per_piece && given_ < max_channels; ++given_) {
+        if (places_[given_].state != State::used) continue;
+        if (const Status s = give(given_); s != Status::ok) return s;
+        ++n;
+    }
+    all = given_ == max_channels;
+    return Status::ok;
+}
+
+Status ConsoleChannels::make(unsigned index, const ChannelOptions& options) {
     Place& place = places_[index];
     const Result<Extent> memory = node_->allocate(channel_bytes);
     if (!memory) return memory.status();
@@ -33,17 +52,25 @@ Status ConsoleChannels::give(unsigned index, const ChannelOptions& options) {
     Status s = map(place.memory.slot, init_slot::domain, here, 0, channel_bytes, read_write);
     if (s != Status::ok) return s;
     place.here = new (reinterpret_cast<void*>(here)) ConsoleChannel;
-    s = map(place.memory.slot, domain_, console_channel_address(index), 0, channel_bytes,
-            read_write);
-    if (s != Status::ok || options.event == no_slot) return s;
-    place.event = node_->new_slot();
-    s = copy(options.event, init_slot::domain, place.event, right::signal | right::grant,
-             options.bits);
-    if (s != Status::ok) {
-        node_->give_back_slot(place.event);
-        place.event = no_slot;
-        return s;
+    if (options.event != no_slot) {
+        place.event = node_->new_slot();
+        s = copy(options.event, init_slot::domain, place.event, right::signal | right::grant,
+                 options.bits);
+        if (s != Status::ok) {
+            node_->give_back_slot(place.event);
+            place.event = no_slot;
+            return s;
+        }
     }
+    return domain_ != no_slot && index < given_ ? give(index) : Status::ok;
+}
+
+// To the console.
+Status ConsoleChannels::give(unsigned index) {
+    const Place& place = places_[index];
+    const Status s = map(place.memory.slot, domain_, console_channel_address(index), 0,
+                         channel_bytes, read_write);
+    if (s != Status::ok || place.event == no_slot) return s;
     return copy(place.event, domain_, static_cast<Slot>(first_slot + index), right::signal);
 }
 
@@ -62,7 +89,7 @@ Result<Channel> ConsoleChannels::add(const ChannelOptions& options) {
     unsigned index = 0;
     while (index < max_channels && places_[index].state != State::free) ++index;
     if (index == max_channels) return Status::no_memory;
-    if (const Status s = give(index, options); s != Status::ok) {
+    if (const Status s = make(index, options); s != Status::ok) {
         take_back(index);
         return s;
     }

@@ -27,9 +27,17 @@ class ConsoleChannels {
     // The console's Program has been loaded with `table_slots` and `mappings`, at least.
     static constexpr std::uint64_t first_slot = 64, table_slots = first_slot + max_channels;
     static constexpr std::uint64_t mappings = 128 + max_channels;
-    // settled: bits of `event` that say that the console has followed.
-    Status open(Node& node, Program& console, Slot console_event, Slot event,
-                std::uint64_t settled);
+    // console_event rings the console. settled: bits of `event` that say that the console has followed.
+    Status open(Node& node, Slot console_event, Slot event, std::uint64_t settled);
+
+    // A console that is being made gets the table, then all channels, some at a time. There is one at a time.
+    // anew: what consoles before it kept is forgotten.
+    Status begin_console(Program& console, bool anew);
+    Status give_some(bool& all);
+    // It is gone. Channels come and go as before; the next one gets them all.
+    void end_console() { domain_ = no_slot; }
+    // Turns that consoles have made so far.
+    std::uint32_t turns() const { return control_->turns.load(); }
 
     // The console shows it from now on; nothing waits for that. no_memory, also if all places are taken.
     Result<Channel> add(const ChannelOptions& options);
@@ -54,12 +62,17 @@ class ConsoleChannels {
         Slot event = no_slot;  // init's copy, from which the console's is derived
     };
 
-    Status give(unsigned index, const ChannelOptions& options);
+    Status make(unsigned index, const ChannelOptions& options);
+    Status give(unsigned index);
     void take_back(unsigned index);
 
     Node* node_ = nullptr;
-    Slot domain_ = no_slot, console_event_ = no_slot;
+    Slot domain_ = no_slot;  // the console's; no_slot: there is none
+    Slot console_event_ = no_slot, event_ = no_slot;
+    std::uint64_t settled_ = 0;
+    unsigned given_ = 0;      // the console has the channels below
     std::uint64_t area_ = 0;  // where all of them are mapped in init
+    Extent control_memory_;
     ConsoleControl* control_ = nullptr;
     Place places_[max_channels];
     unsigned count_ = 0;

@@ -18,9 +18,6 @@ namespace {
 
 Manifest manifest;
 
-// A bit of init's own Event; the others are vm_bit's and node_bit's.
-constexpr std::uint64_t service_died = 1ull << 34;
-
 // Each NUMA node once, if there are several.
 void print_nodes(const BootInfo& info, const Services& services) {
     const auto first_of = [&info](std::uint32_t node) {
@@ -94,12 +91,10 @@ bool supervise(Supervisor& supervisor, Services& services) {
         exchange(control, line);
         if (supervisor.is_ending()) return true;
         if (!supervisor.any_active() && manifest.power_off_with_last_vm) return true;
-        const std::uint64_t bits = supervisor.serve();
+        services.do_piece();
+        const std::uint64_t bits = supervisor.serve(services.next_look());
         if ((bits & node_bit::channels) != 0) services.channels().collect();
-        if ((bits & service_died) != 0) {
-            log("margay: a service of the node died\n");
-            return false;
-        }
+        if (!services.look(bits)) return false;
     }
 }
 
@@ -112,7 +107,7 @@ bool supervise(Supervisor& supervisor, Services& services) {
     // What is wrong with it is said when there is a console.
     ManifestError error;
     bool good = read_manifest(node, error);
-    services.start_console(node, service_died);
+    services.start_console(node);
     print_banner(node, services);
     if (!good) {
         log("margay: manifest, line {}, key \"{}\": {}\n", error.line, error.key, error.what);
@@ -122,6 +117,7 @@ bool supervise(Supervisor& supervisor, Services& services) {
     static Supervisor supervisor{node, services, manifest};
     services.open_node_terminal();
     supervisor.start_all();
+    if (manifest.test_kill_services_us != 0) services.kill_for_test(manifest.test_kill_services_us);
     good = supervise(supervisor, services) && supervisor.all_well();
     services.drain();
     power_off(node, manifest.test_exit_port, good);

@@ -39,6 +39,7 @@ struct Manifest {
     unsigned vm_count = 0;
     bool power_off_with_last_vm = true;
     std::uint16_t test_exit_port = 0;
+    std::uint64_t test_kill_services_us = 0;  // 0: never
 };
 
 // Why a manifest was refused. key is empty if the text is no JSON at all.

@@ -43,6 +43,14 @@ constexpr ManifestKey node_keys[] = {
      {},
      {},
      "must be an I/O port, 0 to 65535"},
+    {"test_kill_services_us",
+     ManifestKey::Kind::number,
+     MARGAY_MEMBER(Manifest, test_kill_services_us),
+     0,
+     1'000'000'000,
+     {},
+     {},
+     "must be 0 to 1000000000 us"},
 };
 
 constexpr ManifestKey vm_keys[] = {

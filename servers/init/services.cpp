@@ -3,32 +3,34 @@
 #include "libipc/log.hpp"
 #include "support/address.hpp"
 #include "support/format.hpp"
-#include "support/options.hpp"
 
 namespace margay::init {
 
 namespace {
 
 constexpr unsigned pmem_priority = 48;
-// As init: neither holds the other up for longer than a turn of its own.
-constexpr unsigned console_priority = 32;
 // Not below the VMs': it calls pmem, which serves it at its priority, and whoever calls pmem meanwhile waits for that.
 constexpr unsigned clearing_priority = 32;
 constexpr unsigned pmem_extents = 60;
 constexpr std::uint64_t bootstrap_bytes = 4 << 20;
-constexpr std::uint16_t com1 = 0x3f8, com2 = 0x2f8;
-constexpr std::uint64_t uart_ports = 8;
-constexpr unsigned com1_gsi = 4, com2_gsi = 3;
+constexpr std::uint16_t com1 = 0x3f8;
+// Deaths of a service within ten seconds that are answered at once; then it pauses for as long.
+constexpr std::uint64_t restart_limit = 16, restart_window_ms = 10'000;
 
-// Before there is a console: straight to the serial line, which init has by its authority over ports.
-[[noreturn]] void early_failure(const char* what, Status s) {
+// While there is no console: straight to the serial line, which init has by its authority over ports.
+template <typename... Arguments>
+void say_directly(std::string_view format, const Arguments&... arguments) {
     print(
         [](char c) {
             for (unsigned i = 0; i < 100000 && !(port_read(init_slot::ports, com1 + 5, 1) & 0x20);
                  ++i) {}
             (void)port_write(init_slot::ports, com1, 1, static_cast<unsigned char>(c));
         },
-        "margay: {}: {}\r\n", what, to_text(s));
+        format, arguments...);
+}
+
+[[noreturn]] void early_failure(const char* what, Status s) {
+    say_directly("margay: {}: {}\r\n", what, to_text(s));
     __builtin_trap();
 }
 
@@ -39,18 +41,6 @@ template <typename T>
 T must(const Result<T>& r, const char* what) {
     must(r.status(), what);
     return r.value();
-}
-
-// A UART's ports and its interrupt. Whether there is one is for the console to find out.
-void give_uart(Node& node, Program& console, const char* ports_item, std::uint16_t base,
-               const char* irq_item, unsigned gsi) {
-    const Slot ports = node.new_slot();
-    must(carve(ports, init_slot::ports, base, uart_ports), ports_item);
-    must(console.give_capability(ports_item, ports, right::all, 0, base), ports_item);
-    const Extent storage = must(node.allocate(storage_small), irq_item);
-    const Slot irq = node.new_slot();
-    must(create(ObjectType::irq, irq, storage.slot, init_slot::irq_control, gsi), irq_item);
-    must(console.give_capability(irq_item, irq), irq_item);
 }
 
 // pmem is given the largest of them when there are very many; a start-up block has no room for more.
@@ -109,7 +99,7 @@ void Services::start_memory(Node& node) {
     must(pmem.give_capability("domain", pmem.domain(), right::map), "pmem's domain");
     must(pmem.give_capability("dirty", dirty, right::signal), "pmem's events");
     must(pmem.give_capability("done", done, right::wait), "pmem's events");
-    must(pmem.make_thread(node_event_, 1ull << 34), "pmem's thread");
+    must(pmem.make_thread(node_event_, node_bit::pmem_died), "pmem's thread");
     const Extent storage = must(node.allocate(storage_small), "pmem's portal");
     const Slot portal = node.new_slot();
     must(create_portal(portal, storage.slot, pmem.thread(), init_slot::first_core),
@@ -141,36 +131,80 @@ Channel Services::make_channel(const ChannelOptions& options) {
     return must(channels_.add(options), "a console channel");
 }
 
-void Services::start_console(Node& node, std::uint64_t death_bit) {
+void Services::start_console(Node& node) {
     console_event_ = must(node.create_event(), "an event");
-    ProgramOptions options;
-    options.module = options.name = "console";
-    options.priority = console_priority;
-    options.slots = ConsoleChannels::table_slots;
-    options.mappings = ConsoleChannels::mappings;
-    Program console{node, options};
-    if (const Status s = console.load(); s != Status::ok) early_failure(console.why(), s);
-    must(channels_.open(node, console, console_event_, node_event_, node_bit::channels),
+    must(channels_.open(node, console_event_, node_event_, node_bit::channels),
          "the console's channels");
-
     init_log_ = make_channel({ChannelKind::log, "init", channel_flag::trusted});
     open_log(init_log_.here, console_event_, init_log_.bit);
     // Before it starts: what comes in without a channel is lost.
     control_line_ = make_channel({ChannelKind::control, "ctl", channel_flag::tells_room,
                                   node_event_, node_bit::control_line});
+    must(console_.prepare(node, channels_, console_event_, node_event_, node_bit::console_died),
+         "the console's devices");
+    const std::uint64_t window = node.ticks(restart_window_ms * 1000);
+    console_life_.configure({restart_limit, window, window});
+    while (console_life_.state() != ServiceLife::State::running)
+        if (!load_console()) early_failure(console_.why(), Status::no_memory);
+}
 
-    give_uart(node, console, "serial", com1, "irq", com1_gsi);
-    give_uart(node, console, "serial2", com2, "irq2", com2_gsi);
-    if (const auto port = find_number(node.info().command_line, "log")) {
-        const auto base = static_cast<std::uint16_t>(*port);
-        const Slot ports = node.new_slot();
-        must(carve(ports, init_slot::ports, base, uart_ports), "the ports of option log");
-        must(console.give_capability("log_serial", ports, right::all, 0, base),
-             "the ports of option log");
+bool Services::load_console() {
+    bool done = false;
+    if (console_.load_piece(console_life_.begins_anew(), done) != Status::ok) return false;
+    if (done) {
+        console_life_.started();
+        turns_ = channels_.turns();
     }
-    must(console.give_capability("event", console_event_), "the console's event");
-    must(console.make_thread(node_event_, death_bit), "the console's thread");
-    must(console.start(), "the console's start");
+    return true;
+}
+
+// What init has to say is in its ring until there is a console again; a person at the terminal is told at once if that
+// takes long.
+void Services::console_failed(const char* why, bool killed) {
+    console_.release();
+    console_life_.died(channels_.turns() != turns_, killed, rdtsc());
+    const bool pauses = console_life_.state() == ServiceLife::State::pausing;
+    log("margay: the console {}; it is started again{}\n", why,
+        pauses ? " after a pause of 10 s" : "");
+    if (pauses)
+        say_directly(
+            "\r\nmargay: the console died too often; the node goes on without it for 10 s\r\n");
+}
+
+void Services::kill_for_test(std::uint64_t microseconds) {
+    killer_.configure(tsc_khz_ * microseconds / 1000, 1);
+    killer_.schedule(rdtsc());
+}
+
+bool Services::look(std::uint64_t bits) {
+    if ((bits & node_bit::pmem_died) != 0) {
+        log("margay: pmem died\n");
+        return false;
+    }
+    const std::uint64_t now = rdtsc();
+    const bool runs = console_life_.state() == ServiceLife::State::running;
+    if ((bits & node_bit::console_died) != 0 && runs && console_.is_dead()) {
+        console_failed("died", killed_);
+        killed_ = false;
+    }
+    (void)console_life_.begin(now);
+    if (now >= killer_.next()) {
+        killer_.schedule(now);
+        if (console_life_.state() == ServiceLife::State::running)
+            killed_ = console_.kill() == Status::ok;
+    }
+    return true;
+}
+
+std::uint64_t Services::next_look() const {
+    if (console_life_.state() == ServiceLife::State::loading) return 0;
+    const std::uint64_t console = console_life_.next_look();
+    return console < killer_.next() ? console : killer_.next();
+}
+
+void Services::do_piece() {
+    if (console_life_.state() == ServiceLife::State::loading && !load_console())
+        console_failed(console_.why(), false);
 }
 
 void Services::open_node_terminal() {
@@ -183,7 +217,9 @@ void Services::drain() {
     for (;;) {
         const std::uint64_t now = rdtsc();
         if (channels_.is_drained() || now >= end) break;
-        (void)wait(node_event_, now + tsc_khz_);
+        (void)look(node_bit::console_died);
+        do_piece();
+        (void)wait(node_event_, next_look() < now ? now : now + tsc_khz_);
     }
     // The last bytes are on their way from the console's hands to the UART.
     const std::uint64_t sent = rdtsc() + tsc_khz_ * 2;

@@ -1,8 +1,11 @@
 // The node's services: pmem and console, and init's connections to them.
 #pragma once
+#include "servers/init/console_process.hpp"
+#include "servers/init/life/service_life.hpp"
 #include "servers/init/manifest.hpp"
 #include "servers/init/node.hpp"
 #include "servers/init/program.hpp"
+#include "servers/init/test_killer.hpp"
 #include "servers/init/vm.hpp"
 
 namespace margay::init {
@@ -14,6 +17,9 @@ constexpr std::uint64_t terminal = 1ull << 32;
 constexpr std::uint64_t control_line = 1ull << 33;
 // The console has let go of channels: Services::channels().collect().
 constexpr std::uint64_t channels = 1ull << 35;
+// The end of a service's thread: Services::look().
+constexpr std::uint64_t console_died = 1ull << 34;
+constexpr std::uint64_t pmem_died = 1ull << 36;
 }  // namespace node_bit
 
 class Services {
@@ -21,7 +27,16 @@ class Services {
     // Starts pmem with all free RAM. Failures end init: without memory nothing goes on.
     void start_memory(Node& node);
     // Starts the console with channels for init and for the second serial line.
-    void start_console(Node& node, std::uint64_t death_bit);
+    void start_console(Node& node);
+    // For tests: kills services after so many microseconds on average, again and again; 0: never.
+    void kill_for_test(std::uint64_t microseconds);
+    // Finds out what has happened to them. bits: what was signalled. False: the node cannot go on.
+    bool look(std::uint64_t bits);
+    // When to look again or to go on with a restart, TSC; 0: at once.
+    std::uint64_t next_look() const;
+    // Goes on with a restart by one bounded piece.
+    void do_piece();
+    unsigned console_deaths() const { return console_life_.deaths(); }
     // The node console's channel. Behind those of the manifest's VMs: it is shown from the start only if no VM is.
     void open_node_terminal();
     // Waits until everything that was said is on the serial line, or a second has passed.
@@ -41,11 +56,18 @@ class Services {
   private:
     void start_clearing(Node& node, Slot portal, Slot dirty, Slot done);
     Channel make_channel(const ChannelOptions& options);
+    bool load_console();
+    void console_failed(const char* why, bool killed);
 
     std::uint64_t tsc_khz_ = 0, unused_ram_ = 0;
     Slot pmem_ = no_slot, console_event_ = no_slot, node_event_ = no_slot;
     Channel init_log_, node_terminal_, control_line_;
     ConsoleChannels channels_;
+    ConsoleProcess console_;
+    ServiceLife console_life_;
+    std::uint32_t turns_ = 0;  // of the consoles before this one
+    TestKiller killer_;
+    bool killed_ = false;
 };
 
 }  // namespace margay::init

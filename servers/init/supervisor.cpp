@@ -162,8 +162,8 @@ std::uint64_t Supervisor::work() {
     return next_piece_;
 }
 
-std::uint64_t Supervisor::serve() {
-    std::uint64_t deadline = work(), mine = 0;
+std::uint64_t Supervisor::serve(std::uint64_t until) {
+    std::uint64_t deadline = std::min(work(), until), mine = 0;
     each([&](const VmPlace& p) {
         deadline = std::min(deadline, p.vm.next_look());
         mine |= p.vm.event_mask();

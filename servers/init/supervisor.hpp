@@ -14,8 +14,8 @@ class Supervisor final : public Operations {
     Supervisor(Node& node, Services& services, const Manifest& manifest);
 
     void start_all();
-    // Waits until something is to be done, and does it. The bits that are not the VMs'.
-    std::uint64_t serve();
+    // Waits until something is to be done, or until a deadline (TSC), and does it. The bits that are not the VMs'.
+    std::uint64_t serve(std::uint64_t until = no_deadline);
     // A frozen VM is not off: it is kept for study.
     bool any_active() const;
     // Somebody asked for the node's end.

@@ -135,26 +135,6 @@ TEST(Node, NobodyReadsTheTerminal) {
     EXPECT_TRUE(node.run());
 }
 
-// A server that fails is told from one that works: the node ends, as failed.
-TEST(Node, TheEndOfAServiceEndsTheNode) {
-    GuestScript guest;  // sleeps for half a second
-    guest.write_msr(0x80f, 0x1ff).write_msr(0x83e, 0xb).write_msr(0x832, 0xe0).say("x");
-    guest.write_msr(0x838, 500'000'000).wait().power_off();
-    for (const std::string_view service : {"pmem", "console"}) {
-        Node node{{.manifest = manifest(), .guests = {{"kernel", &guest}}}};
-        bool doomed = false;
-        node.cores.is_doomed = [&](const Thread& t) {
-            return doomed && std::string_view{t.domain->name} == service;
-        };
-        ASSERT_TRUE(node.run_until([&] { return !node.terminal.sent.empty(); }));
-        doomed = true;
-        // pmem works on request only.
-        if (service == "pmem") node.control.type("{\"command\": \"vmm-restart\", \"vm\": \"g\"}\n");
-        EXPECT_TRUE(node.run()) << service;
-        EXPECT_FALSE(node.ended_well()) << service << "\n" << node.logs.sent;
-    }
-}
-
 TEST(Node, TheEndOfInitStopsTheKernel) {
     const GuestScript guest = counting(10);
     Node node{{.manifest = manifest(), .guests = {{"kernel", &guest}}}};
