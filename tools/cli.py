@@ -21,6 +21,7 @@ import machine
 import needed
 import node_image
 import qemu
+import transfer
 
 KERNEL = node_image.KERNEL
 MAX_MEMORY_MIB = 1 << 20
@@ -174,12 +175,19 @@ def ctl_command(options):
     if not options.words:
         options.parser.print_help()
         return ctl.EXIT_OK
-    request = ctl.request(options.words)
+    carries = None
+    if transfer.is_transfer(options.words):
+        carries = transfer.command(options.words, options.replace, options.json)
+    elif options.replace:
+        raise common.Usage("--replace is for: ctl module put")
+    request = {"command": None} if carries else ctl.request(options.words)
     is_log = request["command"] == "log"
     if options.follow and not is_log:
         raise common.Usage("--follow is for: ctl log")
     try:
         with ctl.Client(options.socket or ctl.default_socket(), options.timeout) as client:
+            if carries:
+                return carries(client)
             if is_log:
                 return ctl.log_command(client, request.get("vm"), options.follow, options.json)
             return ctl.command(client, request, options.json)
@@ -356,6 +364,8 @@ def _parser():
     add_node(command)
     command.add_argument("--json", action="store_true", help="print the reply as it came")
     command.add_argument("--follow", action="store_true", help="with log: go on until the node ends")
+    command.add_argument("--replace", action="store_true", help="with module put: in place of one of that name that"
+        " nobody uses")
     command.add_argument("words", nargs="*", metavar="COMMAND [ARGUMENT …]", help="for the node")
     command.set_defaults(parser=command)
 

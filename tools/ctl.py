@@ -174,6 +174,19 @@ class Client:
             self.read()
         return self._frames.popleft()
 
+    def frame_within(self, seconds):
+        """As frame(), with a time limit of its own."""
+        saved = self.deadline
+        self.deadline = time.monotonic() + seconds
+        try:
+            return self.frame()
+        finally:
+            self.deadline = saved
+
+    def give_more_time(self):
+        """The time limit begins anew."""
+        self.deadline = max(self.deadline, time.monotonic() + self._timeout)
+
     def wait_as_long_as_it_takes(self):
         """From here on there is no time limit."""
         self.deadline = float("inf")
@@ -201,6 +214,7 @@ class Client:
     def ask(self, request):
         """Sends the request, a dictionary, under an id of its own; the reply line and the reply."""
         name = f"{self._name}-{next(self._numbers)}"
+        self.give_more_time()
         # The empty line ends what an earlier client left unfinished.
         self.send(("\n" + json.dumps({"id": name, **request}) + "\n").encode())
         while True:
@@ -216,12 +230,19 @@ class Client:
 def request(words):
     """The request for what was typed: a command and its arguments."""
     command, *arguments = words
+    if command == "module":
+        if arguments[:1] == ["list"]:
+            command, arguments = "modules", arguments[1:]
+        elif arguments[:1] == ["remove"]:
+            command, arguments = "module-remove", arguments[1:]
+        else:
+            raise common.Usage("module is followed by put NAME FILE, list or remove NAME")
     if command == "define" and len(arguments) == 1:
         try:
             return {"command": command, "config": pathlib.Path(arguments[0]).read_text()}
         except (OSError, UnicodeDecodeError) as error:
             raise common.Usage(f"{arguments[0]}: {getattr(error, 'strerror', None) or error}") from None
-    names = ("topic",) if command == "help" else ("vm",) if command == "log" else PARAMETERS
+    names = {"help": ("topic",), "log": ("vm",), "module-remove": ("module",)}.get(command, PARAMETERS)
     if len(arguments) > len(names):
         raise common.Usage(f"{command}: '{arguments[len(names)]}' is too much")
     return {"command": command, **dict(zip(names, arguments))}
@@ -264,7 +285,11 @@ def readable(result):
 
 def command(client, wanted, as_json):
     """Carries out a request() and shows the answer; the exit status."""
-    line, reply = client.ask(wanted)
+    return show(*client.ask(wanted), as_json)
+
+
+def show(line, reply, as_json):
+    """Shows an answer; the exit status."""
     if as_json:
         print(line)
     if reply.get("ok") is True:

@@ -4,7 +4,7 @@
 
 namespace margay::init {
 
-Image inspect_image(const BootExtent& module, const std::uint8_t* bytes) {
+Image inspect_image(const Module& module, const std::uint8_t* bytes) {
     Image image;
     image.module = &module;
     image.bytes = bytes;

@@ -1,7 +1,7 @@
-// A boot module that is a program: mapped into init and checked once, however often it is started.
+// A module that is a program: mapped into init and checked once, however often it is started.
 #pragma once
-#include "proto/boot_info.hpp"
 #include "proto/symbols.hpp"
+#include "servers/init/module.hpp"
 #include "support/elf.hpp"
 
 namespace margay::init {
@@ -10,8 +10,8 @@ namespace margay::init {
 constexpr std::uint64_t image_lowest = 0x400000;
 
 struct Image {
-    const BootExtent* module = nullptr;
-    const std::uint8_t* bytes = nullptr;   // the file
+    const Module* module = nullptr;
+    const std::uint8_t* bytes = nullptr;   // the file, mapped here
     const char* wrong = nullptr;           // why it is no program, or null
     std::uint64_t symbols_address = 0;     // in the program; 0: it has none
     const SymbolTable* symbols = nullptr;  // the same table in the file
@@ -27,6 +27,6 @@ struct Image {
 };
 
 // `bytes`: the module, mapped.
-Image inspect_image(const BootExtent& module, const std::uint8_t* bytes);
+Image inspect_image(const Module& module, const std::uint8_t* bytes);
 
 }  // namespace margay::init

@@ -59,13 +59,12 @@ void print_banner(const Node& node, const Services& services) {
 }
 
 bool read_manifest(Node& node, ManifestError& error) {
-    const BootExtent* m = node.module("manifest");
+    const Module* m = node.module("manifest");
     if (m == nullptr) {
         error.what = "there is no boot module named manifest";
         return false;
     }
-    const Result<std::uint64_t> at =
-        node.map_here(Extent{m->slot, m->base, m->size}, map_right::read);
+    const Result<std::uint64_t> at = node.map_here(m->extent, map_right::read);
     if (!at) {
         error.what = to_text(at.status());
         return false;

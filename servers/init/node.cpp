@@ -6,35 +6,67 @@
 
 namespace margay::init {
 
-const BootExtent* Node::module(std::string_view name) const {
-    for (unsigned i = 0; i < info_.extents; ++i) {
-        const BootExtent& e = info_.extent[i];
-        if (e.use == ExtentUse::module && name == e.name) return &e;
+Node::Node(const BootInfo& info) : info_{info} {
+    unsigned count = 0;
+    for (unsigned i = 0; i < info.extents && count < max_boot_modules; ++i) {
+        const BootExtent& e = info.extent[i];
+        if (e.use == ExtentUse::module)
+            modules_[count++] = {e.name, e.length, {e.slot, e.base, e.size}, nullptr};
     }
+}
+
+const Module* Node::module(std::string_view name) const {
+    if (name.empty()) return nullptr;
+    for (unsigned i = max_modules; i-- > 0;)
+        if (name == modules_[i].name) return &modules_[i];
     return nullptr;
 }
 
+bool Node::add_module(const Module& m) {
+    for (unsigned i = max_boot_modules; i < max_modules; ++i) {
+        if (modules_[i].name[0] != 0) continue;
+        modules_[i] = m;
+        return true;
+    }
+    return false;
+}
+
+void Node::remove_module(std::string_view name) {
+    for (unsigned i = max_boot_modules; i < max_modules; ++i) {
+        if (name != modules_[i].name) continue;
+        for (Image& image : images_) {
+            if (image.module != &modules_[i]) continue;
+            give_back_window({no_slot, 0, modules_[i].size()},
+                             reinterpret_cast<std::uint64_t>(image.bytes));
+            image = Image{};
+        }
+        modules_[i] = Module{};
+    }
+}
+
 Result<const Image*> Node::image(std::string_view name, const char*& why) {
-    const BootExtent* m = module(name);
+    const Module* m = module(name);
     if (m == nullptr) {
-        why = "there is no such boot module";
+        why = "there is no such module";
         return Status::not_found;
     }
-    Image* image = nullptr;
-    for (unsigned i = 0; i < image_count_; ++i)
-        if (images_[i].module == m) image = &images_[i];
+    Image *image = nullptr, *free = nullptr;
+    for (Image& i : images_) {
+        if (i.module == m) image = &i;
+        if (i.module == nullptr && free == nullptr) free = &i;
+    }
     if (image == nullptr) {
-        if (image_count_ == max_images) {
+        if (free == nullptr) {
             why = "too many different programs";
             return Status::no_memory;
         }
-        const Result<std::uint64_t> at =
-            map_here(Extent{m->slot, m->base, m->size}, map_right::read);
+        const Result<std::uint64_t> at = m->ram != nullptr ? map_here(*m->ram, map_right::read)
+                                                           : map_here(m->extent, map_right::read);
         if (!at) {
-            why = "the boot module cannot be mapped";
+            why = "the module cannot be mapped";
             return at.status();
         }
-        image = &images_[image_count_++];
+        image = free;
         *image = inspect_image(*m, reinterpret_cast<const std::uint8_t*>(*at));
     }
     if (image->wrong != nullptr) {

@@ -13,12 +13,22 @@ namespace margay::init {
 
 class Node {
   public:
-    explicit Node(const BootInfo& info) : info_{info} {}
+    explicit Node(const BootInfo& info);
 
     const BootInfo& info() const { return info_; }
 
-    // The boot module of that name, or null.
-    const BootExtent* module(std::string_view name) const;
+    // The module of that name, or null. One that was put comes before a boot module.
+    const Module* module(std::string_view name) const;
+    // Places of modules, those of boot modules first; null: nothing is there.
+    static constexpr unsigned max_boot_modules = 32, max_put_modules = 16,
+                              max_modules = max_boot_modules + max_put_modules;
+    const Module* module_at(unsigned index) const {
+        return index < max_modules && modules_[index].name[0] != 0 ? &modules_[index] : nullptr;
+    }
+    // A module that was put, its name and RAM stay where they are. False if there is no place.
+    bool add_module(const Module& m);
+    // It was put, nobody uses it any more, and its memory has been given back, with every mapping of it.
+    void remove_module(std::string_view name);
     // The module as a program. `not_found`, `no_memory`, or `corrupt` with Image::wrong in `why`.
     Result<const Image*> image(std::string_view name, const char*& why);
 
@@ -41,6 +51,9 @@ class Node {
     MemoryUse memory_use() const;
     // To pmem, with everything derived from it.
     void release(const Extent& e);
+    void release(const Ram& ram) {
+        for (unsigned i = 0; i < ram.count; ++i) release(ram.extent[i]);
+    }
     void use_bootstrap(const Extent& e) { bootstrap_ = e; }
     void use_pmem(Slot portal) { pmem_ = portal; }
 
@@ -77,8 +90,8 @@ class Node {
     std::uint64_t next_address_ = 0x2000'0000'0000;
     Range free_windows_[max_free];
     unsigned free_window_count_ = 0, windows_ = 0;
-    Image images_[max_images];
-    unsigned image_count_ = 0;
+    Module modules_[max_modules];
+    Image images_[max_images];  // module null: free
     Extent bootstrap_;
     Slot pmem_ = no_slot;
 };

@@ -24,16 +24,16 @@ StartupItem* Program::new_item(std::string_view name) {
     return &item;
 }
 
-// What is only read is the boot module itself, shared by all who run it.
+// What is only read is the module itself, shared by all who run it.
 Status Program::load_segment(const ElfSegment& s) {
     std::uint64_t rights = map_right::read;
     if (s.flags & 2) rights |= map_right::write;
     if (s.flags & 1) rights |= map_right::execute;
     const std::uint64_t size = align_up(s.memory_size, page_size);
-    const BootExtent& module = *image_->module;
+    const Module& module = *image_->module;
     if ((s.flags & 2) == 0 && s.file_size == s.memory_size && s.offset % page_size == 0 &&
-        size <= module.size - s.offset)
-        return map(module.slot, domain_, s.address, s.offset, size, rights);
+        size <= module.size() - s.offset)
+        return module.map(domain_, s.address, s.offset, size, rights);
     const Result<Extent> memory = holdings_.allocate(size);
     if (!memory) return memory.status();
     const Result<std::uint64_t> here = node_.map_here(*memory, map_right::read | map_right::write);
@@ -141,6 +141,17 @@ Status Program::give_mapping(std::string_view name, const Ram& ram, std::uint64_
     if (item == nullptr) return Status::no_memory;
     item->address = address;
     item->size = ram.size;
+    return Status::ok;
+}
+
+Status Program::give_module(std::string_view name, const Module& module, std::uint64_t address) {
+    address += module.first().base % large_page;
+    const Status s = module.map(domain_, address, 0, module.size(), map_right::read);
+    if (s != Status::ok) return s;
+    StartupItem* item = new_item(name);
+    if (item == nullptr) return Status::no_memory;
+    item->address = address;
+    item->size = module.length;
     return Status::ok;
 }
 

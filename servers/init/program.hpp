@@ -6,7 +6,7 @@
 namespace margay::init {
 
 struct ProgramOptions {
-    std::string_view module;  // boot module with the ELF image
+    std::string_view module;  // the ELF image
     std::string_view name;    // shown in reports
     unsigned core = 0;
     unsigned priority = 0;
@@ -35,6 +35,8 @@ class Program {
                         std::uint64_t rights, std::uint64_t value = 0, std::uint64_t length = 0);
     Status give_mapping(std::string_view name, const Ram& ram, std::uint64_t address,
                         std::uint64_t rights);
+    // At an address that agrees with the physical one, for large pages.
+    Status give_module(std::string_view name, const Module& module, std::uint64_t address);
     // Copies a capability into its table.
     Status give_capability(std::string_view name, Slot slot, std::uint8_t rights = right::all,
                            std::uint64_t badge = 0, std::uint64_t value = 0);

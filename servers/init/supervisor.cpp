@@ -19,10 +19,27 @@ constexpr std::uint64_t leisure = 3;
 
 Outcome failed(const Failure& why) { return {false, why.text, false, 0, why.kind}; }
 
+// False: it is none, or too large.
+bool parse_number(std::string_view text, unsigned base, std::uint64_t& n) {
+    n = 0;
+    for (const char c : text) {
+        const unsigned digit = c >= '0' && c <= '9'   ? static_cast<unsigned>(c - '0')
+                               : c >= 'a' && c <= 'f' ? static_cast<unsigned>(c - 'a' + 10)
+                                                      : 16;
+        if (digit >= base || n >> 56 != 0) return false;
+        n = n * base + digit;
+    }
+    return !text.empty();
+}
+
 }  // namespace
 
 Supervisor::Supervisor(Node& node, Services& services, const Manifest& manifest)
-    : node_{node}, services_{services}, event_{services.node_event()} {
+    : NodeModuleRoom{node},
+      node_{node},
+      services_{services},
+      event_{services.node_event()},
+      modules_{*this, node.ticks(1000)} {
     for (unsigned i = 0; i < manifest.vm_count; ++i) {
         const VmConfig& c = manifest.vms[i];
         if (const Failure f = add(c); f.is_set())
@@ -163,7 +180,7 @@ std::uint64_t Supervisor::work() {
 }
 
 std::uint64_t Supervisor::serve(std::uint64_t until) {
-    std::uint64_t deadline = std::min(work(), until), mine = 0;
+    std::uint64_t deadline = std::min({work(), until, modules_.next_look()}), mine = 0;
     each([&](const VmPlace& p) {
         deadline = std::min(deadline, p.vm.next_look());
         mine |= p.vm.event_mask();
@@ -174,6 +191,7 @@ std::uint64_t Supervisor::serve(std::uint64_t until) {
     each([&](VmPlace& p) {
         if ((bits & p.vm.event_mask()) != 0 || now >= p.vm.next_look()) p.vm.look();
     });
+    if (now >= modules_.next_look()) modules_.look(now);
     return bits & ~mine;
 }
 
@@ -220,22 +238,47 @@ VmInfo Supervisor::vm_info(unsigned index) {
     return info;
 }
 
-const BootExtent* Supervisor::module_at(unsigned index) const {
-    const BootInfo& info = node_.info();
-    for (unsigned i = 0; i < info.extents; ++i)
-        if (info.extent[i].use == ExtentUse::module && index-- == 0) return &info.extent[i];
-    return nullptr;
-}
-
-unsigned Supervisor::module_count() {
-    unsigned count = 0;
-    while (module_at(count) != nullptr) ++count;
-    return count;
-}
+// The places of boot modules, then those of modules that were put or are on their way.
+unsigned Supervisor::module_count() { return Node::max_modules; }
 
 ModuleInfo Supervisor::module(unsigned index) {
-    const BootExtent* m = module_at(index);
-    return {m->name, m->length};
+    if (index < Node::max_boot_modules) {
+        const Module* m = node_.module_at(index);
+        if (m == nullptr) return {};
+        return {m->name, m->length, false, m->length, user_of(m->name)};
+    }
+    const ModuleStore::Entry* e = modules_.entry(index - Node::max_boot_modules);
+    if (e == nullptr) return {};
+    return {e->name, e->bytes, true, e->next, e->at == nullptr ? user_of(e->name) : ""};
+}
+
+std::string_view Supervisor::user_of(std::string_view module) {
+    for (const char* own : {"init", "pmem", "console", "manifest"})
+        if (module == own) return "the node";
+    for (unsigned i = 0; i < count_; ++i)
+        if (places_[i] != nullptr && places_[i]->vm.uses(module)) return places_[i]->config.name;
+    return {};
+}
+
+Outcome Supervisor::put_module(const Command& command) {
+    Outcome o;
+    std::uint64_t bytes = 0, crc = 0;
+    const std::string_view replace = command[Parameter::replace];
+    if (!parse_number(command[Parameter::bytes], 10, bytes) ||
+        !parse_number(command[Parameter::crc], 16, crc) || crc > 0xffff'ffff ||
+        (!replace.empty() && replace != "replace"))
+        failure_.set(FailureKind::usage,
+                     "BYTES is a number, CRC is hexadecimal, and the last word is replace");
+    else
+        failure_ = modules_.put(command[Parameter::module], bytes, static_cast<std::uint32_t>(crc),
+                                !replace.empty(), rdtsc(), o.arrival);
+    return failure_.is_set() ? failed(failure_) : o;
+}
+
+Outcome Supervisor::receive(std::uint32_t transfer, std::uint64_t offset, std::string_view bytes) {
+    Outcome o;
+    failure_ = modules_.take(transfer, offset, bytes, rdtsc(), o.arrival);
+    return failure_.is_set() ? failed(failure_) : o;
 }
 
 NodeInfo Supervisor::node_info() {
@@ -279,6 +322,11 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
     }
     if (command.action == Action::define) {
         failure_ = define(command.config);
+        return failure_.is_set() ? failed(failure_) : Outcome{};
+    }
+    if (command.action == Action::module_put) return put_module(command);
+    if (command.action == Action::module_remove) {
+        failure_ = modules_.remove(command[Parameter::module]);
         return failure_.is_set() ? failed(failure_) : Outcome{};
     }
     if (!is_there(vm)) return {false, "there is no such VM", false, 0, FailureKind::not_found};

@@ -1,6 +1,7 @@
 // All VMs of the node, and what the node console may ask of them.
 #pragma once
 #include "servers/init/control/operations.hpp"
+#include "servers/init/module_room.hpp"
 #include "servers/init/services.hpp"
 #include "servers/init/vm_place.hpp"
 
@@ -9,7 +10,7 @@ namespace margay::init {
 // VMs of one node: a console shows so many terminals, and the node's own.
 constexpr unsigned max_places = max_terminals - 1;
 
-class Supervisor final : public Operations {
+class Supervisor final : public Operations, private NodeModuleRoom {
   public:
     Supervisor(Node& node, Services& services, const Manifest& manifest);
 
@@ -30,9 +31,11 @@ class Supervisor final : public Operations {
     NodeInfo node_info() override;
     Outcome execute(const Command& command, unsigned vm) override;
     Outcome outcome(unsigned vm, unsigned ticket) override;
+    Outcome receive(std::uint32_t transfer, std::uint64_t offset, std::string_view bytes) override;
 
   private:
-    const BootExtent* module_at(unsigned index) const;
+    std::string_view user_of(std::string_view module) override;
+    Outcome put_module(const Command& command);
     Failure carry_out(const Command& command, Vm& vm);
     // One piece of the most urgent work. When to do the next, TSC; 0: at once, no_deadline: there is none.
     std::uint64_t work();
@@ -57,7 +60,8 @@ class Supervisor final : public Operations {
     unsigned definitions_ = 0;          // so far
     unsigned last_worked_ = 0;          // VMs with equally urgent work take turns
     std::uint64_t next_piece_ = 0;      // TSC
-    Failure failure_;                   // of the last command
+    ModuleStore modules_;
+    Failure failure_;  // of the last command
     bool ending_ = false;
 };
 

@@ -32,7 +32,7 @@ bool refuse(Failure& why, const char* what, Status s) {
 }  // namespace
 
 std::uint64_t Vm::bytes_of(const char* module) const {
-    const BootExtent* m = node_->module(module);
+    const Module* m = node_->module(module);
     return m == nullptr ? 0 : m->length;
 }
 
@@ -128,6 +128,15 @@ std::uint64_t Vm::exits() const {
 
 std::uint64_t Vm::rolled_back() const {
     return guest_.control == nullptr ? rolled_back_ : guest_.control->rolled_back;
+}
+
+bool Vm::uses(std::string_view module) const {
+    const VmConfig& c = *config_;
+    bool any = false;
+    for (const char* name : {c.kernel, c.initrd, c.vmm, c.vmm_fallback}) any |= module == name;
+    if (life_.is_active()) any |= module == life_.vmm();
+    for (const VmmProcess& p : vmm_) any |= p.is_loaded() && module == p.module();
+    return any;
 }
 
 // --- hands

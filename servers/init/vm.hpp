@@ -34,6 +34,8 @@ class Vm final : private VmHands {
     Work work() const { return life_.work(); }
     void do_piece() { life_.do_piece(rdtsc()); }
 
+    // Its definition names the module, or one of its VMMs is that module.
+    bool uses(std::string_view module) const;
     const VmConfig& config() const { return *config_; }
     const VmLife& life() const { return life_; }
     std::uint64_t exits() const;

@@ -7,16 +7,13 @@
 namespace margay::init {
 
 Status VmmProcess::give_module(std::string_view item, const char* module, std::uint64_t address) {
-    const BootExtent* m = node_->module(module);
+    const Module* m = node_->module(module);
     if (m == nullptr)
-        return fail_with(item == "kernel" ? "its boot module `kernel` is missing"
-                                          : "its boot module `initrd` is missing",
+        return fail_with(item == "kernel" ? "its module `kernel` is missing"
+                                          : "its module `initrd` is missing",
                          Status::not_found);
-    // At an address that agrees with the physical one, for large pages.
-    const Status s =
-        program_->give_mapping(item, {m->slot, m->base, m->size}, address + m->base % large_page,
-                               map_right::read, 0, m->length);
-    return s == Status::ok ? s : fail_with("a boot module of it cannot be mapped", s);
+    const Status s = program_->give_module(item, *m, address);
+    return s == Status::ok ? s : fail_with("a module of it cannot be mapped", s);
 }
 
 // One thing at a time.

@@ -40,6 +40,7 @@ class VmmProcess {
     void release();
 
     bool is_loaded() const { return program_.has_value(); }
+    const char* module() const { return module_; }
     const Program& program() const { return *program_; }
     const char* why() const { return why_; }
 

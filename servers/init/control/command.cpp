@@ -10,6 +10,9 @@ namespace {
 
 constexpr Parameter of_vm[] = {Parameter::vm};
 constexpr Parameter of_vm_and_module[] = {Parameter::vm, Parameter::module};
+constexpr Parameter of_module[] = {Parameter::module};
+constexpr Parameter of_put[] = {Parameter::module, Parameter::bytes, Parameter::crc,
+                                Parameter::replace};
 constexpr Parameter of_config[] = {Parameter::config};
 constexpr Parameter of_topic[] = {Parameter::topic};
 
@@ -22,7 +25,10 @@ constexpr CommandSpec table[] = {
     {Action::dominfo, "dominfo", of_vm, "show everything that is known about a VM"},
     {Action::help, "help", of_topic, "list the commands, or explain one"},
     {Action::list, "list", {}, "list the VMs"},
-    {Action::modules, "modules", {}, "list the boot modules; vmm-swap takes one that is a VMM"},
+    {Action::module_put, "module-put", of_put,
+     "announce a module, as ctl module put does, which then sends it"},
+    {Action::module_remove, "module-remove", of_module, "give up a module that was put"},
+    {Action::modules, "modules", {}, "list the modules; vmm-swap takes one that is a VMM"},
     {Action::nodeinfo, "nodeinfo", {}, "show what of the node is in use"},
     {Action::reset, "reset", of_vm, "start the VM's guest anew, as its reset button would"},
     {Action::restore, "restore", of_vm,
@@ -40,10 +46,9 @@ constexpr CommandSpec table[] = {
 };
 
 constexpr ParameterSpec parameter_table[] = {
-    {"vm", "VM", false},
-    {"module", "MODULE", false},
-    {"topic", "COMMAND", true},
-    {"config", "JSON", false},
+    {"vm", "VM", false},          {"module", "MODULE", false}, {"topic", "COMMAND", true},
+    {"config", "JSON", false},    {"bytes", "BYTES", false},   {"crc", "CRC", false},
+    {"replace", "REPLACE", true},
 };
 
 constexpr bool table_is_ordered() {

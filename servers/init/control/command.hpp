@@ -17,6 +17,8 @@ enum class Action : std::uint8_t {
     dominfo,
     help,
     list,
+    module_put,
+    module_remove,
     modules,
     nodeinfo,
     reset,
@@ -33,7 +35,7 @@ enum class Action : std::uint8_t {
 };
 
 // What a command is given. The name is also the key in a request.
-enum class Parameter : std::uint8_t { vm, module, topic, config, count };
+enum class Parameter : std::uint8_t { vm, module, topic, config, bytes, crc, replace, count };
 
 // Of a VM's definition.
 constexpr unsigned max_definition_bytes = 8 << 10;
@@ -44,7 +46,7 @@ struct ParameterSpec {
     bool optional;
 };
 
-constexpr unsigned max_parameters = 2;
+constexpr unsigned max_parameters = 4;
 
 struct CommandSpec {
     Action action;

@@ -1,10 +1,60 @@
 #include "servers/init/control/control_line.hpp"
 
 #include "servers/init/control/reply.hpp"
+#include "support/format.hpp"
 
 namespace margay::init {
 
+namespace {
+
+// A piece: transfer, offset, bytes. The answer says how far it has come by now, every so many bytes.
+constexpr unsigned piece_head = 12;
+constexpr std::uint64_t told_every = 4096;
+
+std::uint64_t wide_number_at(const char* p) {
+    return frame::number_at(p, 4) | static_cast<std::uint64_t>(frame::number_at(p + 4, 4)) << 32;
+}
+
+}  // namespace
+
 void ControlLine::type(char c) {
+    switch (reader_.take(c)) {
+    case frame::Reader::Found::text: return take_text(c);
+    case frame::Reader::Found::frame: return take_frame();
+    default: return;
+    }
+}
+
+void ControlLine::take_frame() {
+    if (reader_.type() != frame::type::chunk) return;
+    const auto send = [this](char type, std::string_view payload) {
+        frame::write([this](char c) { output_(c); }, type, reader_.stream(), payload);
+    };
+    std::string_view piece = reader_.payload();
+    ErrorText why;
+    if (piece.size() < piece_head) {
+        print(why, "{}: a piece has {} bytes and more", to_text(FailureKind::usage), piece_head);
+        return send(frame::type::refused, why.view());
+    }
+    const std::uint32_t transfer = frame::number_at(piece.data(), 4);
+    const std::uint64_t offset = wide_number_at(piece.data() + 4);
+    piece.remove_prefix(piece_head);
+    const Outcome o = operations_.receive(transfer, offset, piece);
+    if (!o.good) {
+        print(why, "{}: {}", to_text(o.kind), o.error);
+        return send(frame::type::refused, why.view());
+    }
+    const std::uint64_t next = o.arrival.next;
+    if (o.arrival.is_whole) return send(frame::type::closed, "");
+    const bool as_expected = offset + piece.size() == next && !piece.empty();
+    if (as_expected && next / told_every == offset / told_every) return;
+    char head[piece_head];
+    for (unsigned i = 0; i < 4; ++i) head[i] = static_cast<char>(transfer >> 8 * i);
+    for (unsigned i = 0; i < 8; ++i) head[4 + i] = static_cast<char>(next >> 8 * i);
+    send(frame::type::piece, {head, sizeof(head)});
+}
+
+void ControlLine::take_text(char c) {
     if (c != '\n' && c != '\r') {
         is_too_long_ |= line_.is_full();
         line_(c);

@@ -1,5 +1,7 @@
-// The node console as a script sees it: a line with a request in, a line with the reply out.
+// The node console as a script sees it: a line with a request in, a line with the reply out; and between them frames
+// with the pieces of modules.
 #pragma once
+#include "proto/frame.hpp"
 #include "servers/init/control/output.hpp"
 #include "servers/init/control/perform.hpp"
 #include "servers/init/control/request.hpp"
@@ -10,7 +12,7 @@ class ControlLine {
   public:
     explicit ControlLine(Operations& operations) : operations_{operations} {}
 
-    // A byte was received. Empty lines are skipped: a client may begin with one, to end what an
+    // A byte was received, of a line or of a frame. Empty lines are skipped: a client may begin with one, to end what an
     // earlier client left unfinished.
     void type(char c);
     Output& output() { return output_; }
@@ -27,11 +29,14 @@ class ControlLine {
         Performed performed;
     };
 
+    void take_text(char c);
+    void take_frame();
     void answer();
     void reply(const Request& request, const Performed& performed);
 
     Operations& operations_;
     Output output_;
+    frame::Reader reader_;
     Text<max_request_bytes> line_;
     DefinitionText definition_;  // of the request at hand
     bool is_too_long_ = false;

@@ -100,8 +100,10 @@ std::string_view NodeConsole::completion(std::string_view before, unsigned n) {
                 return name;
         return {};
     case Parameter::module:
-        return n < operations_.module_count() ? std::string_view{operations_.module(n).name}
-                                              : std::string_view{};
+        for (unsigned i = 0; i < operations_.module_count(); ++i)
+            if (const char* name = operations_.module(i).name; name[0] != 0 && n-- == 0)
+                return name;
+        return {};
     default: return {};
     }
 }
@@ -189,14 +191,19 @@ void NodeConsole::help(std::string_view topic) {
 void NodeConsole::modules() {
     cell("Name", 23);
     cell("Size", 10);
+    cell("From", 12);
+    cell("In use", 0);
     say("\n");
-    rule(37);
+    rule(64);
     for (unsigned i = 0; i < operations_.module_count(); ++i) {
         const ModuleInfo m = operations_.module(i);
+        if (m.name[0] == 0) continue;
         Text<24> size;
         print(size, "{} KiB", (m.bytes + 1023) >> 10);
         cell(m.name, 23);
         cell(size.view(), 10);
+        cell(!m.was_put ? "boot" : m.received == m.bytes ? "control line" : "arriving", 12);
+        cell(m.used_by.empty() ? "-" : m.used_by, 0);
         say("\n");
     }
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "servers/init/control/command.hpp"
+#include "servers/init/control/module_store.hpp"
 #include "servers/init/failure.hpp"
 
 namespace margay::init {
@@ -33,8 +34,11 @@ struct VmInfo {
 };
 
 struct ModuleInfo {
-    const char* name = "";
+    const char* name = "";  // empty: there is none at this place
     std::uint64_t bytes = 0;
+    bool was_put = false;        // it is no boot module
+    std::uint64_t received = 0;  // bytes: less than all while it is put
+    std::string_view used_by{};  // a VM, or "the node"; empty: nobody. Valid until the next call
 };
 
 // What is in use. VMs that are off, and what was saved of none, hold nothing: it is then as it was at start.
@@ -52,6 +56,7 @@ struct Outcome {
     bool pending = false;    // it was begun and goes on: outcome() tells the end
     unsigned ticket = 0;     // of what is pending
     FailureKind kind = FailureKind::failed;  // unless it is good
+    Arrival arrival{};                       // of module-put
 };
 
 class Operations {
@@ -59,6 +64,7 @@ class Operations {
     // Places for VMs. A VM keeps its place; places of VMs that are gone are empty until they are used again.
     virtual unsigned vm_count() = 0;
     virtual VmInfo vm_info(unsigned vm) = 0;
+    // Places for modules; those that are empty have no name.
     virtual unsigned module_count() = 0;
     virtual ModuleInfo module(unsigned index) = 0;
     virtual NodeInfo node_info() = 0;
@@ -70,6 +76,9 @@ class Operations {
     // How the command went that execute() began for this VM with that ticket; pending until it is done. An
     // error, too, if another took its place.
     virtual Outcome outcome(unsigned vm, unsigned ticket) = 0;
+    // A piece of what was announced by module-put.
+    virtual Outcome receive(std::uint32_t transfer, std::uint64_t offset,
+                            std::string_view bytes) = 0;
 
   protected:
     ~Operations() = default;

@@ -26,6 +26,15 @@ void describe(Operations& operations, const Command& command, Performed& result)
     if (command.action == Action::define) return print(to, "The VM is defined");
     if (command.action == Action::undefine)
         return print(to, "VM '{}' is no longer defined", command[Parameter::vm]);
+    if (command.action == Action::module_remove)
+        return print(to, "Module '{}' is removed", command[Parameter::module]);
+    if (command.action == Action::module_put) {
+        const Arrival& a = result.arrival;
+        if (a.is_whole)
+            return print(to, "Module '{}' is there, {} bytes", command[Parameter::module], a.next);
+        return print(to, "Module '{}' is awaited from byte {} on", command[Parameter::module],
+                     a.next);
+    }
     const VmInfo vm = operations.vm_info(result.vm);
     switch (command.action) {
     case Action::console: return print(to, "Connected to VM '{}'", vm.name);
@@ -52,6 +61,7 @@ void conclude(Operations& operations, const Command& command, const Outcome& out
     if (outcome.pending) return;
     result.good = outcome.good;
     result.kind = outcome.kind;
+    result.arrival = outcome.arrival;
     if (!outcome.good) return result.error.set(outcome.error);
     describe(operations, command, result);
 }

@@ -27,6 +27,7 @@ struct Performed {
     ErrorText error;  // why not
     FailureKind kind = FailureKind::failed;
     ErrorText message;  // what was done; empty for commands that only show something
+    Arrival arrival;    // of module-put
     unsigned vm = 0;    // the VM that was named, or vm_count()
 };
 

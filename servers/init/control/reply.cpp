@@ -149,9 +149,13 @@ void write_modules(Writer& w, Operations& operations) {
     w.begin_array();
     for (unsigned i = 0; i < operations.module_count(); ++i) {
         const ModuleInfo m = operations.module(i);
+        if (m.name[0] == 0) continue;
         w.begin_object();
         w.field("name", m.name);
         w.field("bytes", m.bytes);
+        w.field("from", m.was_put ? "control line" : "boot");
+        w.field("received", m.received);
+        w.field("used_by", m.used_by);
         w.end_object();
     }
     w.end_array();
@@ -216,6 +220,12 @@ void write_result(Output& output, const Request& request, Operations& operations
     default:
         w.begin_object();
         w.field("message", performed.message.view());
+        if (request.command.action == Action::module_put) {
+            w.field("transfer", performed.arrival.transfer);
+            w.field("offset", performed.arrival.next);
+            w.key("complete");
+            w.truth(performed.arrival.is_whole);
+        }
         if (request.command.action != Action::define && performed.vm < operations.vm_count() &&
             operations.vm_info(performed.vm).name[0] != 0) {
             w.key("vm");

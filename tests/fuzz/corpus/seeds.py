@@ -243,5 +243,20 @@ def shared_memory():
     write("shared_memory", "typed", scribble(1, 1, 17) + steps(3, 3, 4 | 8, copy))
 
 
-for make in (emulator, loader, devices, multiboot2, firmware, elf, node_console, region, shared_memory):
+def transfer():
+    def put(content, name, replaces=0):
+        return bytes([replaces | content << 3 | name << 5])
+
+    def right(transfer, content, offset, length):
+        return struct.pack("<BBHB", 6 | content << 3, transfer, offset, length)
+
+    remove, wait, use = 3, 4, 5
+    write("transfer", "whole", put(1, 0) + right(1, 1, 0, 5) + right(1, 1, 5, 200) + bytes([remove]))
+    write("transfer", "again", put(2, 0) + right(1, 2, 0, 100) + put(2, 0) + right(1, 2, 50, 250))
+    write("transfer", "replaced", put(0, 2, 1) + right(1, 0, 0, 1) + put(1, 2, 1) + bytes([use | 2 << 5]) + right(2, 1, 0, 50))
+    write("transfer", "gone", put(3, 1) + right(1, 3, 0, 2) + bytes([wait]) + struct.pack("<I", 120000))
+    write("transfer", "wrong", put(3, 1) + struct.pack("<BBQB", 7, 1, 3, 4) + b"wrong")
+
+
+for make in (emulator, loader, devices, multiboot2, firmware, elf, node_console, region, shared_memory, transfer):
     make()

@@ -45,6 +45,60 @@ TEST_F(ControlLineTest, List) {
               "\n");
 }
 
+TEST_F(ControlLineTest, PiecesOfModules) {
+    const auto piece = [](std::uint32_t transfer, std::uint64_t offset, const std::string& bytes) {
+        std::string payload, s;
+        for (unsigned i = 0; i < 4; ++i) payload += static_cast<char>(transfer >> 8 * i);
+        for (unsigned i = 0; i < 8; ++i) payload += static_cast<char>(offset >> 8 * i);
+        frame::write([&s](char c) { s += c; }, frame::type::chunk, 7, payload + bytes);
+        return s;
+    };
+    // What is answered: the type of each frame, and its payload.
+    const auto answer = [this](const std::string& sent) {
+        std::string text;
+        frame::Reader reader;
+        for (const char c : send(sent)) {
+            if (reader.take(c) != frame::Reader::Found::frame) continue;
+            EXPECT_EQ(reader.stream(), 7);
+            text += reader.type() + std::string{reader.payload()} + ";";
+        }
+        return text;
+    };
+    const std::string thousand(1000, 'x');
+    EXPECT_EQ(answer(piece(2, 0, "x")), "Enot found: there is no such transfer;");
+    EXPECT_EQ(answer(piece(1, 0, thousand)), "");
+    // It says how far it has come every 4 KiB, and when it is asked.
+    EXPECT_EQ(answer(piece(1, 1000, thousand) + piece(1, 2000, thousand) +
+                     piece(1, 3000, thousand) + piece(1, 4000, thousand)),
+              std::string("B\x01\0\0\0\x88\x13\0\0\0\0\0\0;", 14));
+    EXPECT_EQ(answer(piece(1, 5000, "")), std::string("B\x01\0\0\0\x88\x13\0\0\0\0\0\0;", 14));
+    // A request between pieces.
+    EXPECT_NE(send(piece(1, 5000, "") + R"({"command": "list"})" + "\n").find("linux"),
+              std::string::npos);
+    operations_.awaited = 5003;
+    EXPECT_EQ(answer(piece(1, 5000, "xyz")), "C;");
+    EXPECT_EQ(operations_.received.substr(4999), "xxyz");
+    // No piece at all, a frame of another type, a damaged one.
+    std::string s;
+    frame::write([&s](char c) { s += c; }, frame::type::chunk, 7, "short");
+    EXPECT_EQ(answer(s), "Eusage: a piece has 12 bytes and more;");
+    s.clear();
+    frame::write([&s](char c) { s += c; }, frame::type::data, 7, "0123456789abcdef");
+    EXPECT_EQ(answer(s), "");
+    s = piece(1, 0, "x");
+    s[10] ^= 1;
+    EXPECT_EQ(answer(s), "");
+}
+
+TEST_F(ControlLineTest, ModulePut) {
+    ask(R"({"command": "module-put", "module": "m", "bytes": "10", "crc": "1a"})");
+    EXPECT_EQ(document_["result"]["offset"].GetUint64(), 0u);
+    EXPECT_FALSE(document_["result"]["complete"].GetBool());
+    EXPECT_EQ(operations_.executed.back(), "module-put:2:m");
+    ask(R"({"command": "module-put", "module": "m", "bytes": "10"})");
+    EXPECT_STREQ(document_["error"].GetString(), "module-put needs CRC");
+}
+
 TEST_F(ControlLineTest, Dominfo) {
     ask(R"({"command": "dominfo", "vm": "two", "id": "a\"\u0000é"})");
     EXPECT_EQ(std::string(document_["id"].GetString(), document_["id"].GetStringLength()),

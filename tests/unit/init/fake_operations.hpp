@@ -51,6 +51,16 @@ struct FakeOperations : Operations {
         if (goes_on != 0 && --goes_on != 0) return {true, "", true, t};
         return refusal.empty() ? Outcome{} : Outcome{false, refusal.c_str()};
     }
+    Outcome receive(std::uint32_t transfer, std::uint64_t offset, std::string_view bytes) override {
+        Outcome o;
+        if (transfer != 1)
+            return {false, "there is no such transfer", false, 0, FailureKind::not_found};
+        received += bytes;
+        o.arrival = {transfer, offset + bytes.size(), received.size() == awaited};
+        return o;
+    }
+    std::string received;
+    std::size_t awaited = 10'000;
     unsigned ticket = 0;
 };
 
