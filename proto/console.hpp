@@ -10,7 +10,7 @@
 // ConsoleControl, makes `wanted` odd and signals console_bit::control. For the end it makes `wanted` even and
 // signals; memory and slot are its own again when `seen` is equal to `wanted`, which the console tells by
 // signalling the Event of its start-up item "control". A console that starts anew finds all channels in the
-// table.
+// table, and what its predecessors worked on in the memory of item "state".
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -79,6 +79,9 @@ struct ConsoleControl {
     ChannelEntry channel[max_channels];
 };
 constexpr std::uint64_t console_control_bytes = (sizeof(ConsoleControl) + 4095) & ~4095ull;
+
+// What a console keeps for its successors: all zero at first. Its contents are the console's own.
+constexpr std::uint64_t console_state_bytes = 1408 << 10;
 
 constexpr std::uint32_t attach_request(unsigned channel) { return channel + 1; }
 

@@ -90,35 +90,45 @@ class Reader {
     };
 
     Found take(char c) {
-        if (length_ == 0 && c != start) return Found::text;
-        bytes_[length_++] = c;
-        if (length_ < header_bytes) return Found::nothing;
+        if (progress_.length == 0 && c != start) return Found::text;
+        bytes_[progress_.length++] = c;
+        if (progress_.length < header_bytes) return Found::nothing;
         if (payload_bytes() > max_payload) {
-            length_ = 0;
+            progress_.length = 0;
             return Found::damaged;
         }
         const unsigned end = header_bytes + payload_bytes();
-        if (length_ < end + crc_bytes) return Found::nothing;
-        const unsigned all = length_;
-        length_ = 0;
-        whole_ = all;
+        if (progress_.length < end + crc_bytes) return Found::nothing;
+        const unsigned all = progress_.length;
+        progress_.length = 0;
+        progress_.whole = all;
         const std::string_view checked{bytes_ + 1, end - 1};
         return crc_of(checked) == number_at(bytes_ + end, crc_bytes) ? Found::frame
                                                                      : Found::damaged;
     }
-    bool is_between() const { return length_ == 0; }
+    bool is_between() const { return progress_.length == 0; }
+
+    // What a byte changes, apart from bytes behind it: for who goes back to where it was.
+    struct Progress {
+        unsigned length = 0, whole = 0;
+    };
+    Progress& progress() { return progress_; }
+    // Left by somebody who died.
+    void make_sound() {
+        if (progress_.length >= max_frame || progress_.whole > max_frame) progress_ = {};
+    }
 
     // Of a frame that was found.
     char type() const { return bytes_[1]; }
     std::uint16_t stream() const { return static_cast<std::uint16_t>(number_at(bytes_ + 2, 2)); }
     std::string_view payload() const { return {bytes_ + header_bytes, payload_bytes()}; }
-    std::string_view whole() const { return {bytes_, whole_}; }
+    std::string_view whole() const { return {bytes_, progress_.whole}; }
 
   private:
     unsigned payload_bytes() const { return number_at(bytes_ + 4, 2); }
 
     char bytes_[max_frame];
-    unsigned length_ = 0, whole_ = 0;
+    Progress progress_;
 };
 
 }  // namespace margay::frame

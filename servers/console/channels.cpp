@@ -9,8 +9,18 @@ constexpr std::uint64_t turn_bytes = 2048;
 constexpr unsigned turn_lines = 16;
 }  // namespace
 
-bool Channels::add(unsigned index, ChannelKind kind, std::string_view name, std::uint32_t flags,
+void Channels::set(Entry& e, ChannelKind kind, std::string_view name, std::uint32_t flags,
                    ConsoleChannel& memory) {
+    e.memory = &memory;
+    e.kind = kind;
+    e.flags = flags;
+    std::size_t n = 0;
+    for (; n < name.size() && n + 1 < sizeof(e.name); ++n) e.name[n] = name[n];
+    e.name[n] = 0;
+}
+
+bool Channels::add(unsigned index, ChannelKind kind, std::string_view name, std::uint32_t flags,
+                   ConsoleChannel& memory, std::uint32_t since) {
     if (index >= max_channels || entries_[index].memory != nullptr) return false;
     if (kind == ChannelKind::control && control_ != no_channel) return false;
     unsigned history = no_history;
@@ -23,27 +33,96 @@ bool Channels::add(unsigned index, ChannelKind kind, std::string_view name, std:
     }
     Entry& e = entries_[index];
     e = Entry{};
-    e.memory = &memory;
-    e.kind = kind;
-    e.flags = flags;
+    set(e, kind, name, flags, memory);
     e.history = history;
-    std::size_t n = 0;
-    for (; n < name.size() && n + 1 < sizeof(e.name); ++n) e.name[n] = name[n];
-    e.name[n] = 0;
+    e.taken = memory.output.tail();
     e.line.length = 0;
     if (kind == ChannelKind::control) control_ = index;
     if (index >= limit_) limit_ = index + 1;
+    std::atomic_signal_fence(std::memory_order_release);
+    e.since = since;
     return true;
 }
 
 void Channels::remove(unsigned index) {
-    if (!has(index)) return;
+    if (index >= max_channels) return;
     Entry& e = entries_[index];
-    if (e.history != no_history) history_used_[e.history] = false;
+    e.since = 0;
+    std::atomic_signal_fence(std::memory_order_release);
+    if (e.history < max_terminals) history_used_[e.history] = false;
+    e.history = no_history;
     if (index == control_) control_ = no_channel;
     if (index == ordered_with_) ordered_with_ = no_channel;
     e.memory = nullptr;
     while (limit_ != 0 && entries_[limit_ - 1].memory == nullptr) --limit_;
+}
+
+void Channels::begin_resume(Clients& clients, Undo& undo) {
+    clients_ = &clients;
+    undo_ = &undo;
+    limit_ = 0;
+    control_ = no_channel;
+    in_cycle_ = false;
+    for (Entry& e : entries_) e.memory = nullptr;
+    for (bool& used : history_used_) used = false;
+}
+
+void Channels::keep(unsigned index, ChannelKind kind, std::string_view name, std::uint32_t flags,
+                    ConsoleChannel& memory) {
+    Entry& e = entries_[index];
+    const bool is_terminal = kind == ChannelKind::terminal;
+    if (is_terminal ? e.history >= max_terminals || history_used_[e.history]
+                    : e.history != no_history)
+        return remove(index);
+    if (is_terminal) history_used_[e.history] = true;
+    if (kind == ChannelKind::control) control_ = index;
+    set(e, kind, name, flags, memory);
+    if (index >= limit_) limit_ = index + 1;
+}
+
+bool Channels::resume(void* state, std::uint64_t size) {
+    // The client has the byte, or it has not.
+    const unsigned handed = handing_.index;
+    if (has(handed) && entries_[handed].memory->input.head() == handing_.head + 1) undo_->commit();
+    handing_.index = no_channel;
+    const bool sound = undo_->roll_back(state, size);
+    log_.make_sound();
+    if (!is_terminal(ordered_with_)) ordered_with_ = no_channel;
+    for (unsigned i = 0; i < limit_; ++i) {
+        Entry& e = entries_[i];
+        if (!has(i)) continue;
+        e.quota = 0;
+        e.had_output = false;
+        if (e.line.length > LogLine::max_bytes) e.line.length = 0;
+        Reading& r = e.reading;
+        for (bool* flag : {&r.is_whole, &r.is_cut, &r.has_c2}) make_sound(*flag);
+        if (r.stamp_bytes > stamp_size) r.stamp_bytes = 0;
+        // What is stored here is taken; whoever waits for that, or for what was typed, is told once more.
+        (void)waiting(e);
+        e.memory->output.release(taken(e));
+        clients_->notify(i);
+    }
+    return sound;
+}
+
+// Of a terminal, it moves with the history's end: that is one store.
+std::uint32_t Channels::taken(const Entry& e) const {
+    if (e.kind != ChannelKind::terminal) return e.taken;
+    return e.taken + static_cast<std::uint32_t>(histories_[e.history].end());
+}
+
+// A corrupt ring is made empty.
+void Channels::skip(Entry& e) const {
+    e.taken += e.memory->output.head() - taken(e);
+    e.memory->output.release(taken(e));
+}
+
+// Bytes that can be taken.
+std::uint32_t Channels::waiting(Entry& e) const {
+    const std::uint32_t ahead = e.memory->output.head() - taken(e);
+    if (ahead <= e.memory->output.capacity) return ahead;
+    skip(e);
+    return 0;
 }
 
 std::string_view Channels::name(unsigned index) const {
@@ -80,11 +159,7 @@ bool Channels::begin_cycle() {
         for (unsigned i = 0; i < limit_; ++i) {
             Entry& e = entries_[i];
             if (!has(i) || e.kind == ChannelKind::control || is_terminal(i) != terminals) continue;
-            auto& ring = e.memory->output;
-            e.quota = ring.used();
-            char c;
-            // A corrupt ring is made empty.
-            if (e.quota == 0 && !ring.is_empty()) (void)ring.get(c);
+            e.quota = waiting(e);
             e.had_output = e.quota != 0;
             any |= e.had_output;
         }
@@ -107,7 +182,7 @@ bool Channels::move(std::uint64_t now) {
         if (!has(i) || !e.had_output) continue;
         e.had_output = false;
         if ((e.flags & channel_flag::tells_room) != 0 && e.memory->output.is_empty())
-            clients_.notify(i);
+            clients_->notify(i);
     }
     return moved;
 }
@@ -120,15 +195,19 @@ bool Channels::move_terminals() {
         TerminalHistory& to = history(i);
         std::uint64_t room = to.room();
         if (room > turn_bytes) room = turn_bytes;
+        std::uint32_t at = taken(e);
         char c;
         for (; room != 0 && e.quota != 0; --room, --e.quota) {
-            if (!e.memory->output.get(c)) {
+            if (!e.memory->output.peek(at, c)) {
+                skip(e);
                 e.quota = 0;
                 break;
             }
             to.put(c);
+            ++at;
             moved = true;
         }
+        e.memory->output.release(taken(e));
     }
     return moved;
 }
@@ -136,49 +215,65 @@ bool Channels::move_terminals() {
 // The line's time: the one that was put before it, or now. Never from the future, nor before the line in
 // front of it.
 void Channels::begin_line(Entry& e, std::uint64_t now) {
-    std::uint64_t stamp = e.stamp_bytes == 0 ? e.next_stamp : 0;
+    Reading& r = e.reading;
+    std::uint64_t stamp = r.stamp_bytes == 0 ? r.next_stamp : 0;
     if (stamp == 0 || stamp > now) stamp = now;
-    if (e.is_cut || stamp < e.last_stamp) stamp = e.last_stamp;
-    e.line.stamp = e.last_stamp = stamp;
-    e.next_stamp = 0;
-    e.has_c2 = false;
+    if (r.is_cut || stamp < r.last_stamp) stamp = r.last_stamp;
+    e.line.stamp = r.last_stamp = stamp;
+    r.next_stamp = 0;
+    r.has_c2 = false;
 }
 
 // Control characters are question marks, so that no line moves the cursor; those of C1 in UTF-8 as well.
 void Channels::put_text(Entry& e, char c) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool harmful = (byte < 32 && c != '\t') || byte == 127 || (e.has_c2 && byte < 0xa0);
-    e.has_c2 = byte == 0xc2;
+    const bool harmful =
+        (byte < 32 && c != '\t') || byte == 127 || (e.reading.has_c2 && byte < 0xa0);
+    e.reading.has_c2 = byte == 0xc2;
     e.line.text[e.line.length++] = harmful ? '?' : c;
 }
 
 // Takes bytes until a line is whole.
 void Channels::gather(Entry& e, std::uint64_t now) {
-    while (!e.is_whole && e.quota != 0) {
+    if (e.reading.is_whole || e.quota == 0) return;
+    undo_->save(e.line.stamp);
+    undo_->save(e.line.length);
+    undo_->save(e.reading);
+    undo_->save(e.taken);
+    read_line(e, now);
+    undo_->commit();
+    e.memory->output.release(e.taken);
+}
+
+void Channels::read_line(Entry& e, std::uint64_t now) {
+    Reading& r = e.reading;
+    while (!r.is_whole && e.quota != 0) {
         char c;
-        if (!e.memory->output.get(c)) {
+        if (!e.memory->output.peek(e.taken, c)) {
+            skip(e);
             e.quota = 0;
             return;
         }
+        ++e.taken;
         --e.quota;
-        if (e.stamp_bytes != 0) {
-            e.next_stamp = e.next_stamp >> 8 | std::uint64_t{static_cast<unsigned char>(c)} << 56;
-            --e.stamp_bytes;
+        if (r.stamp_bytes != 0) {
+            r.next_stamp = r.next_stamp >> 8 | std::uint64_t{static_cast<unsigned char>(c)} << 56;
+            --r.stamp_bytes;
         } else if (c == log_stamp) {
             // In the midst of a line: its end had no room in the ring.
-            e.is_whole = e.line.length != 0;
-            e.is_cut = false;
-            e.next_stamp = 0;
-            e.stamp_bytes = stamp_size;
+            r.is_whole = e.line.length != 0;
+            r.is_cut = false;
+            r.next_stamp = 0;
+            r.stamp_bytes = stamp_size;
         } else if (c == '\n') {
-            const bool is_rest = e.is_cut && e.line.length == 0;  // the line ended where it was cut
+            const bool is_rest = r.is_cut && e.line.length == 0;  // the line ended where it was cut
             if (!is_rest && e.line.length == 0) begin_line(e, now);
-            e.is_whole = !is_rest;
-            e.is_cut = false;
+            r.is_whole = !is_rest;
+            r.is_cut = false;
         } else {
             if (e.line.length == 0) begin_line(e, now);
             put_text(e, c);
-            e.is_whole = e.is_cut = e.line.length == LogLine::max_bytes;
+            r.is_whole = r.is_cut = e.line.length == LogLine::max_bytes;
         }
     }
 }
@@ -193,7 +288,8 @@ bool Channels::move_lines(std::uint64_t now, bool& more) {
             if (!has(i) || e.kind != ChannelKind::log) continue;
             if (e.quota != 0) moved = true;
             gather(e, now);
-            if (e.is_whole && (oldest == no_channel || e.line.stamp < entries_[oldest].line.stamp))
+            if (e.reading.is_whole &&
+                (oldest == no_channel || e.line.stamp < entries_[oldest].line.stamp))
                 oldest = i;
         }
         more = oldest != no_channel;
@@ -202,23 +298,40 @@ bool Channels::move_lines(std::uint64_t now, bool& more) {
         e.line.server = oldest;
         e.line.terminal = ordered_with_;
         e.line.behind = ordered_with_ == no_channel ? 0 : history(ordered_with_).end();
+        undo_->save(log_.saved_end());
+        undo_->save(e.line.length);
+        undo_->save(e.reading.is_whole);
         log_.add(e.line);
         e.line.length = 0;
-        e.is_whole = false;
+        e.reading.is_whole = false;
+        undo_->commit();
         moved = true;
     }
 }
 
-bool Channels::type(unsigned index, char c) {
-    if (!is_terminal(index)) return true;  // for nobody
+bool Channels::has_input_room(unsigned index) {
+    if (!has(index)) return true;  // for nobody
     ConsoleChannel& memory = *entries_[index].memory;
-    if (!memory.input.put(c)) {
-        memory.wants_room.store(1);
-        // It may have taken everything before it saw that.
-        if (!memory.input.put(c)) return false;
-    }
-    clients_.notify(index);
-    return true;
+    if (memory.input.room() != 0) return true;
+    memory.wants_room.store(1);
+    // It may have taken everything before it saw that.
+    return memory.input.room() != 0;
+}
+
+void Channels::begin_hand(unsigned index) {
+    if (!has(index)) return;
+    handing_.head = entries_[index].memory->input.head();
+    std::atomic_signal_fence(std::memory_order_release);
+    handing_.index = index;
+    std::atomic_signal_fence(std::memory_order_release);
+}
+
+void Channels::end_hand(unsigned index, char c) {
+    std::atomic_signal_fence(std::memory_order_release);
+    if (has(index)) (void)entries_[index].memory->input.put(c);
+    undo_->commit();
+    handing_.index = no_channel;
+    if (has(index)) clients_->notify(index);
 }
 
 void Channels::doorbells(bool wanted) {

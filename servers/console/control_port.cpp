@@ -58,6 +58,10 @@ bool mentions(std::string_view text, std::string_view name) {
     return false;
 }
 
+// In the order of Why.
+constexpr std::string_view whys[] = {"", "too many streams are open", "there is no such VM",
+                                     "a stream is a console, log or follow", "the VM is gone"};
+
 }  // namespace
 
 ControlPort::Stream* ControlPort::find(std::uint16_t id) {
@@ -73,7 +77,7 @@ unsigned ControlPort::streams() const {
 }
 
 void ControlPort::send(char type, std::uint16_t stream, std::string_view payload) {
-    frame::write([this](char c) { out_.put(c); }, type, stream, payload);
+    frame::write([this](char c) { out_->put(c); }, type, stream, payload);
 }
 
 void ControlPort::send_number(char type, std::uint16_t stream, std::uint64_t number) {
@@ -84,14 +88,14 @@ void ControlPort::send_number(char type, std::uint16_t stream, std::uint64_t num
 }
 
 void ControlPort::keep() {
-    if (out_.is_stuck()) return;
+    if (out_->is_stuck()) return;
     for (const Stream& s : streams_) {
-        if (s.kind == Kind::terminal) channels_.history(s.channel).keep(s.position);
-        if (s.kind == Kind::log && s.follows) channels_.log().keep(s.position);
+        if (s.kind == Kind::terminal) channels_->history(s.channel).keep(s.position);
+        if (s.kind == Kind::log && s.follows) channels_->log().keep(s.position);
     }
 }
 
-void ControlPort::end(Stream& s, char last_type, std::string_view why) {
+void ControlPort::end(Stream& s, char last_type, Why why) {
     s.kind = Kind::ending;
     s.last_type = last_type;
     s.why = why;
@@ -105,32 +109,31 @@ void ControlPort::open(std::uint16_t id, std::string_view what) {
     if (too_many) s = &streams_[max_streams];
     *s = Stream{};
     s->id = id;
-    if (too_many) return end(*s, frame::type::refused, "too many streams are open");
+    if (too_many) return end(*s, frame::type::refused, Why::too_many);
     s->says_opened = true;
-    constexpr std::string_view no_vm = "there is no such VM";
     if (take_prefix(what, "console ")) {
-        s->channel = channels_.find(ChannelKind::terminal, what);
-        if (s->channel == no_channel) return end(*s, frame::type::refused, no_vm);
+        s->channel = channels_->find(ChannelKind::terminal, what);
+        if (s->channel == no_channel) return end(*s, frame::type::refused, Why::no_vm);
         s->kind = Kind::terminal;
-        s->position = channels_.history(s->channel).begin();
+        s->position = channels_->history(s->channel).begin();
         return;
     }
     s->follows = take_prefix(what, "follow");
     if (!s->follows && !take_prefix(what, "log"))
-        return end(*s, frame::type::refused, "a stream is a console, log or follow");
+        return end(*s, frame::type::refused, Why::unknown);
     if (take_prefix(what, " ")) {
-        s->channel = channels_.find(ChannelKind::log, what);
-        if (s->channel == no_channel) return end(*s, frame::type::refused, no_vm);
+        s->channel = channels_->find(ChannelKind::log, what);
+        if (s->channel == no_channel) return end(*s, frame::type::refused, Why::no_vm);
     }
     s->kind = Kind::log;
-    s->position = channels_.log().begin();
-    s->end = channels_.log().end();
+    s->position = channels_->log().begin();
+    s->end = channels_->log().end();
 }
 
 void ControlPort::forget(unsigned index) {
     for (Stream& s : streams_)
         if ((s.kind == Kind::terminal || s.kind == Kind::log) && s.channel == index)
-            end(s, frame::type::closed, "the VM is gone");
+            end(s, frame::type::closed, Why::vm_gone);
 }
 
 void ControlPort::take_frame(std::uint64_t now) {
@@ -145,8 +148,10 @@ void ControlPort::take_frame(std::uint64_t now) {
         if (s != nullptr && s->kind != Kind::ending) s->kind = Kind::none;
         return;
     case frame::type::data:
-        if (s != nullptr && s->kind == Kind::terminal)
+        if (s != nullptr && s->kind == Kind::terminal) {
+            undo_->save(s->typed.ends());
             for (const char c : reader_.payload()) s->typed.put(c);
+        }
         return;
     case frame::type::chunk:
         for (const char c : reader_.whole()) control_in_.put(c);
@@ -158,6 +163,8 @@ void ControlPort::take_frame(std::uint64_t now) {
 bool ControlPort::has_room() { return control_in_.room() >= frame::max_frame; }
 
 void ControlPort::receive(char c, std::uint64_t now) {
+    undo_->save(reader_.progress());
+    undo_->save(control_in_.ends());
     switch (reader_.take(c)) {
     case frame::Reader::Found::text: control_in_.put(c); return;
     case frame::Reader::Found::frame: return take_frame(now);
@@ -167,26 +174,11 @@ void ControlPort::receive(char c, std::uint64_t now) {
 
 bool ControlPort::pass_on(std::uint64_t now) {
     bool any = false;
-    if (ConsoleChannel* const control = channels_.control()) {
-        while (!control_in_.is_empty()) {
-            if (!control->input.put(control_in_.front())) {
-                control->wants_room.store(1);
-                if (!control->input.put(control_in_.front())) break;
-            }
-            control_in_.pop();
-            any = true;
-        }
-        if (any) clients_.notify(channels_.control_index());
-    } else {
-        control_in_.clear();
-    }
+    const unsigned control = channels_->control_index();
+    while (!control_in_.is_empty() && channels_->hand(control, control_in_)) any = true;
     for (Stream& s : streams_) {
         if (s.kind != Kind::terminal) continue;
-        while (!s.typed.is_empty() && channels_.type(s.channel, s.typed.front())) {
-            s.typed.pop();
-            ++s.granted;
-            any = true;
-        }
+        while (!s.typed.is_empty() && channels_->hand(s.channel, s.typed, &s.granted)) any = true;
     }
     if (now - heard_ >= silence_ms)
         for (Stream& s : streams_) s.kind = Kind::none;
@@ -194,7 +186,7 @@ bool ControlPort::pass_on(std::uint64_t now) {
 }
 
 bool ControlPort::show_terminal(Stream& s) {
-    TerminalHistory& from = channels_.history(s.channel);
+    TerminalHistory& from = channels_->history(s.channel);
     s.lost += from.catch_up(s.position);
     if (s.lost != 0) {
         send_number(frame::type::lost, s.id, s.lost);
@@ -210,9 +202,9 @@ bool ControlPort::show_terminal(Stream& s) {
 
 bool ControlPort::is_about(const Stream& s, const LogLine& line) const {
     if (s.channel == no_channel || line.server == s.channel) return true;
-    return channels_.has(line.server) &&
-           (channels_.flags(line.server) & channel_flag::trusted) != 0 &&
-           mentions(line.view(), channels_.name(s.channel));
+    return channels_->has(line.server) &&
+           (channels_->flags(line.server) & channel_flag::trusted) != 0 &&
+           mentions(line.view(), channels_->name(s.channel));
 }
 
 bool ControlPort::show_log(Stream& s) {
@@ -220,7 +212,7 @@ bool ControlPort::show_log(Stream& s) {
     LogLine line;
     bool lost = false;
     while (text.room() >= line_room && (s.follows || s.position < s.end) &&
-           channels_.log().read(s.position, line, lost)) {
+           channels_->log().read(s.position, line, lost)) {
         if (lost && s.follows) ++s.lost;
         if (!is_about(s, line)) continue;
         const std::uint64_t us =
@@ -230,9 +222,9 @@ bool ControlPort::show_log(Stream& s) {
         text.put('.');
         text.put_number(us % 1'000'000, 6, '0');
         text.put("] ");
-        if (channels_.has(line.server) &&
-            (channels_.flags(line.server) & channel_flag::trusted) == 0) {
-            text.put(channels_.name(line.server));
+        if (channels_->has(line.server) &&
+            (channels_->flags(line.server) & channel_flag::trusted) == 0) {
+            text.put(channels_->name(line.server));
             text.put(": ");
         }
         text.put(line.view());
@@ -242,14 +234,14 @@ bool ControlPort::show_log(Stream& s) {
         send(frame::type::output, s.id, text.view());
         return true;
     }
-    if (!s.follows && s.position >= s.end) end(s, frame::type::closed, "");
+    if (!s.follows && s.position >= s.end) end(s, frame::type::closed, Why::nothing);
     return s.kind == Kind::ending;
 }
 
 bool ControlPort::show_stream(Stream& s) {
     if (s.kind == Kind::none) return false;
     if (s.kind == Kind::ending) {
-        send(s.last_type, s.id, s.why);
+        send(s.last_type, s.id, whys[static_cast<unsigned>(s.why)]);
         s.kind = Kind::none;
         return true;
     }
@@ -266,35 +258,49 @@ bool ControlPort::show_stream(Stream& s) {
     return s.kind == Kind::terminal ? show_terminal(s) : show_log(s);
 }
 
+// Up to the end of a line or frame, as far as there is room. True if it has come to an end, or nothing is left.
+bool ControlPort::move_supervisors(ConsoleChannel& control, bool& took) {
+    std::uint32_t& taken = channels_->control_taken();
+    char c;
+    while (out_->room() != 0 && control.output.peek(taken, c)) {
+        ++taken;
+        took = true;
+        out_->put(c);
+        if (under_.header_left != 0) {
+            under_.header[frame::header_bytes - under_.header_left--] = c;
+            if (under_.header_left != 0) continue;
+            const unsigned payload = frame::number_at(under_.header + 4, 2);
+            under_.frame_left = (payload > frame::max_payload ? 0 : payload) + frame::crc_bytes;
+            continue;
+        }
+        if (under_.frame_left != 0) {
+            if (--under_.frame_left == 0) return true;
+            continue;
+        }
+        if (!under_.in_line && c == frame::start) {
+            under_.header_left = frame::header_bytes - 1;
+            continue;
+        }
+        under_.in_line = c != '\n';
+        if (!under_.in_line) return true;
+    }
+    return false;
+}
+
 // One line or frame of the supervisor's, as far as there is room. True if it is under way or was moved.
 bool ControlPort::show_supervisor() {
-    ConsoleChannel* const control = channels_.control();
-    if (control == nullptr) return false;
+    ConsoleChannel* const control = channels_->control();
+    if (control == nullptr || control->output.is_empty()) return false;
     bool any = false;
-    char c;
-    while (out_.room() != 0 && control->output.get(c)) {
-        any = true;
-        out_.put(c);
-        if (control->output.is_empty()) clients_.notify(channels_.control_index());
-        if (header_left_ != 0) {
-            header_[frame::header_bytes - header_left_--] = c;
-            if (header_left_ != 0) continue;
-            const unsigned payload = frame::number_at(header_ + 4, 2);
-            frame_left_ = (payload > frame::max_payload ? 0 : payload) + frame::crc_bytes;
-            continue;
-        }
-        if (frame_left_ != 0) {
-            if (--frame_left_ == 0) return true;
-            continue;
-        }
-        if (!in_line_ && c == frame::start) {
-            header_left_ = frame::header_bytes - 1;
-            continue;
-        }
-        in_line_ = c != '\n';
-        if (!in_line_) return true;
-    }
-    return any;
+    undo_->save(channels_->control_taken());
+    undo_->save(under_);
+    undo_->save(out_->ends());
+    (void)move_supervisors(*control, any);
+    undo_->commit();
+    if (!any) return false;
+    control->output.release(channels_->control_taken());
+    if (control->output.is_empty()) clients_->notify(channels_->control_index());
+    return true;
 }
 
 // The supervisor and all streams in turn, a line or a frame of each.
@@ -302,19 +308,55 @@ bool ControlPort::show() {
     bool any = false;
     for (bool moved = true; moved;) {
         moved = show_supervisor();
-        if (in_line_ || frame_left_ != 0 || header_left_ != 0) {
+        if (under_.is_any()) {
             any |= moved;
-            if (out_.room() == 0 || !moved) break;
+            if (out_->room() == 0 || !moved) break;
             continue;
         }
-        for (unsigned n = 0; n <= max_streams && out_.room() >= frame_room; ++n) {
-            moved |= show_stream(streams_[next_]);
+        for (unsigned n = 0; n <= max_streams && out_->room() >= frame_room; ++n) {
+            Stream& s = streams_[next_];
             next_ = (next_ + 1) % (max_streams + 1);
+            if (s.kind == Kind::none) continue;
+            undo_->save(s.course());
+            undo_->save(out_->ends());
+            moved |= show_stream(s);
+            undo_->commit();
         }
         any |= moved;
-        if (out_.room() < frame_room) break;
+        if (out_->room() < frame_room) break;
     }
     return any;
+}
+
+void ControlPort::resume(Channels& channels, Outgoing& out, Clients& clients, Undo& undo,
+                         std::uint64_t tsc_khz) {
+    channels_ = &channels;
+    out_ = &out;
+    clients_ = &clients;
+    undo_ = &undo;
+    tsc_khz_ = tsc_khz;
+    next_ %= max_streams + 1;
+    reader_.make_sound();
+    control_in_.make_sound();
+    make_sound(under_.in_line);
+    if (under_.header_left >= frame::header_bytes) under_.header_left = 0;
+    if (under_.frame_left > frame::max_payload + frame::crc_bytes) under_.frame_left = 0;
+    for (Stream& s : streams_) {
+        make_sound(s.follows);
+        make_sound(s.says_opened);
+        s.typed.make_sound();
+        if (s.kind > Kind::ending) s.kind = Kind::none;
+        if (s.why > Why::vm_gone) s.why = Why::nothing;
+        const std::uint64_t last = s.kind == Kind::terminal && channels.is_terminal(s.channel)
+                                       ? channels.history(s.channel).end()
+                                       : channels.log().end();
+        if (s.position > last) s.position = last;
+        const bool of_a_vm =
+            s.kind == Kind::terminal || (s.kind == Kind::log && s.channel != no_channel);
+        const ChannelKind kind =
+            s.kind == Kind::terminal ? ChannelKind::terminal : ChannelKind::log;
+        if (of_a_vm && !channels.is(s.channel, kind)) end(s, frame::type::closed, Why::vm_gone);
+    }
 }
 
 }  // namespace margay::console

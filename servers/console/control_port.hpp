@@ -3,6 +3,8 @@
 //
 // Nothing of the supervisor's is lost: what the line does not take stays in its ring, what its ring has no
 // room for stays in the UART. Output of streams is dropped with a count when the line is stuck.
+//
+// It lies in memory that outlives the console: a frame or line goes out once and whole, whichever of them sends it.
 #pragma once
 #include <cstdint>
 #include <string_view>
@@ -20,8 +22,12 @@ class ControlPort {
     // A host that says nothing for so long is gone.
     static constexpr std::uint64_t silence_ms = 60'000;
 
-    ControlPort(Channels& channels, Outgoing& out, Clients& clients, std::uint64_t tsc_khz)
-        : channels_{channels}, out_{out}, clients_{clients}, tsc_khz_{tsc_khz} {}
+    ControlPort(Channels& channels, Outgoing& out, Clients& clients, Undo& undo,
+                std::uint64_t tsc_khz)
+        : channels_{&channels}, out_{&out}, clients_{&clients}, undo_{&undo}, tsc_khz_{tsc_khz} {}
+    // For the successor of a console that died, after its channels.
+    void resume(Channels& channels, Outgoing& out, Clients& clients, Undo& undo,
+                std::uint64_t tsc_khz);
 
     // Before channels are moved.
     void keep();
@@ -29,6 +35,7 @@ class ControlPort {
     bool show();
     // Whether a byte can be received now. Otherwise the supervisor signals when there is room again.
     bool has_room();
+    // Undo::commit() is due after it.
     void receive(char c, std::uint64_t now);
     // Passes on what was typed. True if anything was moved. now: milliseconds.
     bool pass_on(std::uint64_t now);
@@ -38,23 +45,34 @@ class ControlPort {
 
   private:
     enum class Kind : std::uint8_t { none, terminal, log, ending };
-    struct Stream {
+    enum class Why : std::uint8_t { nothing, too_many, no_vm, unknown, vm_gone };
+    struct Course {
         Kind kind = Kind::none;
+        Why why = Why::nothing;
+        char last_type = 0;  // ending: the frame that is still to be sent
+        bool follows = false, says_opened = false;
         std::uint16_t id = 0;
         unsigned channel = no_channel;  // log: the VM's, or all
         std::uint64_t position = 0;
         std::uint64_t end = 0;  // log: where it ends unless it follows
-        bool follows = false, says_opened = false;
-        char last_type = 0;  // ending: the frame that is still to be sent
-        std::string_view why;
         std::uint64_t lost = 0;
         std::uint32_t granted = 0;  // that may be typed again, not told yet
+    };
+    struct Stream : Course {
         Queue<window> typed;
+        Course& course() { return *this; }
+    };
+    // What of the supervisor's output is under way: bytes left of a frame, or within a line.
+    struct Underway {
+        bool in_line = false;
+        unsigned frame_left = 0, header_left = 0;
+        char header[frame::header_bytes] = {};
+        bool is_any() const { return in_line || frame_left != 0 || header_left != 0; }
     };
 
     void take_frame(std::uint64_t now);
     void open(std::uint16_t id, std::string_view what);
-    static void end(Stream& s, char last_type, std::string_view why);
+    static void end(Stream& s, char last_type, Why why);
     Stream* find(std::uint16_t id);
     void send(char type, std::uint16_t stream, std::string_view payload);
     void send_number(char type, std::uint16_t stream, std::uint64_t number);
@@ -62,12 +80,14 @@ class ControlPort {
     bool show_terminal(Stream& s);
     bool show_log(Stream& s);
     bool show_supervisor();
+    bool move_supervisors(ConsoleChannel& control, bool& took);
     bool is_about(const Stream& s, const LogLine& line) const;
     void put_control(char c);
 
-    Channels& channels_;
-    Outgoing& out_;
-    Clients& clients_;
+    Channels* channels_;
+    Outgoing* out_;
+    Clients* clients_;
+    Undo* undo_;
     std::uint64_t tsc_khz_;
     Stream streams_[max_streams + 1];  // the last one only refuses
     unsigned next_ = 0;                // whose turn it is
@@ -75,10 +95,7 @@ class ControlPort {
     std::uint64_t heard_ = 0;
     // The supervisor's frame that has no room in its ring yet.
     Queue<8192> control_in_;
-    // What of the supervisor's output is under way: bytes left of a frame, or within a line.
-    bool in_line_ = false;
-    unsigned frame_left_ = 0, header_left_ = 0;
-    char header_[frame::header_bytes];
+    Underway under_;
 };
 
 }  // namespace margay::console

@@ -1,6 +1,7 @@
 // The last bytes of a stream, by their positions from its beginning. Readers have positions of their own;
 // what a reader must not miss is kept by telling from where on.
 #pragma once
+#include <atomic>
 #include <cstdint>
 
 namespace margay::console {
@@ -10,7 +11,12 @@ class History {
   public:
     static constexpr std::uint64_t nobody = ~0ull;
 
-    void put(char c) { data_[end_++ % bytes] = c; }
+    // The end is where the bytes are complete, at every moment.
+    void put(char c) {
+        data_[end_ % bytes] = c;
+        std::atomic_signal_fence(std::memory_order_release);
+        ++end_;
+    }
     char at(std::uint64_t position) const { return data_[position % bytes]; }
     // The oldest byte that is still there, and the position behind the newest.
     std::uint64_t begin() const { return end_ > bytes ? end_ - bytes : 0; }
@@ -34,6 +40,8 @@ class History {
         position = begin();
         return lost;
     }
+    // To be saved before a change.
+    std::uint64_t& saved_end() { return end_; }
     void clear() { end_ = 0, keep_from_ = nobody; }
 
   private:

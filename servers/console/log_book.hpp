@@ -29,6 +29,21 @@ class LogBook {
     void keep_nothing() { bytes_.keep_nothing(); }
     void keep(Position from) { bytes_.keep(from); }
     bool has_room() const { return bytes_.room() >= sizeof(LogLine); }
+    // To be saved before add(). The oldest lines that made room then are gone in any case.
+    std::uint64_t& saved_end() { return bytes_.saved_end(); }
+    // Left by a console that died. What is no chain of lines is forgotten.
+    void make_sound() {
+        std::uint64_t at = oldest_;
+        if (bytes_.end() - at > book_bytes) at = ~0ull;
+        while (at < bytes_.end()) {
+            const std::uint64_t size = size_at(at);
+            if (size > sizeof(LogLine)) break;
+            at += size;
+        }
+        if (at == bytes_.end()) return;
+        bytes_.clear();
+        oldest_ = 0;
+    }
 
     // The oldest lines make room.
     void add(const LogLine& line) {
@@ -45,8 +60,12 @@ class LogBook {
     bool read(Position& position, LogLine& line, bool& lost) const {
         lost = position < oldest_;
         if (lost) position = oldest_;
-        if (position == bytes_.end()) return false;
+        if (position >= bytes_.end()) return false;
         copy(position, reinterpret_cast<char*>(&line), offsetof(LogLine, text));
+        if (line.length > LogLine::max_bytes) {  // no line begins there
+            position = bytes_.end();
+            return false;
+        }
         copy(position + offsetof(LogLine, text), line.text, line.length);
         position += offsetof(LogLine, text) + line.length;
         return true;

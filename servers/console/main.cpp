@@ -3,14 +3,15 @@
 //
 // It sleeps until an interrupt or a client wakes it. While output flows it lets some pass before it looks
 // again, so that it is not rung for every byte; it waits for no line and for no client.
+//
+// What it works on outlives it (state.hpp): whenever it dies, its supervisor starts another one that goes on.
 #include <new>
 
 #include "libipc/log.hpp"
 #include "libipc/start.hpp"
 #include "libipc/startup.hpp"
-#include "servers/console/control_port.hpp"
-#include "servers/console/screen.hpp"
 #include "servers/console/serial_port.hpp"
+#include "servers/console/state.hpp"
 
 namespace margay::console {
 
@@ -56,26 +57,34 @@ class SignalledClients final : public Clients {
     unsigned due_count_ = 0;
 };
 
+std::string_view name_of(const ChannelEntry& e) {
+    std::size_t length = 0;
+    while (length + 1 < sizeof(e.name) && e.name[length] != 0) ++length;
+    return {e.name, length};
+}
+
 // A line with its interrupt.
 struct Line {
     SerialPort port;
     Slot irq;
-    Outgoing out;
+    Outgoing& out;
+    State::Received& received;
     bool is_busy = false;   // it has not taken all yet, and will interrupt
     bool has_more = false;  // this turn's share is used up
 };
 
+// resumes: it is in use, and what is in its FIFOs stays there.
 Line* open_line(const char* ports_item, const char* irq_item, Slot event, std::uint64_t bit,
-                void* room) {
+                Outgoing& out, State::Received& received, bool resumes, void* room) {
     const StartupItem* item = find_startup_item(ports_item);
     if (item == nullptr) return nullptr;
     SerialPort port{item->slot, static_cast<std::uint16_t>(item->value)};
     if (bit == console_bit::serial2) {
         if (!port.is_there()) return nullptr;
-        port.set_speed();
+        if (!resumes) port.set_speed();
     }
-    port.init();
-    Line* const line = new (room) Line{port, need(irq_item).slot, {}};
+    port.init(!resumes);
+    Line* const line = new (room) Line{port, need(irq_item).slot, out, received};
     if (const Status s = irq_ctl(line->irq, IrqOp::bind, event, bit); s != Status::ok)
         fail("a serial interrupt cannot be bound", s);
     return line;
@@ -88,6 +97,8 @@ class Server {
 
   private:
     std::uint64_t now_ms() const { return rdtsc() / khz_; }
+    bool resume();
+    void set_client(unsigned index);
     void follow_table();
     void follow_attach();
     // The parts of a turn. True if bytes came from the rings of clients.
@@ -103,15 +114,12 @@ class Server {
     const std::uint64_t khz_ = startup().tsc_khz;
     const Slot event_ = need("event").slot;
     ConsoleControl& control_ = *mapped<ConsoleControl>(need("control"));
+    KeptState& kept_ = *mapped<KeptState>(need("state"));
+    State& state_ = kept_.state();
     SignalledClients clients_;
-    Channels channels_{clients_};
-    Line* first_;
-    Line* second_;
-    SerialPort* logs_ = nullptr;  // where lines of servers go instead
-    LogBook::Position logged_ = 0;
-    Outgoing nowhere_;  // of a second line that is not there
-    Screen screen_;
-    ControlPort control_port_;
+    SerialPort* logs_;  // where lines of servers go instead
+    Line* first_ = nullptr;
+    Line* second_ = nullptr;
 };
 
 alignas(Line) std::byte line_memory[2][sizeof(Line)];
@@ -124,12 +132,41 @@ SerialPort* open_log_line() {
     return port.is_there() ? new (log_port_memory) SerialPort{port} : nullptr;
 }
 
-Server::Server()
-    : first_{open_line("serial", "irq", event_, console_bit::serial, line_memory[0])},
-      second_{open_line("serial2", "irq2", event_, console_bit::serial2, line_memory[1])},
-      logs_{open_log_line()},
-      screen_{channels_, first_ != nullptr ? first_->out : nowhere_, logs_ == nullptr},
-      control_port_{channels_, second_ != nullptr ? second_->out : nowhere_, clients_, khz_} {}
+Server::Server() : logs_{open_log_line()} {
+    const bool resumes = kept_.is_complete() && resume();
+    if (!resumes) {
+        kept_.mark = 0;
+        new (&state_) State{clients_, logs_ == nullptr, khz_};
+        kept_.mark = KeptState::complete;
+    }
+    first_ = open_line("serial", "irq", event_, console_bit::serial, state_.out[0],
+                       state_.received[0], resumes, line_memory[0]);
+    second_ = open_line("serial2", "irq2", event_, console_bit::serial2, state_.out[1],
+                        state_.received[1], resumes, line_memory[1]);
+}
+
+// Goes on with what a console has left that died.
+bool Server::resume() {
+    Channels& channels = state_.channels;
+    channels.begin_resume(clients_, state_.undo);
+    for (unsigned i = 0; i < max_channels; ++i) {
+        const ChannelEntry& e = control_.channel[i];
+        const std::uint32_t wanted = e.wanted.load(std::memory_order_acquire);
+        if (wanted % 2 == 0 || channels.since(i) != wanted) {
+            channels.remove(i);
+            continue;
+        }
+        set_client(i);
+        channels.keep(i, e.kind, name_of(e), e.flags,
+                      *reinterpret_cast<ConsoleChannel*>(console_channel_address(i)));
+    }
+    return state_.resume(clients_, logs_ == nullptr, khz_, now_ms());
+}
+
+void Server::set_client(unsigned index) {
+    const ChannelEntry& e = control_.channel[index];
+    clients_.set(index, e.event, e.bits);
+}
 
 // Adds and removes channels as the supervisor says.
 void Server::follow_table() {
@@ -138,26 +175,25 @@ void Server::follow_table() {
         ChannelEntry& e = control_.channel[i];
         const std::uint32_t wanted = e.wanted.load(std::memory_order_acquire);
         if (wanted == e.seen.load(std::memory_order_relaxed) &&
-            channels_.has(i) == (wanted % 2 != 0))
+            state_.channels.has(i) == (wanted % 2 != 0))
             continue;
-        if (channels_.has(i)) {
-            screen_.forget(i);
-            control_port_.forget(i);
-            channels_.remove(i);
+        if (state_.channels.has(i)) {
+            state_.screen.forget(i);
+            state_.port.forget(i);
+            state_.channels.remove(i);
             clients_.set(i, no_slot, 0);
         }
         if (wanted % 2 != 0) {
-            std::size_t length = 0;
-            while (length + 1 < sizeof(e.name) && e.name[length] != 0) ++length;
-            clients_.set(i, e.event, e.bits);
-            (void)channels_.add(i, e.kind, {e.name, length}, e.flags,
-                                *reinterpret_cast<ConsoleChannel*>(console_channel_address(i)));
+            set_client(i);
+            (void)state_.channels.add(
+                i, e.kind, name_of(e), e.flags,
+                *reinterpret_cast<ConsoleChannel*>(console_channel_address(i)), wanted);
         }
         e.seen.store(wanted, std::memory_order_release);
         changed = true;
     }
     if (!changed) return;
-    screen_.look_for_terminal();
+    state_.screen.look_for_terminal();
     const StartupItem& item = need("control");
     if (item.slot != no_slot) (void)signal(item.slot, item.value);
 }
@@ -165,8 +201,15 @@ void Server::follow_table() {
 template <typename Receiver, typename Take>
 void Server::receive(Line& line, Receiver& receiver, const Take& take) {
     unsigned left = turn_received;
-    char c;
-    for (; left != 0 && receiver.has_room() && line.port.get(c); --left) take(c);
+    State::Received& r = line.received;
+    for (; left != 0 && receiver.has_room(); --left) {
+        if (!r.is_there) r.is_there = line.port.get(r.byte);
+        if (!r.is_there) break;
+        take(r.byte);
+        state_.undo.save(r.is_there);
+        r.is_there = false;
+        state_.undo.commit();
+    }
     line.has_more |= left == 0;
 }
 
@@ -193,14 +236,14 @@ void Server::listen(Line* line, bool receives) {
 void Server::write_log_line() {
     LogLine line;
     bool lost = false;
-    while (channels_.log().read(logged_, line, lost)) {
+    while (state_.channels.log().read(state_.logged, line, lost)) {
         const auto say = [this](std::string_view text) {
             for (const char c : text) (void)logs_->try_put(c);
         };
-        if (channels_.has(line.server) &&
-            (channels_.flags(line.server) & channel_flag::trusted) == 0) {
+        if (state_.channels.has(line.server) &&
+            (state_.channels.flags(line.server) & channel_flag::trusted) == 0) {
             say("[");
-            say(channels_.name(line.server));
+            say(state_.channels.name(line.server));
             say("] ");
         }
         say(line.view());
@@ -212,22 +255,25 @@ bool Server::turn() {
     const std::uint64_t now = now_ms();
     for (Line* line : {first_, second_})
         if (line != nullptr) line->has_more = false;
-    if (first_ != nullptr) receive(*first_, screen_, [this](char c) { screen_.type(c); });
+    if (first_ != nullptr)
+        receive(*first_, state_.screen, [this](char c) { state_.screen.type(c); });
     if (second_ != nullptr)
-        receive(*second_, control_port_, [&](char c) { control_port_.receive(c, now); });
-    (void)screen_.pass_on(now);
-    (void)control_port_.pass_on(now);
+        receive(*second_, state_.port, [&](char c) { state_.port.receive(c, now); });
+    (void)state_.screen.pass_on(now);
+    (void)state_.port.pass_on(now);
 
-    channels_.begin_turn();
-    screen_.keep();
-    if (second_ != nullptr) control_port_.keep();
-    bool flows = channels_.move(rdtsc());
+    state_.channels.begin_turn();
+    state_.screen.keep();
+    if (second_ != nullptr) state_.port.keep();
+    bool flows = state_.channels.move(rdtsc());
     // After that: what was put before the request belongs to the terminal that was shown.
-    if (channels_.is_idle())
-        if (const std::uint32_t wanted = control_.attach.exchange(0); wanted != 0)
-            screen_.attach(wanted - 1);
-    flows |= screen_.show();
-    if (second_ != nullptr) flows |= control_port_.show();
+    if (state_.channels.is_idle())
+        if (std::uint32_t wanted = control_.attach.load(); wanted != 0) {
+            state_.screen.attach(wanted - 1);
+            (void)control_.attach.compare_exchange_strong(wanted, 0);
+        }
+    flows |= state_.screen.show();
+    if (second_ != nullptr) flows |= state_.port.show();
     if (logs_ != nullptr) write_log_line();
     send(first_);
     send(second_);
@@ -238,7 +284,7 @@ bool Server::turn() {
 bool Server::has_output() const {
     for (const Line* line : {first_, second_})
         if (line != nullptr && !line->out.is_empty() && !line->out.is_stuck()) return true;
-    return !channels_.is_idle();
+    return !state_.channels.is_idle();
 }
 
 // Until when to sleep if nothing happens.
@@ -252,13 +298,14 @@ std::uint64_t Server::deadline(bool flowing) const {
     for (const Line* line : {first_, second_})
         if (line != nullptr && line->is_busy && !line->out.is_stuck())
             not_behind(line->out.stuck_at());
-    if (const std::uint64_t ms = screen_.deaf_at(); ms != 0) not_behind(ms);
+    if (const std::uint64_t ms = state_.screen.deaf_at(); ms != 0) not_behind(ms);
     return at;
 }
 
 void Server::run() {
     follow_table();
-    bool rung_for = true;
+    // Whatever the console before this one has asked for.
+    bool rung_for = false;
     for (;;) {
         // Acknowledged first: whatever happens from here on interrupts again.
         for (Line* line : {first_, second_})
@@ -268,16 +315,16 @@ void Server::run() {
         bool flowing = turn();
         if (!flowing && !rung_for) {
             // Ask for doorbells, then look once more: a byte put in between rings or is seen.
-            channels_.doorbells(true);
+            state_.channels.doorbells(true);
             flowing = turn();
             rung_for = true;
         }
         if (flowing && rung_for) {
-            channels_.doorbells(false);
+            state_.channels.doorbells(false);
             rung_for = false;
         }
-        listen(first_, screen_.has_room());
-        listen(second_, control_port_.has_room());
+        listen(first_, state_.screen.has_room());
+        listen(second_, state_.port.has_room());
         for (const Line* line : {first_, second_}) flowing |= line != nullptr && line->has_more;
         if (!flowing && !has_output()) control_.busy.store(0);
         const Result<std::uint64_t> bits = wait(event_, deadline(flowing));

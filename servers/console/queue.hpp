@@ -1,4 +1,4 @@
-// Bytes in order, a bounded number.
+// Bytes in order, a bounded number. They may have been left by a console that died: make_sound().
 #pragma once
 #include <cstdint>
 
@@ -8,20 +8,28 @@ template <unsigned bytes>
 class Queue {
   public:
     static constexpr unsigned capacity = bytes;
+    struct Ends {
+        unsigned head = 0, tail = 0;
+    };
 
     // Dropped if it is full.
     void put(char c) {
-        if (room() != 0) data_[head_++ % bytes] = c;
+        if (room() != 0) data_[ends_.head++ % bytes] = c;
     }
-    bool is_empty() const { return head_ == tail_; }
-    unsigned used() const { return head_ - tail_; }
+    bool is_empty() const { return ends_.head == ends_.tail; }
+    unsigned used() const { return ends_.head - ends_.tail; }
     unsigned room() const { return bytes - used(); }
-    char front() const { return data_[tail_ % bytes]; }
-    void pop() { ++tail_; }
-    void clear() { tail_ = head_; }
+    char front() const { return data_[ends_.tail % bytes]; }
+    void pop() { ++ends_.tail; }
+    void clear() { ends_.tail = ends_.head; }
+    // To be saved before a change.
+    Ends& ends() { return ends_; }
+    void make_sound() {
+        if (used() > bytes) clear();
+    }
 
   private:
-    unsigned head_ = 0, tail_ = 0;
+    Ends ends_;
     char data_[bytes];
 };
 
@@ -39,6 +47,11 @@ class Outgoing : public Queue<2048> {
     bool is_stuck() const { return is_stuck_; }
     // When look() may find it stuck, in milliseconds.
     std::uint64_t stuck_at() const { return since_ + patience_ms; }
+    void resume(std::uint64_t now) {
+        make_sound();
+        since_ = now;
+        is_stuck_ = false;
+    }
 
   private:
     std::uint64_t since_ = 0;

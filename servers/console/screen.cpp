@@ -8,8 +8,8 @@ constexpr unsigned step_room = LogLine::max_bytes + 64;
 }  // namespace
 
 void Screen::put(char c) {
-    out_.put(c);
-    at_line_start_ = c == '\n';
+    out_->put(c);
+    view_.at_line_start = c == '\n';
 }
 
 void Screen::say(std::string_view text) {
@@ -25,21 +25,22 @@ void Screen::say_number(std::uint64_t n) {
 }
 
 void Screen::say_lost() {
-    if (!at_line_start_) say("\r\n");
+    if (!view_.at_line_start) say("\r\n");
     say("[");
-    say_number(lost_ != 0 ? lost_ : lost_input_);
-    say(lost_ != 0 ? " bytes of output were dropped: nobody took them]\r\n"
-                   : " bytes that were typed were dropped: nobody took them]\r\n");
-    (lost_ != 0 ? lost_ : lost_input_) = 0;
+    say_number(view_.lost != 0 ? view_.lost : view_.lost_input);
+    say(view_.lost != 0 ? " bytes of output were dropped: nobody took them]\r\n"
+                        : " bytes that were typed were dropped: nobody took them]\r\n");
+    (view_.lost != 0 ? view_.lost : view_.lost_input) = 0;
 }
 
 // Lines of servers never break into each other, nor into a terminal's line. The name is the console's: no
 // server can speak in another one's.
 void Screen::put_line(const LogLine& line) {
-    if (!at_line_start_) say("\r\n");
-    if (channels_.has(line.server) && (channels_.flags(line.server) & channel_flag::trusted) == 0) {
+    if (!view_.at_line_start) say("\r\n");
+    if (channels_->has(line.server) &&
+        (channels_->flags(line.server) & channel_flag::trusted) == 0) {
         say("[");
-        say(channels_.name(line.server));
+        say(channels_->name(line.server));
         say("] ");
     }
     say(line.view());
@@ -47,113 +48,168 @@ void Screen::put_line(const LogLine& line) {
 }
 
 void Screen::keep() {
-    if (out_.is_stuck()) return;
-    if (channels_.is_terminal(attached_)) channels_.history(attached_).keep(position_);
-    if (with_log_) channels_.log().keep(log_position_);
+    if (out_->is_stuck()) return;
+    if (channels_->is_terminal(view_.attached))
+        channels_->history(view_.attached).keep(view_.position);
+    if (with_log_) channels_->log().keep(view_.log_position);
 }
 
-// The next line of a server, if the terminal's output that comes before it has been shown.
-bool Screen::show_line() {
-    LogBook::Position next = log_position_;
+// The next line of a server, if the terminal's output that comes before it has been shown. until: otherwise, where that
+// ends.
+bool Screen::show_line(std::uint64_t& until) {
+    LogBook::Position next = view_.log_position;
     LogLine line;
     bool lost = false;
-    if (!with_log_ || !channels_.log().read(next, line, lost)) return false;
-    if (lost) lost_ += channels_.log().begin() - log_position_;
-    if (line.terminal == attached_ && channels_.is_terminal(attached_) && position_ < line.behind &&
-        position_ < channels_.history(attached_).end())
+    if (!with_log_ || !channels_->log().read(next, line, lost)) return false;
+    if (lost) view_.lost += channels_->log().begin() - view_.log_position;
+    if (line.terminal == view_.attached && channels_->is_terminal(view_.attached) &&
+        view_.position < line.behind && view_.position < until) {
+        if (line.behind < until) until = line.behind;
         return false;
-    log_position_ = next;
+    }
+    view_.log_position = next;
     put_line(line);
+    return true;
+}
+
+// One line, or what there is of the terminal's bytes.
+bool Screen::show_some() {
+    TerminalHistory* const terminal =
+        channels_->is_terminal(view_.attached) ? &channels_->history(view_.attached) : nullptr;
+    if (terminal != nullptr) view_.lost += terminal->catch_up(view_.position);
+    if (!out_->is_stuck() && view_.lost + view_.lost_input != 0) {
+        say_lost();
+        return true;
+    }
+    std::uint64_t until = terminal != nullptr ? terminal->end() : 0;
+    if (show_line(until)) return true;
+    if (terminal == nullptr || view_.position >= until) return false;
+    for (; view_.position < until && out_->room() >= step_room; ++view_.position)
+        put(terminal->at(view_.position));
     return true;
 }
 
 bool Screen::show() {
     bool any = false;
-    while (out_.room() >= step_room) {
-        TerminalHistory* const terminal =
-            channels_.is_terminal(attached_) ? &channels_.history(attached_) : nullptr;
-        if (terminal != nullptr) lost_ += terminal->catch_up(position_);
-        if (!out_.is_stuck() && lost_ + lost_input_ != 0)
-            say_lost();
-        else if (show_line())
-            ;
-        else if (terminal != nullptr && position_ < terminal->end())
-            put(terminal->at(position_++));
-        else
-            break;
+    while (out_->room() >= step_room) {
+        undo_->save(view_);
+        undo_->save(out_->ends());
+        const bool some = show_some();
+        undo_->commit();
+        if (!some) break;
         any = true;
     }
     return any;
 }
 
 void Screen::attach(unsigned index) {
-    if (!channels_.is_terminal(index)) return;
-    if (attached_ != no_channel) shown_[attached_] = position_;
-    lost_input_ += typed_.used();
+    if (!channels_->is_terminal(index)) return;
+    undo_->save(view_);
+    undo_->save(out_->ends());
+    undo_->save(typed_.ends());
+    if (view_.attached < max_channels) undo_->save(shown_[view_.attached]);
+    show_other(index);
+    undo_->commit();
+}
+
+void Screen::show_other(unsigned index) {
+    if (view_.attached < max_channels) shown_[view_.attached] = view_.position;
+    view_.lost_input += typed_.used();
     typed_.clear();
-    attached_ = index;
-    was_attached_ = true;
-    channels_.order_with(index);
-    position_ = shown_[index];
-    (void)channels_.history(index).catch_up(position_);
+    view_.attached = index;
+    view_.was_attached = true;
+    channels_->order_with(index);
+    view_.position = shown_[index];
+    TerminalHistory& history = channels_->history(index);
+    (void)history.catch_up(view_.position);
+    if (view_.position > history.end()) view_.position = history.end();
     say("\r\n[console of ");
-    say(channels_.name(index));
+    say(channels_->name(index));
     say("; Ctrl-] n: next]\r\n");
 }
 
+void Screen::resume(Channels& channels, Outgoing& out, Undo& undo, bool with_log) {
+    channels_ = &channels;
+    out_ = &out;
+    undo_ = &undo;
+    with_log_ = with_log;
+    typed_.make_sound();
+    for (bool* flag :
+         {&view_.at_line_start, &view_.escape_pending, &view_.is_deaf, &view_.was_attached})
+        make_sound(*flag);
+    for (unsigned i = 0; i < max_channels; ++i)
+        if (!channels.is_terminal(i)) shown_[i] = 0;
+    if (view_.log_position > channels.log().end()) view_.log_position = channels.log().end();
+    if (!channels.is_terminal(view_.attached)) {
+        view_.attached = no_channel;
+        typed_.clear();
+        return;
+    }
+    channels.order_with(view_.attached);
+    const std::uint64_t end = channels.history(view_.attached).end();
+    if (view_.position > end) view_.position = end;
+}
+
 void Screen::look_for_terminal() {
-    if (channels_.is_terminal(attached_)) return;
-    const bool at_start = !was_attached_;
-    for (unsigned i = 0; i < channels_.limit(); ++i) {
-        if (!channels_.is_terminal(i)) continue;
-        if ((channels_.flags(i) & channel_flag::detached) != 0) continue;
+    if (channels_->is_terminal(view_.attached)) return;
+    const bool at_start = !view_.was_attached;
+    for (unsigned i = 0; i < channels_->limit(); ++i) {
+        if (!channels_->is_terminal(i)) continue;
+        if ((channels_->flags(i) & channel_flag::detached) != 0) continue;
         if (!at_start) return attach(i);
-        attached_ = i;
-        was_attached_ = true;
-        channels_.order_with(i);
-        position_ = 0;
+        view_.attached = i;
+        view_.was_attached = true;
+        channels_->order_with(i);
+        view_.position = 0;
         return;
     }
 }
 
 void Screen::forget(unsigned index) {
     shown_[index] = 0;
-    if (index != attached_) return;
+    if (index != view_.attached) return;
     typed_.clear();
-    attached_ = no_channel;
+    view_.attached = no_channel;
 }
 
 void Screen::type(char c) {
-    if (c == escape && !escape_pending_) {
-        escape_pending_ = true;
-        return;
-    }
-    if (escape_pending_) {
-        escape_pending_ = false;
-        if (c != escape) {
-            hand_over();
-            return attach(channels_.next_terminal(attached_));
+    if (view_.escape_pending && c != escape) {
+        (void)hand_over();
+        undo_->save(view_);
+        view_.escape_pending = false;
+        if (const unsigned next = channels_->next_terminal(view_.attached);
+            channels_->is_terminal(next)) {
+            undo_->save(out_->ends());
+            undo_->save(typed_.ends());
+            if (view_.attached < max_channels) undo_->save(shown_[view_.attached]);
+            show_other(next);
         }
-    }
-    if (typed_.room() == 0) {
-        ++lost_input_;
         return;
     }
-    typed_.put(c);
+    undo_->save(view_);
+    undo_->save(typed_.ends());
+    if (c == escape && !view_.escape_pending) {
+        view_.escape_pending = true;
+        return;
+    }
+    view_.escape_pending = false;
+    if (typed_.room() == 0)
+        ++view_.lost_input;
+    else
+        typed_.put(c);
 }
 
 // As far as the terminal takes it.
 bool Screen::hand_over() {
     bool any = false;
-    for (; !typed_.is_empty() && channels_.type(attached_, typed_.front()); any = true)
-        typed_.pop();
+    while (!typed_.is_empty() && channels_->hand(view_.attached, typed_)) any = true;
     return any;
 }
 
 bool Screen::pass_on(std::uint64_t now) {
     const bool any = hand_over();
-    if (any || typed_.is_empty()) typed_since_ = now;
-    is_deaf_ = now - typed_since_ >= patience_ms;
+    if (any || typed_.is_empty()) view_.typed_since = now;
+    view_.is_deaf = now - view_.typed_since >= patience_ms;
     return any;
 }
 

@@ -27,8 +27,9 @@ void SerialPort::set_speed() {
     write(3, 0x03);
 }
 
-void SerialPort::init() {
-    write(2, 0x87);  // FIFO on, cleared; trigger at eight bytes, or when no more come
+void SerialPort::init(bool empties) {
+    // FIFO on, and cleared; trigger at eight bytes, or when no more come.
+    write(2, empties ? 0x87 : 0x81);
     write(1, 0);
     write(4, mcr_dtr | mcr_rts | mcr_out2);
 }
@@ -54,6 +55,7 @@ bool SerialPort::transmit(Outgoing& out) {
 
 bool SerialPort::get(char& c) {
     if ((read(5) & lsr_data) == 0) return false;
+    // One store: who dies has the byte or not.
     c = static_cast<char>(read(0));
     return true;
 }

@@ -13,8 +13,8 @@ class SerialPort {
     bool is_there();
     // 115200 8n1. For the line that the boot loader did not set up.
     void set_speed();
-    // FIFO on, no interrupts yet.
-    void init();
+    // FIFO on, emptied or as it is; no interrupts yet.
+    void init(bool empties);
 
     // False if nothing was received.
     bool get(char& c);

@@ -1,11 +1,12 @@
 #include "servers/init/console_channels.hpp"
 
+#include <cstring>
 #include <new>
 
 namespace margay::init {
 
 namespace {
-constexpr std::uint64_t control_address = 0x2f00'0000;
+constexpr std::uint64_t state_address = 0x2e00'0000, control_address = 0x2f00'0000;
 constexpr std::uint64_t read_write = map_right::read | map_right::write;
 }  // namespace
 
@@ -22,13 +23,30 @@ Status ConsoleChannels::open(Node& node, Slot console_event, Slot event, std::ui
     if (!here) return here.status();
     control_memory_ = *memory;
     control_ = new (reinterpret_cast<void*>(*here)) ConsoleControl;
+    const Result<Extent> state = node.allocate(console_state_bytes);
+    if (!state) return state.status();
+    state_memory_ = *state;
+    return clear_state();
+}
+
+Status ConsoleChannels::clear_state() {
+    const Result<std::uint64_t> here = node_->map_here(state_memory_, read_write);
+    if (!here) return here.status();
+    std::memset(reinterpret_cast<void*>(*here), 0, state_memory_.size);
+    (void)revoke(state_memory_.slot);
+    node_->give_back_window(state_memory_, *here);
     return Status::ok;
 }
 
-Status ConsoleChannels::begin_console(Program& console, bool) {
+Status ConsoleChannels::begin_console(Program& console, bool anew) {
     domain_ = console.domain();
     given_ = 0;
-    return console.give_channel("control", control_memory_, control_address, event_, settled_);
+    Status s = anew ? clear_state() : Status::ok;
+    if (s == Status::ok)
+        s = console.give_mapping("state", state_memory_, state_address, read_write);
+    return s != Status::ok ? s
+                           : console.give_channel("control", control_memory_, control_address,
+                                                  event_, settled_);
 }
 
 Status ConsoleChannels::give_some(bool& all) {

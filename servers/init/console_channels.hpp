@@ -62,6 +62,7 @@ class ConsoleChannels {
         Slot event = no_slot;  // init's copy, from which the console's is derived
     };
 
+    Status clear_state();
     Status make(unsigned index, const ChannelOptions& options);
     Status give(unsigned index);
     void take_back(unsigned index);
@@ -72,7 +73,7 @@ class ConsoleChannels {
     std::uint64_t settled_ = 0;
     unsigned given_ = 0;      // the console has the channels below
     std::uint64_t area_ = 0;  // where all of them are mapped in init
-    Extent control_memory_;
+    Extent control_memory_, state_memory_;
     ConsoleControl* control_ = nullptr;
     Place places_[max_channels];
     unsigned count_ = 0;

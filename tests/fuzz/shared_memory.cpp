@@ -35,12 +35,21 @@ void scribble(ConsoleChannel& c, VmControl& control, Input& input) {
 // The console with its two lines, which take everything.
 struct Console {
     Nobody nobody;
-    Channels channels{nobody};
+    Undo undo;
+    Channels channels{nobody, undo};
     Outgoing first, second;
-    Screen screen{channels, first, true};
-    ControlPort port{channels, second, nobody, 1000};
+    Screen screen{channels, first, undo, true};
+    ControlPort port{channels, second, nobody, undo, 1000};
     std::size_t sent = 0;
 
+    void type(char c) {
+        screen.type(c);
+        undo.commit();
+    }
+    void receive(char c, std::uint64_t now) {
+        port.receive(c, now);
+        undo.commit();
+    }
     void turn(std::uint64_t now) {
         (void)screen.pass_on(now);
         (void)port.pass_on(now);
@@ -67,7 +76,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         console->channels.add(i, kinds[i], "vm", 0, *memory[i]);
     }
     console->screen.look_for_terminal();
-    frame::write([&](char c) { console->port.receive(c, 0); }, frame::type::open, 1, "console vm");
+    frame::write([&](char c) { console->receive(c, 0); }, frame::type::open, 1, "console vm");
     const auto control = std::make_unique<VmControl>();
     std::uint64_t turns = 0;
     while (!input.empty()) {
@@ -78,12 +87,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         case 0:
         case 1: scribble(c, *control, input); break;
         case 2: (void)c.output.put(static_cast<char>(what)); break;
-        case 3: console->screen.type(static_cast<char>(what)); break;
+        case 3: console->type(static_cast<char>(what)); break;
         case 4: (void)c.input.get(byte); break;
         case 5: console->turn(++turns); break;
         case 6:
             if (console->port.has_room())
-                console->port.receive(static_cast<char>(input.take<char>()), turns);
+                console->receive(static_cast<char>(input.take<char>()), turns);
             break;
         default:
             require(control->reason.copy().view().size() < sizeof(control->reason), "a text ends");

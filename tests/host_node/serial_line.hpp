@@ -12,7 +12,8 @@ class SerialLine {
   public:
     std::string sent;
     std::function<void()> interrupt;
-    bool is_stuck = false;  // nobody takes what is sent: the transmitter does not get empty
+    std::uint64_t taken = 0;  // bytes that were typed and read
+    bool is_stuck = false;    // nobody takes what is sent: the transmitter does not get empty
 
     void type(std::string_view text) {
         input_.insert(input_.end(), text.begin(), text.end());
@@ -26,6 +27,7 @@ class SerialLine {
             if (input_.empty()) return 0;
             const auto byte = static_cast<std::uint8_t>(input_.front());
             input_.pop_front();
+            ++taken;
             return byte;
         }
         case 2:

@@ -65,6 +65,15 @@ class ConsoleTest : public testing::Test {
         any |= port_->show();
         return any;
     }
+    // A byte from one of the lines.
+    void press(char c) {
+        screen_->type(c);
+        undo_.commit();
+    }
+    void take(char c, std::uint64_t now) {
+        port_->receive(c, now);
+        undo_.commit();
+    }
     static std::string take(Outgoing& out) {
         std::string s;
         for (; !out.is_empty(); out.pop()) s += out.front();
@@ -89,11 +98,13 @@ class ConsoleTest : public testing::Test {
     }
 
     Told told_;
-    std::unique_ptr<Channels> channels_ = std::make_unique<Channels>(told_);
+    Undo undo_;
+    std::unique_ptr<Channels> channels_ = std::make_unique<Channels>(told_, undo_);
     Outgoing screen_out_, port_out_;
-    std::unique_ptr<Screen> screen_ = std::make_unique<Screen>(*channels_, screen_out_, true);
+    std::unique_ptr<Screen> screen_ =
+        std::make_unique<Screen>(*channels_, screen_out_, undo_, true);
     std::unique_ptr<ControlPort> port_ =
-        std::make_unique<ControlPort>(*channels_, port_out_, told_, tsc_khz);
+        std::make_unique<ControlPort>(*channels_, port_out_, told_, undo_, tsc_khz);
     std::vector<std::unique_ptr<ConsoleChannel>> memory_;
     std::uint64_t ms_ = 1, tsc_ = 1'000'000'000;
     std::string second_;

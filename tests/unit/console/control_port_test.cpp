@@ -21,7 +21,7 @@ class ControlPortTest : public ConsoleTest {
     void receive(const std::string& bytes) {
         for (const char c : bytes) {
             ASSERT_TRUE(port_->has_room());
-            port_->receive(c, ms_);
+            take(c, ms_);
         }
         (void)port_->pass_on(ms_);
     }
@@ -270,8 +270,7 @@ TEST_F(ControlPortTest, AnyBytesAreSurvived) {
     terminal("vm");
     std::mt19937 random{10};
     for (unsigned n = 0; n < 50'000; ++n) {
-        if (port_->has_room())
-            port_->receive(static_cast<char>(random() % 8 == 0 ? 1 : random()), ms_);
+        if (port_->has_room()) take(static_cast<char>(random() % 8 == 0 ? 1 : random()), ms_);
         if (n % 50 == 0) {
             (void)shown();
             (void)typed(control_);

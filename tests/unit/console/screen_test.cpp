@@ -12,7 +12,7 @@ class ScreenTest : public ConsoleTest {
     void type(const std::string& text) {
         for (const char c : text) {
             ASSERT_TRUE(screen_->has_room());
-            screen_->type(c);
+            press(c);
         }
         (void)screen_->pass_on(ms_);
     }
@@ -136,7 +136,7 @@ TEST_F(ScreenTest, InputWaitsForItsReader) {
     while (sent.size() < 20'000 || got.size() < sent.size()) {
         while (sent.size() < 20'000 && screen_->has_room()) {
             sent += static_cast<char>('a' + random() % 26);
-            screen_->type(sent.back());
+            press(sent.back());
         }
         const bool moved = screen_->pass_on(ms_ += 10);
         char c;
@@ -153,8 +153,7 @@ TEST_F(ScreenTest, AGuestThatDoesNotReadLosesItsInputInTheEnd) {
     terminal("deaf");
     const unsigned node = terminal("node");
     unsigned taken = 0;
-    for (; screen_->has_room() && taken < 100'000; ++taken)
-        screen_->type('x'), (void)screen_->pass_on(ms_);
+    for (; screen_->has_room() && taken < 100'000; ++taken) press('x'), (void)screen_->pass_on(ms_);
     EXPECT_EQ(taken, 1024u + 4096u);
     ms_ += Screen::patience_ms - 1;
     (void)screen_->pass_on(ms_);
