@@ -33,6 +33,11 @@ struct VmControl {
     // While `starting`: bytes of the guest's kernel and initrd that are in its RAM. A VMM that does not
     // go on with it, and does not serve, is taken to hang.
     std::atomic<std::uint64_t> placed;
+    // How often the VM's power button was pressed since the guest was started. The supervisor stores it, then
+    // signals the Event that recalls the vCPU.
+    std::atomic<std::uint32_t> power_presses;
+    // The same number when the VMM last looked, in an exit that is committed or comes again.
+    std::atomic<std::uint32_t> power_presses_seen;
 };
 
 }  // namespace margay

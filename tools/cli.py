@@ -181,11 +181,17 @@ def ctl_command(options):
     elif options.replace:
         raise common.Usage("--replace is for: ctl module put")
     request = {"command": None} if carries else ctl.request(options.words)
-    is_log = request["command"] == "log"
+    is_log, is_shutdown = request["command"] == "log", request["command"] == "shutdown"
     if options.follow and not is_log:
         raise common.Usage("--follow is for: ctl log")
+    if options.now and (not is_shutdown or options.timeout is not None):
+        raise common.Usage("--now is for: ctl shutdown, without --timeout")
+    if is_shutdown and (options.now or options.timeout is not None):
+        # How long the guests have: the answer comes at once.
+        request["timeout"] = "0" if options.now else f"{options.timeout:.0f}"
+        options.timeout = None
     try:
-        with ctl.Client(options.socket or ctl.default_socket(), options.timeout) as client:
+        with ctl.Client(options.socket or ctl.default_socket(), options.timeout or ctl.DEFAULT_TIMEOUT_SECONDS) as client:
             if carries:
                 return carries(client)
             if is_log:
@@ -200,7 +206,7 @@ def ctl_command(options):
 
 
 def console_command(options):
-    with ctl.Client(options.socket or ctl.default_socket(), options.timeout) as client:
+    with ctl.Client(options.socket or ctl.default_socket(), options.timeout or ctl.DEFAULT_TIMEOUT_SECONDS) as client:
         why = console.attach(client, options.vm)
     if why:
         raise common.Failure(why)
@@ -356,13 +362,14 @@ def _parser():
         command.add_argument("--socket", metavar="SOCKET", type=pathlib.Path,
             help="of the node (default: node.ctl in the build directory)")
         command.add_argument("--timeout", metavar="SECONDS", type=_number(0.1, 1e6, float),
-            default=ctl.DEFAULT_TIMEOUT_SECONDS, help=f"for an answer (default: {ctl.DEFAULT_TIMEOUT_SECONDS})")
+            help=f"for an answer (default: {ctl.DEFAULT_TIMEOUT_SECONDS}); with shutdown: for the guests (default: 30)")
 
     command = add("ctl", ctl_command, "Give a running node a command, as on the node console; `ctl help` lists"
         " them; `ctl log` shows what its servers said. Exit status: 0 done, 1 it failed, 2 bad usage, 3 no node,"
         " 4 no answer in time, 5 there is no such VM or module, 6 not in this state, 7 too little of something.")
     add_node(command)
     command.add_argument("--json", action="store_true", help="print the reply as it came")
+    command.add_argument("--now", action="store_true", help="with shutdown: turn the node off at once; no guest is asked")
     command.add_argument("--follow", action="store_true", help="with log: go on until the node ends")
     command.add_argument("--replace", action="store_true", help="with module put: in place of one of that name that"
         " nobody uses")

@@ -30,6 +30,16 @@ def kernel(package=DEFAULT_KERNEL):
     return _fetched(f"{package}/vmlinuz", f"Debian's {package}", lambda apt, to: _kernel(apt, package, to))
 
 
+# What the default guest has of its kernel's modules: for the power button.
+MODULES = ("button.ko", "evdev.ko")
+
+
+def kernel_modules(package=DEFAULT_KERNEL):
+    """The kernel's version, and the files of some of its modules, in the order in which they can be loaded."""
+    last = _fetched(f"{package}/{MODULES[-1]}", f"Debian's {package}", lambda apt, to: _kernel(apt, package, to))
+    return (last.parent / "version").read_text().strip(), [last.parent / name for name in MODULES]
+
+
 def busybox():
     return _fetched("busybox-static/busybox", "Debian's busybox-static", _busybox)
 
@@ -112,9 +122,13 @@ def _kernel(apt, package, to):
     depends = re.search(r"^Depends: .*?(linux-image-\d\S+)", described, re.MULTILINE)
     if not depends:
         raise common.Failure(f"{package} depends on no kernel package")
-    for name, file in apt.unpack(depends[1], r"\./boot/vmlinuz-.*"):
-        (to / "vmlinuz").write_bytes(file.read())
-        (to / "version").write_text(name.partition("vmlinuz-")[2] + "\n")
+    modules = "|".join(map(re.escape, MODULES))
+    for name, file in apt.unpack(depends[1], rf"\./boot/vmlinuz-.*|.*/kernel/drivers/(acpi|input)/({modules})"):
+        if "vmlinuz" in name:
+            (to / "vmlinuz").write_bytes(file.read())
+            (to / "version").write_text(name.partition("vmlinuz-")[2] + "\n")
+        else:
+            (to / name.rpartition("/")[2]).write_bytes(file.read())
 
 
 def _busybox(apt, to):
@@ -209,6 +223,8 @@ def everything():
     """Fetches what is not there yet."""
     for fetch in FETCHERS.values():
         fetch()
+    for package in KERNELS:
+        kernel_modules(package)
 
 
 def main(arguments):

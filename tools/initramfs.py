@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Makes the default guest's initial RAM disk: busybox and an init script.
+"""Makes the default guest's initial RAM disk: busybox, an init script, and what hears the power button.
 
     initramfs.py [--exec COMMAND] OUTPUT
 
@@ -29,6 +29,19 @@ INIT = """\
 /bin/busybox mount -t devtmpfs devtmpfs /dev
 /bin/busybox --install -s
 export PATH=/sbin:/bin:/usr/sbin:/usr/bin HOME=/root TERM=vt100 PS1='guest:\\w# '
+# The power button: its only event is that it was pressed. The modules are those of Debian's kernels.
+modules=/lib/modules/$(uname -r)
+if [ -e $modules/button.ko ] && insmod $modules/button.ko && insmod $modules/evdev.ko; then
+    for input in /sys/class/input/event*; do
+        [ "$(cat $input/device/name)" = "Power Button" ] || continue
+        (
+            dd if=/dev/input/${input##*/} of=/dev/null bs=24 count=1 2>/dev/null || exit
+            echo "Margay guest: the power button was pressed"
+            sync
+            poweroff -f
+        ) &
+    done
+fi
 cd /root
 echo "Margay guest: Linux $(uname -r), $(nproc) CPU, $(sed -n 's/^MemTotal: *//p' /proc/meminfo)"
 if [ -e /etc/margay-exec ]; then
@@ -74,11 +87,18 @@ class Archive:
         self.data += bytes(-len(self.data) % ALIGNMENT)
 
 
-def base(init=INIT.encode(), programs=()):
-    """The initramfs with the given /init. programs: [(path in the guest, content)]."""
+def base(init=INIT.encode(), programs=(), kernel=fetch.DEFAULT_KERNEL):
+    """The initramfs with the given /init. programs: [(path in the guest, content)]. kernel: Debian's package of the
+    kernel whose modules it has; None: it has none."""
     archive = Archive()
-    for name in ("bin", "dev", "etc", "proc", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin"):
+    for name in ("bin", "dev", "etc", "lib", "proc", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin"):
         archive.add(name, DIRECTORY)
+    if kernel:
+        version, modules = fetch.kernel_modules(kernel)
+        for name in ("lib/modules", f"lib/modules/{version}"):
+            archive.add(name, DIRECTORY)
+        for module in modules:
+            archive.add(f"lib/modules/{version}/{module.name}", FILE, module.read_bytes())
     archive.add("dev/console", CONSOLE, device=(5, 1))
     archive.add("bin/busybox", PROGRAM, fetch.busybox().read_bytes())
     archive.add("init", PROGRAM, init)

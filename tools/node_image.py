@@ -181,7 +181,7 @@ def _guest_files(options, wanted):
     if options.initrd is not None:
         files["initrd"] = pathlib.Path(options.initrd)
     elif "initrd" in wanted:
-        files["initrd"] = initramfs.base()
+        files["initrd"] = initramfs.base(kernel=None if options.kernel is not None else fetch.DEFAULT_KERNEL)
         if getattr(options, "headless", True) is False and sys.stdout.isatty():
             columns, rows = os.get_terminal_size(sys.stdout.fileno())
             files["initrd"] = initramfs.with_size(files["initrd"], rows, columns)

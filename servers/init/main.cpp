@@ -88,7 +88,7 @@ bool supervise(Supervisor& supervisor, Services& services) {
     for (;;) {
         exchange(terminal, console);
         exchange(control, line);
-        if (supervisor.is_ending()) return true;
+        if (supervisor.has_ended()) return true;
         if (!supervisor.any_active() && manifest.power_off_with_last_vm) return true;
         services.do_piece();
         const std::uint64_t bits = supervisor.serve(services.next_look());

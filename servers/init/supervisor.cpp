@@ -17,6 +17,13 @@ constexpr unsigned tickets_per_vm = 1 << 16;
 // How much longer than a piece of work the pause after it is if nobody waits for the work.
 constexpr std::uint64_t leisure = 3;
 
+constexpr std::uint64_t us_per_second = 1'000'000;
+
+// It lets a guest begin.
+bool is_beginning(Action a) {
+    return a == Action::start || a == Action::reset || a == Action::restore;
+}
+
 Outcome failed(const Failure& why) { return {false, why.text, false, 0, why.kind}; }
 
 // False: it is none, or too large.
@@ -181,6 +188,7 @@ std::uint64_t Supervisor::work() {
 
 std::uint64_t Supervisor::serve(std::uint64_t until) {
     std::uint64_t deadline = std::min({work(), until, modules_.next_look()}), mine = 0;
+    if (ending_) deadline = std::min(deadline, end_at_);
     each([&](const VmPlace& p) {
         deadline = std::min(deadline, p.vm.next_look());
         mine |= p.vm.event_mask();
@@ -315,11 +323,53 @@ Failure Supervisor::carry_out(const Command& command, Vm& vm) {
     return f;
 }
 
+// What stands still cannot power off: nobody waits for it.
+bool Supervisor::is_awaited(const Vm& vm) {
+    const VmLife& life = vm.life();
+    return life.state() == VmState::starting ||
+           (life.state() == VmState::running && !life.is_suspended());
+}
+
+Failure Supervisor::shut_down(const Command& command, unsigned vm) {
+    Failure f;
+    const std::string_view timeout = command[Parameter::timeout];
+    if (is_there(vm)) {
+        if (timeout.empty()) return places_[vm]->vm.press_power_button();
+        f.set(FailureKind::usage,
+              "a timeout is for the whole node: leave out the VM, or destroy it");
+        return f;
+    }
+    std::uint64_t seconds = timeout.empty() ? default_shutdown_seconds : 0;
+    for (const char c : timeout) seconds = seconds * 10 + static_cast<unsigned>(c - '0');
+    if (!ending_) each([](VmPlace& p) { p.is_asked = false; });
+    ending_ = true;
+    is_abrupt_ = seconds == 0;
+    end_at_ = rdtsc() + node_.ticks(seconds * us_per_second);
+    return f;
+}
+
+bool Supervisor::has_ended() {
+    if (!ending_) return false;
+    const bool late = rdtsc() >= end_at_;
+    bool any = false;
+    each([&](VmPlace& p) {
+        if (!is_awaited(p.vm)) return;
+        any = true;
+        // One that is still starting is asked when it runs.
+        if (!p.is_asked) p.is_asked = !p.vm.press_power_button().is_set();
+        if (late && !is_abrupt_)
+            log("margay: guest {} did not power off and goes with the node\n", p.config.name);
+    });
+    return late || !any;
+}
+
 Outcome Supervisor::execute(const Command& command, unsigned vm) {
     if (command.action == Action::shutdown) {
-        ending_ = true;
-        return {};
+        failure_ = shut_down(command, vm);
+        return failure_.is_set() ? failed(failure_) : Outcome{};
     }
+    if (ending_ && is_beginning(command.action))
+        return {false, "the node is being turned off", false, 0, FailureKind::wrong_state};
     if (command.action == Action::define) {
         failure_ = define(command.config);
         return failure_.is_set() ? failed(failure_) : Outcome{};

@@ -19,8 +19,8 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     std::uint64_t serve(std::uint64_t until = no_deadline);
     // A frozen VM is not off: it is kept for study.
     bool any_active() const;
-    // Somebody asked for the node's end.
-    bool is_ending() const { return ending_; }
+    // Somebody asked for the node's end, and every guest is off or has had its time for that.
+    bool has_ended();
     // No VM has failed.
     bool all_well() const;
 
@@ -43,6 +43,9 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     Node& node_;
     Services& services_;
     Slot event_;
+    Failure shut_down(const Command& command, unsigned vm);
+    // Of a guest that could power off and has not.
+    static bool is_awaited(const Vm& vm);
     Failure add(const VmConfig& config);
     Failure define(std::string_view text);
     Failure undefine(unsigned index);
@@ -62,7 +65,8 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     std::uint64_t next_piece_ = 0;      // TSC
     ModuleStore modules_;
     Failure failure_;  // of the last command
-    bool ending_ = false;
+    bool ending_ = false, is_abrupt_ = false;
+    std::uint64_t end_at_ = 0;  // TSC; then guests that are still there go with the node
 };
 
 }  // namespace margay::init

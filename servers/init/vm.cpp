@@ -88,6 +88,18 @@ Failure Vm::restore() {
     return life_.restore(rdtsc());
 }
 
+Failure Vm::press_power_button() {
+    Failure f;
+    if (life_.state() != VmState::running)
+        f.set(FailureKind::wrong_state, "it is not running");
+    else if (life_.is_suspended())
+        f.set(FailureKind::wrong_state, "it is suspended; resume it first");
+    if (f.is_set()) return f;
+    guest_.control->power_presses.store(++power_presses_);
+    (void)signal(to_.requests, 1);
+    return f;
+}
+
 void Vm::look() {
     VmSample s;
     s.now = rdtsc();
@@ -150,6 +162,7 @@ bool Vm::make_guest(bool restored, Failure& why) {
     const Status s = guest_.create(*node_, *config_, to_.node_event, to_.bit, to_.requests);
     if (s != Status::ok) return refuse(why, guest_.why, s);
     guest_.needs_files = !restored;
+    power_presses_ = 0;
     if (!restored) epoch_ = read_clock(init_slot::ports);
     return true;
 }
@@ -202,7 +215,10 @@ bool Vm::take_over(Failure& why) {
     guest_.control->outcome.store(VmOutcome::running);
     guest_.control->placed.store(0);
     const Status s = vmm_[active_].serve(guest_, {epoch_, life_.restarts(), restored_});
-    return s == Status::ok || refuse(why, vmm_[active_].why(), s);
+    if (s != Status::ok) return refuse(why, vmm_[active_].why(), s);
+    // The one before may not have known what the button is.
+    if (guest_.control->power_presses_seen.load() != power_presses_) (void)signal(to_.requests, 1);
+    return true;
 }
 
 void Vm::take_back() {

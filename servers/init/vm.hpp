@@ -23,6 +23,8 @@ class Vm final : private VmHands {
     Failure replace_vmm(const char* module) { return life_.replace_vmm(module, rdtsc()); }
     Failure save() { return life_.save(); }
     Failure restore();
+    // Presses its power button: what follows is its guest's affair.
+    Failure press_power_button();
     // It is off and is not started again: what was saved of it goes.
     void forget() { checkpoint_.drop(); }
 
@@ -83,6 +85,7 @@ class Vm final : private VmHands {
     unsigned active_ = no_place, next_ = no_place, retired_ = no_place;
     Checkpoint checkpoint_;
     std::uint64_t epoch_ = 0, first_sequence_ = 0, restored_ = 0;
+    std::uint32_t power_presses_ = 0;            // since the guest was made
     std::uint64_t exits_ = 0, rolled_back_ = 0;  // of a VM that is off
 };
 

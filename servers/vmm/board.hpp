@@ -112,7 +112,9 @@ class Board final : private IrqLines, private ApicBus {
 
     /// One byte typed at the console. False: no room, ConsoleSink::input_room() will tell.
     [[nodiscard]] bool console_input(std::uint8_t byte) { return uart_.receive(byte); }
-    void press_power_button() { acpi_pm_.press_power_button(); }
+    /// See AcpiPm.
+    void see_power_presses(std::uint32_t presses) { acpi_pm_.see_power_presses(presses); }
+    void forget_power_presses() { acpi_pm_.forget_power_presses(); }
 
     /// Drive an ISA interrupt line, 0..15, into PIC and I/O APIC (line 0 is pin 2).
     void set_irq_line(unsigned irq, bool asserted) override;

@@ -142,7 +142,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         case 11: (void)board.nmi_to_inject(); break;
         case 12: (void)board.console_input(input.take<std::uint8_t>()); break;
         case 13: board.set_irq_line(kind >> 4, (input.take<std::uint8_t>() & 1) != 0); break;
-        case 14: board.press_power_button(); break;
+        case 14: board.see_power_presses(input.take<std::uint8_t>()); break;
         default: {
             const auto leaf = input.take<std::uint32_t>();
             (void)board.cpuid(leaf, input.take<std::uint8_t>());

@@ -155,7 +155,7 @@ TEST_P(Hostile, NobodyElseNotices) {
     // The console is behind.
     EXPECT_TRUE(h.node.run_until([&] { return h.node.terminal.sent.ends_with(expected_of_bad); }))
         << h.node.terminal.sent.substr(mark);
-    EXPECT_NE(h.node.command(R"({"command": "shutdown"})"), "");
+    EXPECT_NE(h.node.command(R"({"command": "shutdown", "timeout": 0})"), "");
     EXPECT_TRUE(h.node.run());
     EXPECT_TRUE(h.node.ended_well());
     std::printf("%u scribbles, %u deaths, %u starts\n", h.scribbles, h.deaths, starts);

@@ -105,7 +105,7 @@ TEST(Node, TwoGuestsOnTwoCores) {
     EXPECT_NE(node.command(R"({"command": "console", "vm": "two"})"), "");
     EXPECT_TRUE(node.run_until([&] { return node.terminal.sent.ends_with(expected[1]); }))
         << node.terminal.sent;
-    EXPECT_NE(node.command(R"({"command": "shutdown"})"), "");
+    EXPECT_NE(node.command(R"({"command": "shutdown", "timeout": 0})"), "");
     EXPECT_TRUE(node.run());
     EXPECT_TRUE(node.ended_well());
 }
@@ -131,8 +131,39 @@ TEST(Node, NobodyReadsTheTerminal) {
     EXPECT_TRUE(node.run_until([&] {
         return node.terminal.sent.find("bytes of output were dropped") != std::string::npos;
     })) << node.terminal.sent.size();
-    EXPECT_NE(node.command(R"({"command": "shutdown"})"), "");
+    EXPECT_NE(node.command(R"({"command": "shutdown", "timeout": 0})"), "");
     EXPECT_TRUE(node.run());
+}
+
+// The guest hears of its power button, whichever VMM is there and wherever it dies.
+TEST(Node, PowerButton) {
+    constexpr std::uint32_t io_apic = 0xfec0'0000;
+    GuestScript guest;
+    guest.write_msr(0x80f, 0x1ff).mmio_write(io_apic, 0x22).mmio_write(io_apic + 0x10, 0x8051);
+    guest.out(0x602, 0x0100, 2).say("ready\n");
+    for (int n = 0; n < 2; ++n)
+        guest.wait().in(0x600, 2).out(0x600, 0x0100, 2).in(0x600, 2).write_msr(0x80b, 0).say("!");
+    guest.say_sum().power_off();
+    std::string first;
+    for (const std::string_view dies : {"never", "before", "after"}) {
+        Node node{{.manifest = manifest(), .guests = {{"kernel", &guest}}}};
+        node.fate = [&](const VmmMoment& m) {
+            const bool doomed = dies == "before" ? !m.after : dies == "after" && m.after;
+            return doomed && !m.replayed ? VmmFate::die : VmmFate::go_on;
+        };
+        ASSERT_TRUE(node.run_until([&] { return node.terminal.sent.ends_with("ready\n"); }));
+        for (const char* expected : {"ready\n!", "ready\n!!"}) {
+            EXPECT_NE(node.command(R"({"command": "shutdown", "vm": "g"})").find("\"ok\":true"),
+                      std::string::npos);
+            EXPECT_TRUE(node.run_until([&] {
+                return node.terminal.sent.find(expected) != std::string::npos;
+            })) << node.terminal.sent;
+        }
+        EXPECT_TRUE(node.run());
+        EXPECT_TRUE(node.ended_well());
+        if (first.empty()) first = node.terminal.sent;
+        EXPECT_EQ(node.terminal.sent, first) << dies;
+    }
 }
 
 TEST(Node, TheEndOfInitStopsTheKernel) {

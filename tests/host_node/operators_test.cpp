@@ -23,7 +23,7 @@ std::string undisturbed(const GuestScript& guest) {
     EXPECT_TRUE(
         node.run_until([&] { return node.logs.sent.find("powered off") != std::string::npos; }));
     // Its last words may be still on their way.
-    EXPECT_NE(node.command(R"({"command": "shutdown"})"), "");
+    EXPECT_NE(node.command(R"({"command": "shutdown", "timeout": 0})"), "");
     EXPECT_TRUE(node.run());
     return node.terminal.sent;
 }
@@ -235,7 +235,7 @@ TEST_P(Operators, RandomCommandsAndDeaths) {
     Operator person{node, course, GetParam()};
     for (unsigned i = 0; i < 40 && !testing::Test::HasFailure(); ++i) person.act();
     person.finish();
-    EXPECT_NE(node.command(R"({"command": "shutdown"})"), "");
+    EXPECT_NE(node.command(R"({"command": "shutdown", "timeout": 0})"), "");
     EXPECT_TRUE(node.run());
     EXPECT_TRUE(node.ended_well());
     std::printf("%u commands, %u restores, %u swaps, %u deaths\n", person.commands, person.restores,

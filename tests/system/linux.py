@@ -12,7 +12,7 @@ SERVERS = ("init", "pmem", "console", "vmm")
 
 def test(node):
     package, *rest = node.arguments
-    initrd = initramfs.base()
+    initrd = initramfs.base(kernel=package)
     if "exec" in rest:
         # Quotes of both kinds must arrive as they are.
         initrd = initramfs.with_command(initrd, "echo \"it's $((6 * 7))\"; cat /proc/cmdline")

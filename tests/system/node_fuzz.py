@@ -167,5 +167,5 @@ def test(node):
         print(f"seed {seed}: {count} commands, {fuzz.counts}; VMMs that died since the last start: {restarts}")
         if after != before:
             fuzz.fail(f"in use before: {before}\nin use after: {after}")
-        fuzz.must(command="shutdown")
+        fuzz.must(command="shutdown", timeout=0)
         node.check_off(machine)

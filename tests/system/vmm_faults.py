@@ -178,7 +178,7 @@ def control(node):
             assert not ask(command)["ok"], command
         assert ask("start")["ok"] and not ask("start")["ok"]
         machine.expect(r"^end\r?$")
-        assert machine.ctl(command="shutdown")["ok"]
+        assert machine.ctl(command="shutdown", timeout=0)["ok"]
         node.check_off(machine)
         if WANTED not in machine.output:
             raise RuntimeError("the guest's output is not what it should be")
@@ -260,7 +260,7 @@ def shared_memory(node):
         assert info["state"] == "frozen" and info["reason"].isprintable(), info
         if "\x1b" in log_of(node):
             raise RuntimeError("a VMM's bytes reached the terminal as they are")
-        machine.ctl(command="shutdown")
+        machine.ctl(command="shutdown", timeout=0)
         machine.wait()
 
 

@@ -1,5 +1,7 @@
 #include "servers/init/control/command.hpp"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "support/format.hpp"
@@ -15,6 +17,7 @@ constexpr Parameter of_put[] = {Parameter::module, Parameter::bytes, Parameter::
                                 Parameter::replace};
 constexpr Parameter of_config[] = {Parameter::config};
 constexpr Parameter of_topic[] = {Parameter::topic};
+constexpr Parameter of_vm_or_node[] = {Parameter::vm, Parameter::timeout};
 
 constexpr CommandSpec table[] = {
     {Action::console, "console", of_vm,
@@ -35,7 +38,8 @@ constexpr CommandSpec table[] = {
      "bring the VM back to where it was saved, as often as you like"},
     {Action::resume, "resume", of_vm, "let a suspended VM run again"},
     {Action::save, "save", of_vm, "copy the VM as it is now to the node's memory; it goes on"},
-    {Action::shutdown, "shutdown", {}, "turn the node off, with every VM"},
+    {Action::shutdown, "shutdown", of_vm_or_node,
+     "press the VM's power button; without VM, turn the node off", true},
     {Action::start, "start", of_vm, "start a VM that is shut off"},
     {Action::suspend, "suspend", of_vm, "stop the VM's virtual CPU until resume"},
     {Action::undefine, "undefine", of_vm, "forget a VM that is off, and what was saved of it"},
@@ -46,9 +50,10 @@ constexpr CommandSpec table[] = {
 };
 
 constexpr ParameterSpec parameter_table[] = {
-    {"vm", "VM", false},          {"module", "MODULE", false}, {"topic", "COMMAND", true},
-    {"config", "JSON", false},    {"bytes", "BYTES", false},   {"crc", "CRC", false},
-    {"replace", "REPLACE", true},
+    {"vm", "VM", false},          {"module", "MODULE", false},
+    {"topic", "COMMAND", true},   {"config", "JSON", false},
+    {"bytes", "BYTES", false},    {"crc", "CRC", false},
+    {"replace", "REPLACE", true}, {"timeout", "--timeout SECONDS", true},
 };
 
 constexpr bool table_is_ordered() {
@@ -72,6 +77,30 @@ std::string_view take_word(std::string_view& line) {
     const std::string_view word = line.substr(0, length);
     line.remove_prefix(length);
     return word;
+}
+
+// --timeout SECONDS and --now, which stand anywhere and belong to no place among the others. Not set: there is none
+// of them at the front of the line.
+std::optional<std::string_view> take_timeout(std::string_view& line) {
+    std::string_view rest = line;
+    const std::string_view option = take_word(rest);
+    if (option == "--now") {
+        line = rest;
+        return "0";
+    }
+    if (option != "--timeout") return {};
+    const std::string_view seconds = take_word(rest);
+    line = rest;
+    return seconds;
+}
+
+bool is_timeout(std::string_view value) {
+    unsigned seconds = 0;
+    for (const char c : value) {
+        if (c < '0' || c > '9' || seconds > max_shutdown_seconds) return false;
+        seconds = seconds * 10 + static_cast<unsigned>(c - '0');
+    }
+    return !value.empty() && seconds <= max_shutdown_seconds;
 }
 
 std::string_view shortened(std::string_view s) { return s.substr(0, max_name); }
@@ -101,6 +130,10 @@ bool set_argument(Command& c, Parameter p, std::string_view value, ErrorText& er
         print(error, "'{}...' is too long for a name", shortened(value));
         return false;
     }
+    if (p == Parameter::timeout && !is_timeout(value)) {
+        print(error, "a timeout is 0 to {} seconds, not '{}'", max_shutdown_seconds, value);
+        return false;
+    }
     c.arguments[static_cast<unsigned>(p)].set(value);
     return true;
 }
@@ -121,7 +154,7 @@ bool check_arguments(const Command& c, ErrorText& error) {
         const auto p = static_cast<Parameter>(i);
         bool taken = false;
         for (const Parameter q : spec.parameters) taken |= p == q;
-        if (taken && c[p].empty() && !spec_of(p).optional) {
+        if (taken && c[p].empty() && !spec_of(p).optional && !spec.takes_none) {
             print(error, "{} needs {}", spec.name, spec_of(p).shown);
             return false;
         }
@@ -140,6 +173,10 @@ LineResult parse_line(std::string_view line, Command& c, ErrorText& error) {
     if (!set_action(c, name, error)) return LineResult::error;
     const CommandSpec& spec = table[static_cast<unsigned>(c.action)];
     for (const Parameter p : spec.parameters) {
+        if (std::ranges::find(spec.parameters, Parameter::timeout) != spec.parameters.end())
+            if (const auto seconds = take_timeout(line))
+                if (!set_argument(c, Parameter::timeout, *seconds, error)) return LineResult::error;
+        if (p == Parameter::timeout) continue;
         // A definition is all that is left.
         const std::string_view word =
             p == Parameter::config ? std::exchange(line, {}) : take_word(line);

@@ -35,7 +35,20 @@ enum class Action : std::uint8_t {
 };
 
 // What a command is given. The name is also the key in a request.
-enum class Parameter : std::uint8_t { vm, module, topic, config, bytes, crc, replace, count };
+enum class Parameter : std::uint8_t {
+    vm,
+    module,
+    topic,
+    config,
+    bytes,
+    crc,
+    replace,
+    timeout,
+    count
+};
+
+// What guests have to power off before the node does, in seconds.
+constexpr unsigned default_shutdown_seconds = 30, max_shutdown_seconds = 86400;
 
 // Of a VM's definition.
 constexpr unsigned max_definition_bytes = 8 << 10;
@@ -53,6 +66,7 @@ struct CommandSpec {
     std::string_view name;
     std::span<const Parameter> parameters;  // in the order in which they are typed
     std::string_view help;                  // one line
+    bool takes_none = false;                // it need not be given any of them
 };
 
 // By name. commands()[static_cast<unsigned>(action)] is that of the action.

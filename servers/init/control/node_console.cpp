@@ -180,7 +180,8 @@ void NodeConsole::help(std::string_view topic) {
         Text<40> usage;
         print(usage, "{}", spec.name);
         for (const Parameter p : spec.parameters)
-            print(usage, spec_of(p).optional ? " [{}]" : " {}", spec_of(p).shown);
+            print(usage, spec_of(p).optional || spec.takes_none ? " [{}]" : " {}",
+                  spec_of(p).shown);
         say("  ");
         cell(usage.view(), topic.empty() ? 20 : 0);
         say("{}\n", spec.help);

@@ -70,7 +70,7 @@ class Operations {
     virtual NodeInfo node_info() = 0;
     // Does what the command says, or begins it: it never waits. vm: the VM that it names; vm_count() if it
     // names none. Not called for list, dominfo, help, modules and nodeinfo, which those above answer.
-    // shutdown must return before the node is off, so that the answer can be sent.
+    // shutdown of the node must return before the node is off, so that the answer can be sent.
     // A VM does one thing at a time: another command for it fails meanwhile, except destroy.
     virtual Outcome execute(const Command& command, unsigned vm) = 0;
     // How the command went that execute() began for this VM with that ticket; pending until it is done. An

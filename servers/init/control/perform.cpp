@@ -22,7 +22,8 @@ unsigned find_vm(Operations& operations, std::string_view wanted) {
 
 void describe(Operations& operations, const Command& command, Performed& result) {
     ErrorText& to = result.message;
-    if (command.action == Action::shutdown) return print(to, "The node is being turned off");
+    if (command.action == Action::shutdown && result.vm == operations.vm_count())
+        return print(to, "The node is being turned off");
     if (command.action == Action::define) return print(to, "The VM is defined");
     if (command.action == Action::undefine)
         return print(to, "VM '{}' is no longer defined", command[Parameter::vm]);
@@ -44,6 +45,7 @@ void describe(Operations& operations, const Command& command, Performed& result)
     case Action::resume: return print(to, "VM '{}' resumed", vm.name);
     case Action::save:
         return print(to, "VM '{}' saved, {} KiB", vm.name, (vm.saved_bytes + 1023) >> 10);
+    case Action::shutdown: return print(to, "The power button of VM '{}' was pressed", vm.name);
     case Action::start: return print(to, "VM '{}' started", vm.name);
     case Action::suspend: return print(to, "VM '{}' suspended", vm.name);
     case Action::vmm_restart:

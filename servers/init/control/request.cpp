@@ -29,8 +29,12 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     bool Uint64(std::uint64_t) { return wrong_value(); }
 
     bool RawNumber(const char* text, rapidjson::SizeType length, bool) {
-        if (depth_ != 1 || key_ != Field::id) return wrong_value();
         const std::string_view number{text, length};
+        if (depth_ == 1 && key_ == Field::argument && parameter_ == Parameter::timeout) {
+            if (is_good()) (void)set_argument(request_.command, parameter_, number, error_);
+            return true;
+        }
+        if (depth_ != 1 || key_ != Field::id) return wrong_value();
         for (char c : number)
             if (c != '-' && (c < '0' || c > '9'))
                 return refuse("id must be text or a whole number");

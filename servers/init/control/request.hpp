@@ -2,6 +2,8 @@
 //
 //   {"id": 7, "command": "vmm-swap", "vm": "linux", "module": "vmm-old"}
 //
+// Arguments are text; a timeout may be a number as well.
+//
 // id: text or a whole number of up to 64 bits, given back with the reply; without one the reply has null.
 #pragma once
 #include <cstdint>

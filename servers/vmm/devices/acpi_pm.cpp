@@ -65,8 +65,13 @@ void AcpiPm::expire(std::uint64_t now_ns) {
     drive();
 }
 
-void AcpiPm::press_power_button() {
-    state_.edit().status |= status_power_button;
+void AcpiPm::see_power_presses(std::uint32_t presses) {
+    if (presses == state_->presses) {
+        return;
+    }
+    auto& state = state_.edit();
+    state.presses = presses;
+    state.status |= status_power_button;
     drive();
 }
 

@@ -40,8 +40,10 @@ class AcpiPm {
     /// Port 0x64.
     void write_keyboard_command(std::uint8_t value);
 
-    /// The power button was pressed.
-    void press_power_button();
+    /// The power button was pressed so many times since the guest was started. To be called as often as one likes.
+    void see_power_presses(std::uint32_t presses);
+    /// They are counted from 0 again: what the guest has not noticed yet stays in the status register.
+    void forget_power_presses() { state_.edit().presses = 0; }
 
     [[nodiscard]] std::uint64_t next_deadline() const noexcept { return state_->deadline_ns; }
     void expire(std::uint64_t now_ns);

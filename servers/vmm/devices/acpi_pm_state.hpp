@@ -15,10 +15,11 @@ struct AcpiPmState {
     std::uint8_t reset_control;   ///< port 0xcf9
     std::uint8_t fast_a20;        ///< port 0x92
     std::uint8_t line;            ///< SCI as driven
-    std::uint8_t reserved[7];
+    std::uint8_t reserved[3];
+    std::uint32_t presses;  ///< of the power button that `status` knows of
 };
 
-MARGAY_STATE(AcpiPmState, "acpi_pm", 1, 1, section_flag::critical, deadline_ns, handled_ticks,
-             status, enable, control, reset_control, fast_a20, line, reserved);
+MARGAY_STATE(AcpiPmState, "acpi_pm", 2, 1, section_flag::critical, deadline_ns, handled_ticks,
+             status, enable, control, reset_control, fast_a20, line, reserved, presses);
 
 }  // namespace margay::vmm

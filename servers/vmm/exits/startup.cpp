@@ -12,6 +12,7 @@ void Machine::go_on(Reply& r) {
     glue.offered_vector = no_vector;
     glue.armed_deadline_ns = vmm::no_deadline;
     console_.begin_anew();
+    board_.forget_power_presses();
     state_.tsc_offset = clock_.offset();
     r.action = Action::resume;
     r.dirty = (state::all & ~state::instruction) | state::fpu;

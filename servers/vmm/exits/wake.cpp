@@ -1,4 +1,4 @@
-// Classes recall and deadline: console input, requests of the supervisor, virtual timers.
+// Classes recall and deadline: console input, the power button, virtual timers.
 #include "servers/vmm/vcpu/machine.hpp"
 
 namespace margay::vmm {
@@ -10,6 +10,9 @@ void Machine::on_wake(const Exit& e, Reply& r) {
         board_.expire(clock_.now_ns());
     } else {
         read_console();
+        const std::uint32_t presses = control_.power_presses.load();
+        board_.see_power_presses(presses);
+        control_.power_presses_seen.store(presses);
     }
 }
 

@@ -114,7 +114,11 @@ bool Stage::next_exit() {
             machine::fire_timer();
             take(System::leave());
         } else if (typed_next_ < typed_.size()) {
-            for (const char c : typed_[typed_next_++]) remains_->console.input.put(c);
+            const std::string& text = typed_[typed_next_++];
+            if (text == power_button)
+                ++remains_->control.power_presses;
+            else
+                for (const char c : text) remains_->console.input.put(c);
             system_.object<Event>(event_slot).signal(1);
             take(System::leave());
         } else {

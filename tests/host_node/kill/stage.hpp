@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "servers/vmm/open.hpp"
@@ -33,6 +34,9 @@ struct Copy {
 
 class Stage {
   public:
+    // In the place of a text: the power button is pressed.
+    static constexpr std::string_view power_button = "(power button)";
+
     // typed: one after the other, whenever the guest sleeps for good.
     Stage(const GuestScript& guest, std::vector<std::string> typed);
 

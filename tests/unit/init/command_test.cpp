@@ -35,6 +35,33 @@ TEST(Commands, EveryOneIsFoundAndHasHelp) {
     EXPECT_EQ(find_command("list "), nullptr);
 }
 
+TEST(Commands, ShutdownOfAVmOrOfTheNode) {
+    EXPECT_EQ(parse("shutdown").command[Parameter::timeout], "");
+    const Parsed vm = parse("shutdown linux");
+    ASSERT_EQ(vm.result, LineResult::command) << vm.error;
+    EXPECT_EQ(vm.command[Parameter::vm], "linux");
+    for (const char* line : {"shutdown --timeout 90", "shutdown   --timeout 90 "}) {
+        const Parsed p = parse(line);
+        ASSERT_EQ(p.result, LineResult::command) << p.error;
+        EXPECT_EQ(p.command[Parameter::vm], "");
+        EXPECT_EQ(p.command[Parameter::timeout], "90");
+    }
+    EXPECT_EQ(parse("shutdown --now").command[Parameter::timeout], "0");
+    // Before the VM or behind it.
+    EXPECT_EQ(parse("shutdown linux --now").command[Parameter::timeout], "0");
+    EXPECT_EQ(parse("shutdown --now linux").command[Parameter::vm], "linux");
+    EXPECT_EQ(parse("shutdown --timeout 86400").result, LineResult::command);
+    for (const char* bad :
+         {"shutdown --timeout", "shutdown --timeout soon", "shutdown --timeout -1",
+          "shutdown --timeout 86401", "shutdown --timeout 99999999999999999999", "shutdown a b",
+          "shutdown --timeout 1 a b"})
+        EXPECT_EQ(parse(bad).result, LineResult::error) << bad;
+    EXPECT_NE(parse("shutdown --timeout x").error.find("a timeout is 0 to 86400 seconds, not 'x'"),
+              std::string::npos);
+    // Others take no such words.
+    EXPECT_EQ(parse("start --now").command[Parameter::vm], "--now");
+}
+
 TEST(Commands, LineWithArguments) {
     const Parsed p = parse(" \tvmm-swap   linux \t vmm-old  ");
     ASSERT_EQ(p.result, LineResult::command) << p.error;

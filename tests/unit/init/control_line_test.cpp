@@ -126,6 +126,22 @@ TEST_F(ControlLineTest, Actions) {
               (std::vector<std::string>{"vmm-swap:0:vmm-old", "shutdown:2:"}));
 }
 
+// A timeout is a number for people who write JSON, and text for those who pass words on.
+TEST_F(ControlLineTest, Timeouts) {
+    for (const char* good :
+         {R"("timeout": 5)", R"("timeout": "5")", R"("timeout": 0, "vm": "two")"}) {
+        ask(std::string{R"({"command": "shutdown", )"} + good + "}");
+        EXPECT_TRUE(document_["ok"].GetBool()) << good;
+    }
+    for (const char* bad : {R"("timeout": -5)", R"("timeout": 1.5)", R"("timeout": "")",
+                            R"("timeout": 86401)", R"("timeout": true)", R"("vm": 5)"}) {
+        ask(std::string{R"({"command": "shutdown", )"} + bad + "}");
+        EXPECT_FALSE(document_["ok"].GetBool()) << bad;
+        EXPECT_STREQ(document_["kind"].GetString(), "usage");
+    }
+    EXPECT_EQ(operations_.executed.size(), 3u);
+}
+
 TEST_F(ControlLineTest, HelpAndModules) {
     ask(R"({"command": "help"})");
     EXPECT_TRUE(document_["id"].IsNull());

@@ -75,22 +75,23 @@ TEST_F(NodeConsoleTest, Actions) {
     EXPECT_EQ(run("resume 1"), "VM 'linux' resumed\n");
     EXPECT_EQ(run("vmm-swap linux vmm-old"), "VMM of VM 'linux' is now 'vmm', blackout 1234 us\n");
     EXPECT_EQ(run("console two"), "");
+    EXPECT_EQ(run("shutdown two"), "The power button of VM 'two' was pressed\n");
     EXPECT_EQ(run("shutdown"), "The node is being turned off\n");
     EXPECT_EQ(operations_.executed,
               (std::vector<std::string>{"suspend:0:", "resume:0:", "vmm-swap:0:vmm-old",
-                                        "console:1:", "shutdown:2:"}));
+                                        "console:1:", "shutdown:1:", "shutdown:2:"}));
 }
 
 TEST_F(NodeConsoleTest, EveryActionWithAVmAsksTheSupervisorAndAnswers) {
     for (const CommandSpec& spec : commands()) {
         if (spec.parameters.empty() || spec.parameters[0] != Parameter::vm) continue;
         std::string line = std::string{spec.name} + " linux";
-        if (spec.parameters.size() == 2) line += " vmm";
+        if (spec.parameters.size() == 2 && !spec_of(spec.parameters[1]).optional) line += " vmm";
         const std::string s = run(line);
         EXPECT_EQ(s.find("error"), s.npos) << s;
         EXPECT_EQ(s.empty(), spec.action == Action::console) << line;
     }
-    EXPECT_EQ(operations_.executed.size(), 11u);
+    EXPECT_EQ(operations_.executed.size(), 12u);
 }
 
 TEST_F(NodeConsoleTest, Errors) {

@@ -63,7 +63,7 @@ TEST_F(AcpiPmTest, soft_off_needs_enable_and_type) {
 }
 
 TEST_F(AcpiPmTest, power_button) {
-    pm.press_power_button();
+    pm.see_power_presses(1);
     EXPECT_FALSE(lines.level[9]);
     EXPECT_EQ(pm.read(0x600, 2), 0x0100U);
     pm.write(0x603, 1, 0x01);
@@ -71,6 +71,28 @@ TEST_F(AcpiPmTest, power_button) {
     pm.write(0x600, 4, 0x0100'0100);
     EXPECT_FALSE(lines.level[9]);
     EXPECT_EQ(pm.read(0x600, 4), 0x0100'0000U);
+}
+
+TEST_F(AcpiPmTest, a_press_is_seen_once) {
+    pm.write(0x603, 1, 0x01);
+    pm.see_power_presses(0);
+    EXPECT_EQ(lines.edges[9], 0U);
+    for (unsigned presses = 1; presses <= 3; ++presses) {
+        pm.see_power_presses(presses);
+        pm.see_power_presses(presses);
+        EXPECT_EQ(lines.edges[9], presses);
+        pm.write(0x600, 2, 0x0100);
+        pm.see_power_presses(presses);
+        EXPECT_FALSE(lines.level[9]);
+    }
+    // The count begins anew for a VM that was saved; a press it had not noticed then is still there.
+    pm.see_power_presses(4);
+    pm.forget_power_presses();
+    pm.see_power_presses(0);
+    EXPECT_TRUE(lines.level[9]);
+    pm.write(0x600, 2, 0x0100);
+    pm.see_power_presses(1);
+    EXPECT_TRUE(lines.level[9]);
 }
 
 TEST_F(AcpiPmTest, reset_register_acts_on_the_rising_bit) {

@@ -160,7 +160,7 @@ TEST_F(BoardTest, timer_line_is_pin_2) {
 TEST_F(BoardTest, level_interrupt_comes_again_until_its_cause_is_gone) {
     write_io_apic(0x10 + 18, 1U << 15 | 0x59);
     board.port_write(0x602, 2, 0x0100);
-    board.press_power_button();
+    board.see_power_presses(1);
     for (unsigned round = 0; round < 3; ++round) {
         ASSERT_EQ(board.interrupt_to_inject(), 0x59);
         board.interrupt_taken(0x59);
