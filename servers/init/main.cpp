@@ -19,7 +19,7 @@ namespace {
 Manifest manifest;
 
 // Each NUMA node once, if there are several.
-void print_nodes(const BootInfo& info, const Services& services) {
+void print_nodes(const BootInfo& info, Services& services) {
     const auto first_of = [&info](std::uint32_t node) {
         unsigned i = 0;
         while (info.extent[i].use != ExtentUse::free_ram || info.extent[i].node != node) ++i;
@@ -31,31 +31,32 @@ void print_nodes(const BootInfo& info, const Services& services) {
     for (unsigned i = 0; several && i < info.extents; ++i) {
         const BootExtent& e = info.extent[i];
         if (e.use != ExtentUse::free_ram || first_of(e.node) != i) continue;
-        const Result<MemoryUse> memory = query_memory_use(services.pmem(), e.node);
+        const MemoryUse memory = services.memory().use(e.node);
         unsigned cores = 0;
         for (unsigned c = 0; c < info.cores; ++c)
             if (const auto core = query_core(init_slot::first_core + c);
                 core && core->node == e.node)
                 ++cores;
         log("          node {}: {} core{}, {} MiB free\n", e.node, cores, cores == 1 ? "" : "s",
-            memory ? memory->free >> 20 : 0);
+            memory.free >> 20);
     }
 }
 
-void print_banner(const Node& node, const Services& services) {
+void print_banner(const Node& node, Services& services) {
     const BootInfo& info = node.info();
-    const Result<MemoryUse> memory = query_memory_use(services.pmem());
+    const MemoryUse memory = services.memory().use();
     log("\n");
     log("  /\\_/\\   Margay node operating system, ABI {}\n", info.abi);
     log(" ( o.o )  {}\n", info.processor[0] != 0 ? info.processor : "unknown processor");
     log("  > ^ <   {} core{}, {} MiB free, {}\n", info.cores, info.cores == 1 ? "" : "s",
-        memory ? memory->free >> 20 : 0,
+        memory.free >> 20,
         info.virtualization != 0 ? "SVM with nested paging"
                                  : "no SVM: this machine cannot run guests");
     print_nodes(info, services);
     log("\n");
-    if (services.unused_ram() != 0)
-        log("margay: {} MiB of RAM are not used: too many ranges\n", services.unused_ram() >> 20);
+    if (services.memory().unused_ram() != 0)
+        log("margay: {} MiB of RAM are not used: too many ranges\n",
+            services.memory().unused_ram() >> 20);
 }
 
 bool read_manifest(Node& node, ManifestError& error) {
@@ -74,12 +75,12 @@ bool read_manifest(Node& node, ManifestError& error) {
     return error.what == nullptr;
 }
 
-ChannelClient client_of(const Channel& channel, const Services& services) {
+ChannelClient client_of(const Channel& channel, Services& services) {
     return {channel.here, services.console_event(), channel.bit};
 }
 
-// Until the node is to end; false if that is because something of the node failed.
-bool supervise(Supervisor& supervisor, Services& services) {
+// Until the node is to end.
+void supervise(Supervisor& supervisor, Services& services) {
     static NodeConsole console{supervisor};
     static ControlLine line{supervisor};
     ChannelClient terminal = client_of(services.node_terminal(), services);
@@ -88,12 +89,12 @@ bool supervise(Supervisor& supervisor, Services& services) {
     for (;;) {
         exchange(terminal, console);
         exchange(control, line);
-        if (supervisor.has_ended()) return true;
-        if (!supervisor.any_active() && manifest.power_off_with_last_vm) return true;
+        if (supervisor.has_ended()) return;
+        if (!supervisor.any_active() && manifest.power_off_with_last_vm) return;
         services.do_piece();
         const std::uint64_t bits = supervisor.serve(services.next_look());
         if ((bits & node_bit::channels) != 0) services.channels().collect();
-        if (!services.look(bits)) return false;
+        services.look(bits);
     }
 }
 
@@ -117,7 +118,8 @@ bool supervise(Supervisor& supervisor, Services& services) {
     services.open_node_terminal();
     supervisor.start_all();
     if (manifest.test_kill_services_us != 0) services.kill_for_test(manifest.test_kill_services_us);
-    good = supervise(supervisor, services) && supervisor.all_well();
+    supervise(supervisor, services);
+    good = supervisor.all_well();
     services.drain();
     power_off(node, manifest.test_exit_port, good);
 }

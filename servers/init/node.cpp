@@ -93,17 +93,39 @@ std::uint64_t Node::new_range(std::uint64_t bytes, std::uint64_t alignment) {
     return at;
 }
 
-Result<Extent> Node::allocate(std::uint64_t bytes, std::uint64_t alignment) {
-    const Slot slot = new_slot();
-    if (pmem_ != no_slot) {
-        const Result<Extent> e = allocate_memory(pmem_, slot, bytes, alignment);
-        if (!e) give_back_slot(slot);
-        return e;
+Result<Extent> Node::ask_for(PmemCall what, std::uint64_t bytes, std::uint64_t alignment,
+                             std::uint64_t numa_node, std::uint64_t offset) {
+    constexpr auto ram = static_cast<std::uint64_t>(MemoryType::ram);
+    const Message request{static_cast<std::uint64_t>(what),
+                          {bytes, alignment, ram, numa_node, offset}};
+    Message m = request;
+    Status s = memory_->ask(m);
+    if (s != Status::ok) return s;
+    // What is being cleared may be what is missing.
+    if (m.label == static_cast<std::uint64_t>(Status::no_memory) && memory_->await_cleared()) {
+        m = request;
+        s = memory_->ask(m);
+        if (s != Status::ok) return s;
     }
+    if (m.label != 0) return static_cast<Status>(m.label);
+    const Extent e{new_slot(), m.words[0], m.words[1]};
+    s = carve(e.slot, memory_->root(m.words[2]), e.base, e.size, carve_flag::estate);
+    if (s == Status::ok) return e;
+    memory_->release(e.base);
+    give_back_slot(e.slot);
+    return s;
+}
+
+Result<Extent> Node::allocate(std::uint64_t bytes, std::uint64_t alignment) {
+    if (!from_bootstrap_) return ask_for(PmemCall::allocate, bytes, alignment, any_node, 0);
     const std::uint64_t size = align_up(bytes, page_size);
     if (size > bootstrap_.size) return Status::no_memory;
+    const Slot slot = new_slot();
     const Status s = carve(slot, bootstrap_.slot, bootstrap_.base, size);
-    if (s != Status::ok) return s;
+    if (s != Status::ok) {
+        give_back_slot(slot);
+        return s;
+    }
     const Extent e{slot, bootstrap_.base, size};
     bootstrap_.base += size;
     bootstrap_.size -= size;
@@ -116,16 +138,12 @@ Status Node::allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram
     const std::uint64_t total = align_up(bytes, large_page);
     while (ram.size < total) {
         if (ram.count == Ram::max_extents) return Status::no_memory;
-        const Slot slot = new_slot();
         Result<Extent> e = Status::no_memory;
         for (const std::uint64_t node : {numa_node, any_node}) {
-            e = margay::allocate_part(pmem_, slot, total - ram.size, large_page, ram.size, node);
+            e = ask_for(PmemCall::part, total - ram.size, large_page, node, ram.size);
             if (e.status() != Status::no_memory) break;
         }
-        if (!e) {
-            give_back_slot(slot);
-            return e.status();
-        }
+        if (!e) return e.status();
         ram.extent[ram.count++] = *e;
         ram.size += e->size;
     }
@@ -134,13 +152,10 @@ Status Node::allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram
     return Status::ok;
 }
 
-MemoryUse Node::memory_use() const {
-    const Result<MemoryUse> use = query_memory_use(pmem_);
-    return use ? *use : MemoryUse{};
-}
-
 void Node::release(const Extent& e) {
-    if (release_memory(pmem_, e.base) == Status::ok) give_back_slot(e.slot);
+    if (revoke(e.slot, revoke_flag::self) != Status::ok) return;
+    give_back_slot(e.slot);
+    if (e.base - kept_.base >= kept_.size) memory_->release(e.base);
 }
 
 std::uint64_t Node::take_window(std::uint64_t bytes) {

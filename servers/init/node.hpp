@@ -11,6 +11,24 @@
 
 namespace margay::init {
 
+// Who hands out memory once the node runs.
+class MemorySource {
+  public:
+    // A request to pmem (proto/pmem.hpp) and its answer. Anything but ok: there is no pmem.
+    virtual Status ask(Message& m) = 0;
+    // The boot extent of that number.
+    virtual Slot root(std::uint64_t index) const = 0;
+    // An extent of which no capability is left.
+    virtual void release(std::uint64_t base) = 0;
+    // Waits a moment for memory that is being cleared. False: there is none.
+    virtual bool await_cleared() = 0;
+    // What there is; zeros if nobody knows.
+    virtual MemoryUse use(std::uint64_t numa_node) = 0;
+
+  protected:
+    ~MemorySource() = default;
+};
+
 class Node {
   public:
     explicit Node(const BootInfo& info);
@@ -48,14 +66,23 @@ class Node {
     // when it fails.
     Status allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram);
     // What pmem has; zeros if it does not say.
-    MemoryUse memory_use() const;
-    // To pmem, with everything derived from it.
+    MemoryUse memory_use() const { return memory_->use(any_node); }
+    // To where it came from, with everything derived from it.
     void release(const Extent& e);
     void release(const Ram& ram) {
         for (unsigned i = 0; i < ram.count; ++i) release(ram.extent[i]);
     }
-    void use_bootstrap(const Extent& e) { bootstrap_ = e; }
-    void use_pmem(Slot portal) { pmem_ = portal; }
+    // Memory comes from this extent, or from pmem. What lies in `kept` is not pmem's.
+    void use_bootstrap(const Extent& e) {
+        bootstrap_ = e;
+        from_bootstrap_ = true;
+    }
+    void use_pmem(MemorySource& memory) {
+        memory_ = &memory;
+        from_bootstrap_ = false;
+    }
+    const Extent& bootstrap() const { return bootstrap_; }
+    void keep_back(const Extent& kept) { kept_ = kept; }
 
     // Maps an extent into init. The address.
     Result<std::uint64_t> map_here(const Extent& e, std::uint64_t rights);
@@ -75,6 +102,8 @@ class Node {
     }
 
   private:
+    Result<Extent> ask_for(PmemCall what, std::uint64_t bytes, std::uint64_t alignment,
+                           std::uint64_t numa_node, std::uint64_t offset);
     // Of size + large_page bytes, at a large page.
     std::uint64_t take_window(std::uint64_t size);
 
@@ -92,8 +121,9 @@ class Node {
     unsigned free_window_count_ = 0, windows_ = 0;
     Module modules_[max_modules];
     Image images_[max_images];  // module null: free
-    Extent bootstrap_;
-    Slot pmem_ = no_slot;
+    Extent bootstrap_, kept_;
+    bool from_bootstrap_ = true;
+    MemorySource* memory_ = nullptr;
 };
 
 }  // namespace margay::init

@@ -1,18 +1,14 @@
 #include "servers/init/services.hpp"
 
+#include <algorithm>
+
 #include "libipc/log.hpp"
-#include "support/address.hpp"
 #include "support/format.hpp"
 
 namespace margay::init {
 
 namespace {
 
-constexpr unsigned pmem_priority = 48;
-// Not below the VMs': it calls pmem, which serves it at its priority, and whoever calls pmem meanwhile waits for that.
-constexpr unsigned clearing_priority = 32;
-constexpr unsigned pmem_extents = 60;
-constexpr std::uint64_t bootstrap_bytes = 4 << 20;
 constexpr std::uint16_t com1 = 0x3f8;
 // Deaths of a service within ten seconds that are answered at once; then it pauses for as long.
 constexpr std::uint64_t restart_limit = 16, restart_window_ms = 10'000;
@@ -43,88 +39,15 @@ T must(const Result<T>& r, const char* what) {
     return r.value();
 }
 
-// pmem is given the largest of them when there are very many; a start-up block has no room for more.
-bool is_among_the_small(const BootInfo& info, const BootExtent& one) {
-    unsigned larger = 0;
-    for (unsigned i = 0; i < info.extents; ++i) {
-        const BootExtent& e = info.extent[i];
-        if (e.use == ExtentUse::free_ram &&
-            (e.size > one.size || (e.size == one.size && e.base < one.base)))
-            ++larger;
-    }
-    return larger >= pmem_extents;
-}
-
 }  // namespace
 
 void Services::start_memory(Node& node) {
-    const BootInfo& info = node.info();
-    tsc_khz_ = info.tsc_khz;
-    const BootExtent* largest = nullptr;
-    for (unsigned i = 0; i < info.extents; ++i) {
-        const BootExtent& e = info.extent[i];
-        if (e.use == ExtentUse::free_ram && (largest == nullptr || e.size > largest->size))
-            largest = &e;
-    }
-    if (largest == nullptr || largest->size < 2 * bootstrap_bytes)
-        early_failure("no free RAM", Status::no_memory);
-    const Slot bootstrap = node.new_slot(), rest = node.new_slot();
-    must(carve(bootstrap, largest->slot, largest->base, bootstrap_bytes), "bootstrap memory");
-    must(carve(rest, largest->slot, largest->base + bootstrap_bytes,
-               largest->size - bootstrap_bytes),
-         "bootstrap memory");
-    node.use_bootstrap({bootstrap, largest->base, bootstrap_bytes});
-
-    ProgramOptions options;
-    options.module = options.name = "pmem";
-    options.priority = pmem_priority;
-    options.slots = 4608;  // one for each extent that is in use, and its own
-    Program pmem{node, options};
-    if (const Status s = pmem.load(); s != Status::ok) {
-        early_failure(pmem.why(), s);
-    }
-    for (unsigned i = 0; i < info.extents; ++i) {
-        const BootExtent& e = info.extent[i];
-        if (e.use != ExtentUse::free_ram) continue;
-        if (is_among_the_small(info, e)) {
-            unused_ram_ += e.size;
-            continue;
-        }
-        must(pmem.give_capability("ram", &e == largest ? rest : e.slot, right::all, 0, e.node),
-             "RAM for pmem");
-    }
+    tsc_khz_ = node.info().tsc_khz;
+    if (const Status s = memory_.take_all(node); s != Status::ok) early_failure(memory_.why(), s);
     node_event_ = must(node.create_event(), "an event");
-    const Slot dirty = must(node.create_event(), "an event");
-    const Slot done = must(node.create_event(), "an event");
-    must(pmem.give_capability("domain", pmem.domain(), right::map), "pmem's domain");
-    must(pmem.give_capability("dirty", dirty, right::signal), "pmem's events");
-    must(pmem.give_capability("done", done, right::wait), "pmem's events");
-    must(pmem.make_thread(node_event_, node_bit::pmem_died), "pmem's thread");
-    const Extent storage = must(node.allocate(storage_small), "pmem's portal");
-    const Slot portal = node.new_slot();
-    must(create_portal(portal, storage.slot, pmem.thread(), init_slot::first_core),
-         "pmem's portal");
-    pmem_ = node.new_slot();
-    must(copy(portal, init_slot::domain, pmem_, right::call, pmem_supervisor), "pmem's portal");
-    must(pmem.start(), "pmem's start");
-    node.use_pmem(pmem_);
-    start_clearing(node, portal, dirty, done);
-}
-
-// The one that clears what comes back: pmem's program in another role. Without it, it is done on allocation.
-void Services::start_clearing(Node& node, Slot portal, Slot dirty, Slot done) {
-    ProgramOptions options;
-    options.module = "pmem";
-    options.name = "pmem_clear";
-    options.priority = clearing_priority;
-    Program clearer{node, options};
-    if (const Status s = clearer.load(); s != Status::ok) early_failure(clearer.why(), s);
-    must(clearer.give_capability("pmem", portal, right::call, pmem_clearer), "pmem_clear");
-    must(clearer.give_capability("domain", clearer.domain(), right::map), "pmem_clear");
-    must(clearer.give_capability("dirty", dirty, right::wait), "pmem_clear");
-    must(clearer.give_capability("done", done, right::signal), "pmem_clear");
-    must(clearer.make_thread(no_slot, 0), "pmem_clear");
-    must(clearer.start(), "pmem_clear");
+    const Status s = memory_.start(
+        node_event_, {node_bit::pmem_died, node_bit::cleared, node_bit::clearer_died});
+    if (s != Status::ok) early_failure(memory_.why(), s);
 }
 
 Channel Services::make_channel(const ChannelOptions& options) {
@@ -176,11 +99,8 @@ void Services::kill_for_test(std::uint64_t microseconds) {
     killer_.schedule(rdtsc());
 }
 
-bool Services::look(std::uint64_t bits) {
-    if ((bits & node_bit::pmem_died) != 0) {
-        log("margay: pmem died\n");
-        return false;
-    }
+void Services::look(std::uint64_t bits) {
+    memory_.look(bits);
     const std::uint64_t now = rdtsc();
     const bool runs = console_life_.state() == ServiceLife::State::running;
     if ((bits & node_bit::console_died) != 0 && runs && console_.is_dead()) {
@@ -190,16 +110,18 @@ bool Services::look(std::uint64_t bits) {
     (void)console_life_.begin(now);
     if (now >= killer_.next()) {
         killer_.schedule(now);
-        if (console_life_.state() == ServiceLife::State::running)
+        // By turns.
+        if (pmem_is_next_)
+            (void)memory_.kill();
+        else if (console_life_.state() == ServiceLife::State::running)
             killed_ = console_.kill() == Status::ok;
+        pmem_is_next_ = !pmem_is_next_;
     }
-    return true;
 }
 
 std::uint64_t Services::next_look() const {
     if (console_life_.state() == ServiceLife::State::loading) return 0;
-    const std::uint64_t console = console_life_.next_look();
-    return console < killer_.next() ? console : killer_.next();
+    return std::min({console_life_.next_look(), memory_.next_look(), killer_.next()});
 }
 
 void Services::do_piece() {
@@ -217,7 +139,7 @@ void Services::drain() {
     for (;;) {
         const std::uint64_t now = rdtsc();
         if (channels_.is_drained() || now >= end) break;
-        (void)look(node_bit::console_died);
+        look(node_bit::console_died);
         do_piece();
         (void)wait(node_event_, next_look() < now ? now : now + tsc_khz_);
     }

@@ -3,6 +3,7 @@
 #include "servers/init/console_process.hpp"
 #include "servers/init/life/service_life.hpp"
 #include "servers/init/manifest.hpp"
+#include "servers/init/memory_service.hpp"
 #include "servers/init/node.hpp"
 #include "servers/init/program.hpp"
 #include "servers/init/test_killer.hpp"
@@ -20,6 +21,9 @@ constexpr std::uint64_t channels = 1ull << 35;
 // The end of a service's thread: Services::look().
 constexpr std::uint64_t console_died = 1ull << 34;
 constexpr std::uint64_t pmem_died = 1ull << 36;
+constexpr std::uint64_t clearer_died = 1ull << 37;
+// A piece of memory has been cleared.
+constexpr std::uint64_t cleared = 1ull << 38;
 }  // namespace node_bit
 
 class Services {
@@ -30,13 +34,14 @@ class Services {
     void start_console(Node& node);
     // For tests: kills services after so many microseconds on average, again and again; 0: never.
     void kill_for_test(std::uint64_t microseconds);
-    // Finds out what has happened to them. bits: what was signalled. False: the node cannot go on.
-    bool look(std::uint64_t bits);
+    // Finds out what has happened to them. bits: what was signalled.
+    void look(std::uint64_t bits);
     // When to look again or to go on with a restart, TSC; 0: at once.
     std::uint64_t next_look() const;
     // Goes on with a restart by one bounded piece.
     void do_piece();
     unsigned console_deaths() const { return console_life_.deaths(); }
+    unsigned pmem_deaths() const { return memory_.deaths(); }
     // The node console's channel. Behind those of the manifest's VMs: it is shown from the start only if no VM is.
     void open_node_terminal();
     // Waits until everything that was said is on the serial line, or a second has passed.
@@ -44,9 +49,7 @@ class Services {
     // To add and remove channels while the node runs.
     ConsoleChannels& channels() { return channels_; }
 
-    Slot pmem() const { return pmem_; }
-    // Bytes of RAM that pmem was not given, because there are too many ranges.
-    std::uint64_t unused_ram() const { return unused_ram_; }
+    MemoryService& memory() { return memory_; }
     Slot console_event() const { return console_event_; }
     Slot node_event() const { return node_event_; }
     // The node console's own terminal, and the second serial line (node_bit).
@@ -54,20 +57,20 @@ class Services {
     const Channel& control_line() const { return control_line_; }
 
   private:
-    void start_clearing(Node& node, Slot portal, Slot dirty, Slot done);
     Channel make_channel(const ChannelOptions& options);
     bool load_console();
     void console_failed(const char* why, bool killed);
 
-    std::uint64_t tsc_khz_ = 0, unused_ram_ = 0;
-    Slot pmem_ = no_slot, console_event_ = no_slot, node_event_ = no_slot;
+    std::uint64_t tsc_khz_ = 0;
+    Slot console_event_ = no_slot, node_event_ = no_slot;
+    MemoryService memory_;
     Channel init_log_, node_terminal_, control_line_;
     ConsoleChannels channels_;
     ConsoleProcess console_;
     ServiceLife console_life_;
     std::uint32_t turns_ = 0;  // of the consoles before this one
     TestKiller killer_;
-    bool killed_ = false;
+    bool killed_ = false, pmem_is_next_ = false;
 };
 
 }  // namespace margay::init

@@ -292,11 +292,10 @@ Outcome Supervisor::receive(std::uint32_t transfer, std::uint64_t offset, std::s
 NodeInfo Supervisor::node_info() {
     NodeInfo info;
     info.cores = node_.info().cores;
-    if (const Result<MemoryUse> memory = query_memory_use(services_.pmem())) {
-        info.memory_free = memory->free;
-        info.memory_used = memory->used;
-        info.memory_extents = memory->extents;
-    }
+    const MemoryUse memory = services_.memory().use();
+    info.memory_free = memory.free;
+    info.memory_used = memory.used;
+    info.memory_extents = memory.extents;
     info.slots = node_.slots_in_use();
     info.windows = node_.windows_in_use();
     return info;

@@ -3,15 +3,18 @@
 #include <cstring>
 
 #include "libipc/mapping.hpp"
+#include "proto/startup.hpp"
 
 namespace margay::pmem {
 
-// Names of start-up items. pmem has the first three and the one that clears has all, its portal to pmem being the
-// sign that it is that.
+// Names of start-up items. Both have the boot extents `ram` and a Domain; pmem has `book` and the one that clears has the
+// others, the work being the sign that it is that.
+constexpr const char* ram_item = "ram";        // a boot extent, its NUMA node
 constexpr const char* domain_item = "domain";  // its own Domain, right::map
-constexpr const char* dirty_item = "dirty";    // Event: there is something to clear
-constexpr const char* done_item = "done";      // Event: what the one that clears had is clean
-constexpr const char* pmem_item = "pmem";
+constexpr const char* book_item = "book";      // pmem's books
+constexpr const char* work_item =
+    "work";  // ClearWork, and the Event that says that a piece is clean
+constexpr const char* dirty_item = "dirty";  // Event: there is a piece to clear
 
 // What is taken in hand at once, in bytes: for so long it is out of reach.
 constexpr std::uint64_t clear_piece = 256 << 10;
@@ -33,6 +36,6 @@ constexpr std::uint64_t clear_piece = 256 << 10;
 }
 
 // The program of the one that clears: a piece after the other, as long as there is something.
-[[noreturn]] void clear_at_leisure(Slot pmem);
+[[noreturn]] void clear_at_leisure(const StartupItem& work);
 
 }  // namespace margay::pmem

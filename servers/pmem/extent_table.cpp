@@ -1,19 +1,72 @@
 #include "servers/pmem/extent_table.hpp"
 
+#include <atomic>
+#include <cstring>
+
 #include "support/address.hpp"
 
 namespace margay::pmem {
 
-bool ExtentTable::insert(unsigned i) {
-    if (count_ == capacity) return false;
-    for (unsigned k = count_; k > i; --k) records_[k] = records_[k - 1];
-    ++count_;
+ExtentTable::ExtentTable(ExtentBook& book) : book_{book}, view_{&book.orders[book.current % 2]} {
+    bool used[capacity + ExtentBook::spare] = {};
+    for (unsigned i = 0; i < count(); ++i) used[view_->at[i]] = true;
+    for (unsigned i = capacity + ExtentBook::spare; i-- > 0;)
+        if (!used[i]) unused_[unused_count_++] = static_cast<std::uint16_t>(i);
+}
+
+bool ExtentTable::is_sound(const ExtentBook& book, const std::uint64_t* begins,
+                           const std::uint64_t* ends, unsigned roots) {
+    if (book.current > 1) return false;
+    const Order& order = book.orders[book.current];
+    if (order.count > capacity) return false;
+    std::uint64_t last = 0;
+    for (unsigned i = 0; i < order.count; ++i) {
+        if (order.at[i] >= capacity + ExtentBook::spare) return false;
+        const ExtentRecord& r = book.records[order.at[i]];
+        if (r.base < last || r.end <= r.base || !is_aligned(r.base | r.end, page_size) ||
+            r.root >= roots || r.base < begins[r.root] || r.end > ends[r.root])
+            return false;
+        last = r.end;
+    }
     return true;
 }
 
+void ExtentTable::begin() {
+    draft_ = &book_.orders[1 - book_.current % 2];
+    draft_->count = view_->count;
+    std::memcpy(draft_->at, view_->at, view_->count * sizeof(draft_->at[0]));
+    view_ = draft_;
+}
+
+void ExtentTable::commit() {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    book_.current = 1 - book_.current % 2;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    draft_ = nullptr;
+    while (retired_count_ != 0) unused_[unused_count_++] = retired_[--retired_count_];
+}
+
+ExtentRecord& ExtentTable::change(unsigned i) {
+    const std::uint16_t own = unused_[--unused_count_];
+    book_.records[own] = at(i);
+    retired_[retired_count_++] = draft_->at[i];
+    draft_->at[i] = own;
+    return book_.records[own];
+}
+
+ExtentRecord& ExtentTable::insert(unsigned i, const ExtentRecord& r) {
+    const std::uint16_t own = unused_[--unused_count_];
+    book_.records[own] = r;
+    std::memmove(&draft_->at[i + 1], &draft_->at[i], (draft_->count - i) * sizeof(draft_->at[0]));
+    draft_->at[i] = own;
+    ++draft_->count;
+    return book_.records[own];
+}
+
 void ExtentTable::erase(unsigned i) {
-    --count_;
-    for (unsigned k = i; k < count_; ++k) records_[k] = records_[k + 1];
+    retired_[retired_count_++] = draft_->at[i];
+    --draft_->count;
+    std::memmove(&draft_->at[i], &draft_->at[i + 1], (draft_->count - i) * sizeof(draft_->at[0]));
 }
 
 Status ExtentTable::add(std::uint64_t base, std::uint64_t size, std::uint32_t node,
@@ -21,52 +74,45 @@ Status ExtentTable::add(std::uint64_t base, std::uint64_t size, std::uint32_t no
     if (size == 0 || !is_aligned(base | size, page_size) || base + size < base)
         return Status::bad_argument;
     unsigned i = 0;
-    while (i < count_ && records_[i].base < base) ++i;
-    if (i > 0 && records_[i - 1].end > base) return Status::in_use;
-    if (i < count_ && records_[i].base < base + size) return Status::in_use;
-    if (!insert(i)) return Status::no_memory;
-    records_[i] = {base, base + size, 0, node, root, no_slot, false};
+    while (i < count() && at(i).base < base) ++i;
+    if (i > 0 && at(i - 1).end > base) return Status::in_use;
+    if (i < count() && at(i).base < base + size) return Status::in_use;
+    if (count() == capacity) return Status::no_memory;
+    begin();
+    insert(i, {base, base + size, 0, node, root, 0, false});
+    commit();
     return Status::ok;
 }
 
 unsigned ExtentTable::cut(unsigned i, std::uint64_t base, std::uint64_t end) {
-    const ExtentRecord r = records_[i];
-    if (base != r.base) {
-        insert(i);
-        records_[i] = r;
-        records_[i].end = base;
-        ++i;
-    }
-    if (end != r.end) {
-        insert(i + 1);
-        records_[i + 1] = r;
-        records_[i + 1].base = end;
-    }
-    records_[i] = r;
-    records_[i].base = base;
-    records_[i].end = end;
+    const ExtentRecord r = at(i);
+    if (base != r.base) insert(i++, r).end = base;
+    if (end != r.end) insert(i + 1, r).base = end;
+    ExtentRecord& middle = change(i);
+    middle.base = base;
+    middle.end = end;
     return i;
 }
 
 bool ExtentTable::is_free(unsigned i, std::uint64_t node, bool clean) const {
-    const ExtentRecord& r = records_[i];
+    const ExtentRecord& r = at(i);
     return r.owner == 0 && (node == any_node || r.node == node) && !(clean && r.dirty);
 }
 
 std::uint64_t ExtentTable::run_end(unsigned i, bool clean) const {
     unsigned k = i;
-    while (k + 1 < count_ && records_[k + 1].base == records_[k].end &&
-           records_[k + 1].root == records_[k].root && is_free(k + 1, any_node, clean))
+    while (k + 1 < count() && at(k + 1).base == at(k).end && at(k + 1).root == at(k).root &&
+           is_free(k + 1, any_node, clean))
         ++k;
-    return records_[k].end;
+    return at(k).end;
 }
 
 // base = phase modulo step.
 Result<Place> ExtentTable::search(std::uint64_t size, std::uint64_t step, std::uint64_t phase,
                                   std::uint64_t node, bool clean) const {
-    for (unsigned i = 0; i < count_; ++i) {
+    for (unsigned i = 0; i < count(); ++i) {
         if (!is_free(i, node, clean)) continue;
-        const std::uint64_t begin = records_[i].base, end = run_end(i, clean);
+        const std::uint64_t begin = at(i).base, end = run_end(i, clean);
         const std::uint64_t base = begin + ((phase - begin) & (step - 1));
         if (base >= begin && base < end && end - base >= size) return Place{base, size};
     }
@@ -104,9 +150,9 @@ Result<Place> ExtentTable::find_part(std::uint64_t bytes, std::uint64_t alignmen
         if (const Result<Place> p = search(bytes, alignment, 0, node, clean)) return p;
     }
     Place largest;
-    for (unsigned i = 0; i < count_; ++i) {
+    for (unsigned i = 0; i < count(); ++i) {
         if (!is_free(i, node, false)) continue;
-        const std::uint64_t base = align_up(records_[i].base, alignment);
+        const std::uint64_t base = align_up(at(i).base, alignment);
         const std::uint64_t end = align_down(run_end(i, false), alignment);
         if (base < end && end - base > largest.size) largest = {base, end - base};
     }
@@ -119,8 +165,8 @@ Result<Place> ExtentTable::find_part(std::uint64_t bytes, std::uint64_t alignmen
 }
 
 const ExtentRecord* ExtentTable::dirty_in(const Place& place) const {
-    for (unsigned i = 0; i < count_; ++i) {
-        const ExtentRecord& r = records_[i];
+    for (unsigned i = 0; i < count(); ++i) {
+        const ExtentRecord& r = at(i);
         if (r.owner == 0 && r.dirty && r.end > place.base && r.base < place.base + place.size)
             return &r;
     }
@@ -128,62 +174,83 @@ const ExtentRecord* ExtentTable::dirty_in(const Place& place) const {
 }
 
 Status ExtentTable::cleared(std::uint64_t base, std::uint64_t end) {
-    for (unsigned i = 0; i < count_; ++i) {
-        if (records_[i].owner != 0 || records_[i].base > base || records_[i].end < end) continue;
-        if (count_ + 2 > capacity) return Status::no_memory;
+    for (unsigned i = 0; i < count(); ++i) {
+        if (at(i).owner != 0 || at(i).base > base || at(i).end < end) continue;
+        if (count() + 2 > capacity) return Status::no_memory;
+        begin();
         i = cut(i, base, end);
-        records_[i].dirty = false;
+        change(i).dirty = false;
         join(i);
+        commit();
         return Status::ok;
     }
     return Status::not_found;
 }
 
-Result<ExtentRecord*> ExtentTable::take(const Place& place, std::uint64_t owner) {
+Result<const ExtentRecord*> ExtentTable::take(const Place& place, std::uint64_t owner,
+                                              std::uint64_t ticket) {
     if (owner == 0) return Status::bad_argument;
-    for (unsigned i = 0; i < count_; ++i) {
-        const ExtentRecord& r = records_[i];
+    for (unsigned i = 0; i < count(); ++i) {
+        const ExtentRecord& r = at(i);
         if (!is_free(i, any_node, true) || r.base > place.base || r.end < place.base + place.size)
             continue;
         const unsigned more = (r.base != place.base) + (r.end != place.base + place.size);
-        if (count_ + more > capacity) return Status::no_memory;
+        if (count() + more > capacity) return Status::no_memory;
+        begin();
         i = cut(i, place.base, place.base + place.size);
-        records_[i].owner = owner;
-        return &records_[i];
+        ExtentRecord& taken = change(i);
+        taken.owner = owner;
+        taken.ticket = ticket;
+        commit();
+        return &taken;
     }
     return Status::not_found;
 }
 
-ExtentRecord* ExtentTable::take_dirty(std::uint64_t bytes) {
-    for (unsigned i = 0; i < count_; ++i) {
-        const ExtentRecord& r = records_[i];
+const ExtentRecord* ExtentTable::take_dirty(std::uint64_t bytes) {
+    for (unsigned i = 0; i < count(); ++i) {
+        const ExtentRecord& r = at(i);
         if (r.owner != 0 || !r.dirty) continue;
-        if (r.end - r.base > bytes && count_ == capacity) return nullptr;
+        if (r.end - r.base > bytes && count() == capacity) return nullptr;
+        begin();
         i = cut(i, r.base, r.end - r.base < bytes ? r.end : r.base + bytes);
-        records_[i].owner = pmem_clearer;
-        return &records_[i];
+        ExtentRecord& taken = change(i);
+        taken.owner = pmem_clearer;
+        commit();
+        return &taken;
     }
     return nullptr;
 }
 
-ExtentRecord* ExtentTable::find(std::uint64_t base) {
-    for (unsigned i = 0; i < count_; ++i)
-        if (records_[i].base == base && records_[i].owner != 0) return &records_[i];
+const ExtentRecord* ExtentTable::find(std::uint64_t base) const {
+    for (unsigned i = 0; i < count(); ++i)
+        if (at(i).base == base && at(i).owner != 0) return &at(i);
     return nullptr;
 }
 
-ExtentRecord* ExtentTable::any_of(std::uint64_t owner) {
+const ExtentRecord* ExtentTable::any_of(std::uint64_t owner) const {
     if (owner == 0) return nullptr;
-    for (unsigned i = 0; i < count_; ++i)
-        if (records_[i].owner == owner) return &records_[i];
+    for (unsigned i = 0; i < count(); ++i)
+        if (at(i).owner == owner) return &at(i);
     return nullptr;
 }
 
-void ExtentTable::release(ExtentRecord& r, bool dirty) {
-    r.owner = 0;
-    r.slot = no_slot;
-    r.dirty = dirty;
-    join(static_cast<unsigned>(&r - records_));
+const ExtentRecord* ExtentTable::taken_for(std::uint64_t ticket) const {
+    for (unsigned i = 0; i < count(); ++i)
+        if (at(i).ticket == ticket && at(i).owner != 0) return &at(i);
+    return nullptr;
+}
+
+void ExtentTable::release(const ExtentRecord& r, bool dirty) {
+    unsigned i = 0;
+    while (&at(i) != &r) ++i;
+    begin();
+    ExtentRecord& released = change(i);
+    released.owner = 0;
+    released.ticket = 0;
+    released.dirty = dirty;
+    join(i);
+    commit();
 }
 
 void ExtentTable::join(unsigned i) {
@@ -191,20 +258,20 @@ void ExtentTable::join(unsigned i) {
         return a.owner == 0 && b.owner == 0 && a.end == b.base && a.root == b.root &&
                a.dirty == b.dirty;
     };
-    if (i + 1 < count_ && joins(records_[i], records_[i + 1])) {
-        records_[i].end = records_[i + 1].end;
+    if (i + 1 < count() && joins(at(i), at(i + 1))) {
+        change(i).end = at(i + 1).end;
         erase(i + 1);
     }
-    if (i > 0 && joins(records_[i - 1], records_[i])) {
-        records_[i - 1].end = records_[i].end;
+    if (i > 0 && joins(at(i - 1), at(i))) {
+        change(i - 1).end = at(i).end;
         erase(i);
     }
 }
 
 ExtentTable::Totals ExtentTable::totals(std::uint64_t node) const {
     Totals t;
-    for (unsigned i = 0; i < count_; ++i) {
-        const ExtentRecord& r = records_[i];
+    for (unsigned i = 0; i < count(); ++i) {
+        const ExtentRecord& r = at(i);
         if (node != any_node && r.node != node) continue;
         const std::uint64_t size = r.end - r.base;
         if (r.owner != 0 && r.owner != pmem_clearer) {
@@ -223,8 +290,8 @@ ExtentTable::Totals ExtentTable::totals(std::uint64_t node) const {
 
 bool ExtentTable::knows_node(std::uint64_t node) const {
     if (node == any_node) return true;
-    for (unsigned i = 0; i < count_; ++i)
-        if (records_[i].node == node) return true;
+    for (unsigned i = 0; i < count(); ++i)
+        if (at(i).node == node) return true;
     return false;
 }
 

@@ -1,5 +1,8 @@
 // The books of physical memory: disjoint half-open extents, free or owned, clean or with what their last owner left.
 // First fit. Pure logic.
+//
+// The book lies in memory that outlives pmem. Each change is made in copies, which one store puts in the place of what
+// was: whoever finds the book finds it before or after a change, never within one.
 #pragma once
 #include <cstdint>
 
@@ -13,8 +16,20 @@ struct ExtentRecord {
     std::uint64_t owner = 0;          // badge; 0: free
     std::uint32_t node = 0;           // NUMA node
     std::uint32_t root = 0;           // index of the boot extent it lies in
-    Slot slot = no_slot;              // capability of an owned extent
+    std::uint64_t ticket = 0;         // the request that it was taken for
     bool dirty = false;               // of a free one: to be cleared before anybody has it
+};
+
+struct ExtentBook {
+    static constexpr unsigned capacity = 4096, spare = 16;  // spare: copies while something changes
+
+    struct Order {
+        std::uint32_t count = 0;
+        std::uint16_t at[capacity];  // records, sorted by base
+    };
+    std::uint32_t current = 0;  // the order that counts: 0 or 1
+    Order orders[2];
+    ExtentRecord records[capacity + spare];
 };
 
 // A free place.
@@ -24,7 +39,13 @@ struct Place {
 
 class ExtentTable {
   public:
-    static constexpr unsigned capacity = 4096;
+    static constexpr unsigned capacity = ExtentBook::capacity;
+
+    // Goes on with a book that is_sound(), or an empty one.
+    explicit ExtentTable(ExtentBook& book);
+    // Disjoint extents in order, in boot extents `begins` to `ends` of as many roots.
+    static bool is_sound(const ExtentBook& book, const std::uint64_t* begins,
+                         const std::uint64_t* ends, unsigned roots);
 
     // A boot extent, page-aligned. `no_memory` if the books are full, `in_use` if it overlaps.
     Status add(std::uint64_t base, std::uint64_t size, std::uint32_t node, std::uint32_t root);
@@ -43,18 +64,20 @@ class ExtentTable {
     // [base, end), which lies in one free record, has been cleared. `no_memory` if the books are full.
     Status cleared(std::uint64_t base, std::uint64_t end);
     // A clean place that was found has an owner from now on. `no_memory` if the books are full.
-    Result<ExtentRecord*> take(const Place& place, std::uint64_t owner);
+    Result<const ExtentRecord*> take(const Place& place, std::uint64_t owner,
+                                     std::uint64_t ticket = 0);
 
     // Up to so many bytes of dirty memory for the one that clears, who is then their owner: they count as free. Null
     // if there is none, or no room in the books.
-    ExtentRecord* take_dirty(std::uint64_t bytes);
+    const ExtentRecord* take_dirty(std::uint64_t bytes);
 
-    // The owned extent that starts at base, or null.
-    ExtentRecord* find(std::uint64_t base);
-    // Any extent of that owner, or null.
-    ExtentRecord* any_of(std::uint64_t owner);
+    // The owned extent that starts at base, or null. Records are valid until the next change.
+    const ExtentRecord* find(std::uint64_t base) const;
+    // Any extent of that owner, or null; or the one that was taken for a request.
+    const ExtentRecord* any_of(std::uint64_t owner) const;
+    const ExtentRecord* taken_for(std::uint64_t ticket) const;
     // Gives an owned extent back, and joins it with free neighbours that are as clean.
-    void release(ExtentRecord& r, bool dirty);
+    void release(const ExtentRecord& r, bool dirty);
 
     // largest: neighbours count as one, whether they are clean or not.
     struct Totals {
@@ -64,8 +87,20 @@ class ExtentTable {
     bool knows_node(std::uint64_t node) const;
 
   private:
-    // Opens a gap at index i. False if full.
-    bool insert(unsigned i);
+    using Order = ExtentBook::Order;
+
+    // The order that counts; within a change, the one that will.
+    const Order& order() const { return *view_; }
+    unsigned count() const { return view_->count; }
+    const ExtentRecord& at(unsigned i) const { return book_.records[view_->at[i]]; }
+
+    // A change: a copy of the order, in which others of these work, until it counts.
+    void begin();
+    void commit();
+    // A record of one's own in the place of record i.
+    ExtentRecord& change(unsigned i);
+    // Opens a gap at index i, for a copy of r.
+    ExtentRecord& insert(unsigned i, const ExtentRecord& r);
     void erase(unsigned i);
     // Cuts [base, end) out of record i; its index. The caller has seen that there is room for two more.
     unsigned cut(unsigned i, std::uint64_t base, std::uint64_t end);
@@ -76,8 +111,14 @@ class ExtentTable {
     Result<Place> search(std::uint64_t size, std::uint64_t step, std::uint64_t phase,
                          std::uint64_t node, bool clean) const;
 
-    ExtentRecord records_[capacity];  // sorted by base
-    unsigned count_ = 0;
+    ExtentBook& book_;
+    const Order* view_;
+    Order* draft_ = nullptr;
+    // Records that no order has.
+    std::uint16_t unused_[capacity + ExtentBook::spare];
+    unsigned unused_count_ = 0;
+    std::uint16_t retired_[ExtentBook::spare];  // with this change
+    unsigned retired_count_ = 0;
 };
 
 }  // namespace margay::pmem

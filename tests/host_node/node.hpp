@@ -62,7 +62,7 @@ class Node {
     std::function<VmmFate(const VmmMoment&)> fate;
     // Told of each answer, before it is given and before `fate` is asked.
     std::function<void(const VmmAnswer&)> answered;
-    // To be called at each basic block of init and the console.
+    // To be called at each basic block of init, pmem and the console.
     void on_block(std::function<void()> disturb);
 
   private:

@@ -132,5 +132,143 @@ TEST_P(ConsoleDeaths, Anywhere) {
 }
 INSTANTIATE_TEST_SUITE_P(Seeds, ConsoleDeaths, testing::Range(1u, 9u));
 
+// What an operator does with VMs, and whether all memory, slots and windows come back.
+class PmemDeath {
+  public:
+    explicit PmemDeath(const GuestScript& guest)
+        : node{{.manifest = R"({"vms": [], "on_last_vm_off": "stay", "test_exit_port": 244})",
+                .guests = {{"kernel", &guest}}}} {}
+
+    void must(const std::string& request) {
+        const std::string answer = node.command(request);
+        EXPECT_NE(answer.find("\"ok\":true"), std::string::npos) << request << "\n"
+                                                                 << answer << "\n"
+                                                                 << node.logs.sent;
+    }
+    // Rests until all that came back is clean, and what else is under way is done.
+    std::string in_use() {
+        std::string last, now;
+        for (unsigned n = 0, equal = 0; n < 200 && equal < 3; ++n) {
+            const std::uint64_t until = machine::now.tsc + 2'000'000;
+            node.control.type("\n");
+            (void)node.run_until([&] { return machine::now.tsc >= until; });
+            now = node.command(R"({"id": 1, "command": "nodeinfo"})");
+            equal = now == last ? equal + 1 : 0;
+            last = now;
+        }
+        return last;
+    }
+    void come_and_go() {
+        must(
+            R"({"id": 1, "command": "define", "config": "{\"name\": \"g\", \"memory_mib\": 4, \"kernel\": \"kernel\"}"})");
+        must(R"({"id": 1, "command": "start", "vm": "g"})");
+        must(R"({"id": 1, "command": "vmm-restart", "vm": "g"})");
+        must(R"({"id": 1, "command": "destroy", "vm": "g"})");
+        must(R"({"id": 1, "command": "undefine", "vm": "g"})");
+    }
+    void end() {
+        must(R"({"id": 1, "command": "shutdown"})");
+        EXPECT_TRUE(node.run());
+        EXPECT_TRUE(node.ended_well()) << node.logs.sent;
+    }
+
+    Node node;
+};
+
+GuestScript sleeper() {
+    GuestScript guest;
+    guest.say("x").wait().power_off();
+    return guest;
+}
+
+// At each of its system calls, from the first: it starts, and memory is given, taken back and cleared.
+TEST(PmemDeaths, AtEverySystemCall) {
+    const GuestScript guest = sleeper();
+    unsigned at = 0;
+    for (bool died = true; died && !testing::Test::HasFailure(); at += 7) {
+        died = false;
+        unsigned calls = 0;
+        PmemDeath test{guest};
+        test.node.cores.is_doomed = [&](const Thread& t) {
+            if (!is_of(t, "pmem") || died || calls++ != at) return false;
+            return died = true;
+        };
+        test.come_and_go();
+        const std::string before = test.in_use();
+        test.come_and_go();
+        EXPECT_EQ(test.in_use(), before) << "death at system call " << at;
+        test.end();
+    }
+    EXPECT_GT(at, 100u);
+}
+
+// Anywhere in its code, again and again: in a request before, within and after the change of its books.
+class PmemDeathAnywhere : public testing::TestWithParam<unsigned> {};
+
+TEST_P(PmemDeathAnywhere, NothingIsLost) {
+    const GuestScript guest = sleeper();
+    PmemDeath test{guest};
+    test.come_and_go();
+    const std::string before = test.in_use();
+    std::mt19937_64 random{GetParam()};
+    unsigned deaths = 0;
+    std::uint64_t left = 100;
+    test.node.on_block([&] {
+        if (!is_of(Cores::this_thread(), "pmem") || deaths == 16 || --left != 0) return;
+        left = 1 + random() % 5'000;
+        ++deaths;
+        __builtin_trap();
+    });
+    for (int n = 0; n < 3; ++n) test.come_and_go();
+    test.node.on_block(nullptr);
+    EXPECT_EQ(test.in_use(), before);
+    EXPECT_GT(deaths, 8u);
+    test.end();
+}
+INSTANTIATE_TEST_SUITE_P(Seeds, PmemDeathAnywhere, testing::Range(1u, 13u));
+
+// The one that clears, wherever it is.
+TEST(PmemDeaths, OfTheOneThatClears) {
+    const GuestScript guest = sleeper();
+    for (unsigned at = 0; at < 12 && !testing::Test::HasFailure(); ++at) {
+        PmemDeath test{guest};
+        test.come_and_go();
+        const std::string before = test.in_use();
+        unsigned calls = 0;
+        bool died = false;
+        test.node.cores.is_doomed = [&](const Thread& t) {
+            if (!is_of(t, "pmem_clear") || died || calls++ != at) return false;
+            return died = true;
+        };
+        test.come_and_go();
+        EXPECT_EQ(test.in_use(), before) << at;
+        EXPECT_TRUE(died) << at;
+        test.end();
+    }
+}
+
+// A pmem that cannot live: guests go on, there is no memory to be had meanwhile, and there is again afterwards.
+TEST(PmemDeaths, OverAndOver) {
+    const GuestScript guest = sleeper();
+    PmemDeath test{guest};
+    test.come_and_go();
+    const std::string before = test.in_use();
+    bool doomed = true;
+    test.node.cores.is_doomed = [&](const Thread& t) { return doomed && is_of(t, "pmem"); };
+    const std::string answer = test.node.command(
+        R"({"id": 1, "command": "define", "config": "{\"name\": \"g\", \"memory_mib\": 4, \"kernel\": \"kernel\"}"})");
+    EXPECT_NE(answer.find("out of memory"), std::string::npos) << answer;
+    doomed = false;
+    // Until nothing more can happen: that is after the pause.
+    const std::uint64_t later = machine::now.tsc + 9'900'000'000;
+    (void)test.node.run_until([] { return false; });
+    EXPECT_GE(machine::now.tsc, later);
+    EXPECT_NE(test.node.logs.sent.find("for 10 s there is no memory"), std::string::npos)
+        << test.node.logs.sent;
+    test.come_and_go();
+    EXPECT_EQ(test.in_use(), before);
+    test.end();
+}
+
 }  // namespace
 }  // namespace margay::host_node

@@ -12,5 +12,5 @@ HOST_NODE_SEAM void host_node_vmm_answer(const std::uint64_t (&values)[13]);
 HOST_NODE_SEAM void host_node_spin();
 // The VMM dies when it has executed so many basic blocks more; 0: it does not.
 HOST_NODE_SEAM std::uint64_t host_node_blocks_left;
-// Called at each basic block of init and the console, if there is somebody.
+// Called at each basic block of init, pmem and the console, if there is somebody.
 HOST_NODE_SEAM void (*host_node_on_block)();

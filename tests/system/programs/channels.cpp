@@ -16,10 +16,7 @@ constexpr unsigned pairs = 100;
 Services services;
 Channel terminals[pairs], logs[pairs];
 
-std::uint64_t free_memory() {
-    const Result<MemoryUse> use = query_memory_use(services.pmem());
-    return use ? use->free : 0;
-}
+std::uint64_t free_memory() { return services.memory().use().free; }
 
 // Until the console has followed.
 void settle(Node& node, unsigned wanted) {

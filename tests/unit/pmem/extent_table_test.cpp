@@ -12,9 +12,17 @@ namespace {
 
 constexpr std::uint64_t page = page_size;
 
+struct Kept {
+    ExtentBook book;
+};
+// With a book of its own.
+struct Table : Kept, ExtentTable {
+    Table() : ExtentTable{book} {}
+};
+
 // As pmem does it; what is dirty is cleared at once.
-Result<ExtentRecord*> allocate(ExtentTable& t, std::uint64_t bytes, std::uint64_t alignment,
-                               std::uint64_t node, std::uint64_t owner) {
+Result<const ExtentRecord*> allocate(ExtentTable& t, std::uint64_t bytes, std::uint64_t alignment,
+                                     std::uint64_t node, std::uint64_t owner) {
     const Result<Place> p = t.find_whole(bytes, alignment, node);
     if (!p) return p.status();
     while (const ExtentRecord* r = t.dirty_in(*p)) {
@@ -27,7 +35,7 @@ Result<ExtentRecord*> allocate(ExtentTable& t, std::uint64_t bytes, std::uint64_
 }
 
 TEST(ExtentTable, RefusesBadBootExtents) {
-    ExtentTable t;
+    Table t;
     EXPECT_EQ(t.add(0, 0, 0, 0), Status::bad_argument);
     EXPECT_EQ(t.add(1, page, 0, 0), Status::bad_argument);
     EXPECT_EQ(t.add(page, page + 1, 0, 0), Status::bad_argument);
@@ -42,7 +50,7 @@ TEST(ExtentTable, RefusesBadBootExtents) {
 }
 
 TEST(ExtentTable, FirstFitWithAlignment) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(3 * page, 2 * page, 0, 0), Status::ok);
     ASSERT_EQ(t.add(9 * page, 100 * page, 0, 1), Status::ok);
     const auto a = allocate(t, 3 * page, 0, any_node, 7);
@@ -62,7 +70,7 @@ TEST(ExtentTable, FirstFitWithAlignment) {
 }
 
 TEST(ExtentTable, BadArguments) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(page, 8 * page, 0, 0), Status::ok);
     EXPECT_EQ(allocate(t, 0, page, any_node, 1).status(), Status::bad_argument);
     EXPECT_EQ(allocate(t, page, 3 * page, any_node, 1).status(), Status::bad_argument);
@@ -75,7 +83,7 @@ TEST(ExtentTable, BadArguments) {
 }
 
 TEST(ExtentTable, NodesAreKeptApart) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(page, 4 * page, 0, 0), Status::ok);
     ASSERT_EQ(t.add(5 * page, 4 * page, 1, 1), Status::ok);
     const auto a = allocate(t, page, page, 1, 1);
@@ -91,7 +99,7 @@ TEST(ExtentTable, NodesAreKeptApart) {
 }
 
 TEST(ExtentTable, NeighboursOfDifferentBootExtentsDoNotJoin) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(page, page, 0, 0), Status::ok);
     ASSERT_EQ(t.add(2 * page, page, 0, 1), Status::ok);
     const auto a = allocate(t, page, page, any_node, 1);
@@ -101,7 +109,7 @@ TEST(ExtentTable, NeighboursOfDifferentBootExtentsDoNotJoin) {
 }
 
 TEST(ExtentTable, FullBooksAreNoMemoryAndNothingIsLost) {
-    auto t = std::make_unique<ExtentTable>();
+    auto t = std::make_unique<Table>();
     ASSERT_EQ(t->add(page, 4 * ExtentTable::capacity * page, 0, 0), Status::ok);
     unsigned made = 0;
     // Every second page, so that each needs a split on both sides.
@@ -111,13 +119,13 @@ TEST(ExtentTable, FullBooksAreNoMemoryAndNothingIsLost) {
     EXPECT_EQ(t->totals(any_node).used + t->totals(any_node).free,
               4 * ExtentTable::capacity * page);
     EXPECT_EQ(t->add(1ull << 40, page, 0, 1) == Status::ok, made * 2 + 1 < ExtentTable::capacity);
-    while (ExtentRecord* r = t->any_of(5)) t->release(*r, false);
+    while (const ExtentRecord* r = t->any_of(5)) t->release(*r, false);
     EXPECT_EQ(t->totals(any_node).used, 0u);
     EXPECT_EQ(t->totals(any_node).largest, 4 * ExtentTable::capacity * page);
 }
 
 TEST(ExtentTable, CleanMemoryFirst) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(page, 8 * page, 0, 0), Status::ok);
     const auto a = allocate(t, 2 * page, page, any_node, 1);
     t.release(**a, true);
@@ -143,7 +151,7 @@ TEST(ExtentTable, CleanMemoryFirst) {
 }
 
 TEST(ExtentTable, OwnedMemoryIsNotDirty) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(page, 4 * page, 0, 0), Status::ok);
     t.release(**allocate(t, 4 * page, page, any_node, 1), true);
     const auto again = allocate(t, 2 * page, page, any_node, 3);
@@ -154,11 +162,11 @@ TEST(ExtentTable, OwnedMemoryIsNotDirty) {
 }
 
 TEST(ExtentTable, WhatIsBeingClearedIsFree) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(page, 8 * page, 0, 0), Status::ok);
     EXPECT_EQ(t.take_dirty(page), nullptr);
     t.release(**allocate(t, 3 * page, page, any_node, 1), true);
-    ExtentRecord* piece = t.take_dirty(2 * page);
+    const ExtentRecord* piece = t.take_dirty(2 * page);
     ASSERT_NE(piece, nullptr);
     EXPECT_EQ(piece->base, page);
     EXPECT_EQ(piece->end, 3 * page);
@@ -181,7 +189,7 @@ TEST(ExtentTable, WhatIsBeingClearedIsFree) {
 constexpr std::uint64_t mib = 1 << 20, gib = 1 << 30, large = 2 * mib;
 
 TEST(Parts, WhatFitsIsWhole) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(mib, 7 * mib, 0, 0), Status::ok);
     ASSERT_EQ(t.add(16 * mib, 64 * mib, 0, 1), Status::ok);
     const auto p = t.find_part(6 * mib, large, 0, any_node);
@@ -192,7 +200,7 @@ TEST(Parts, WhatFitsIsWhole) {
 }
 
 TEST(Parts, TheLargestFirstUntilAllIsThere) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(mib, 9 * mib, 0, 0), Status::ok);
     ASSERT_EQ(t.add(16 * mib, 64 * mib, 0, 1), Status::ok);
     ASSERT_EQ(t.add(128 * mib, 33 * mib, 0, 2), Status::ok);
@@ -211,7 +219,7 @@ TEST(Parts, TheLargestFirstUntilAllIsThere) {
 }
 
 TEST(Parts, PagesOfOneGibWhereTheyAgree) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(mib, 4 * gib, 0, 0), Status::ok);
     EXPECT_EQ(t.find_part(2 * gib, large, 0, any_node)->base, gib);
     EXPECT_EQ(t.find_part(2 * gib, large, 512 * mib, any_node)->base, 512 * mib);
@@ -224,7 +232,7 @@ TEST(Parts, PagesOfOneGibWhereTheyAgree) {
 }
 
 TEST(Parts, NodesDirtAndBadArguments) {
-    ExtentTable t;
+    Table t;
     ASSERT_EQ(t.add(large, 4 * mib, 0, 0), Status::ok);
     ASSERT_EQ(t.add(16 * mib, 8 * mib, 1, 1), Status::ok);
     EXPECT_EQ(t.find_part(8 * mib, large, 0, 0)->size, 4 * mib);
@@ -239,13 +247,103 @@ TEST(Parts, NodesDirtAndBadArguments) {
     EXPECT_EQ(t.find_part(4 * mib, large, 0, 1)->base, 20 * mib) << "clean first";
 }
 
+// Whenever pmem dies, its successor finds what was or what is.
+TEST(Recovery, AChangeTouchesNothingThatCounts) {
+    constexpr std::uint64_t begin = page, end = 600 * page;
+    std::mt19937 random{3};
+    auto book = std::make_unique<ExtentBook>();
+    auto table = std::make_unique<ExtentTable>(*book);
+    ASSERT_EQ(table->add(begin, end - begin, 0, 0), Status::ok);
+    unsigned changes = 0;
+    for (unsigned n = 0; n < 4000; ++n) {
+        const ExtentBook before = *book;
+        switch (random() % 4) {
+        case 0:
+        case 1: {
+            const auto p =
+                table->find_whole((1 + random() % 20) * page, page << random() % 4, any_node);
+            if (p && table->dirty_in(*p) == nullptr) (void)table->take(*p, 3 + random() % 3, n);
+            break;
+        }
+        case 2:
+            if (const ExtentRecord* r = table->any_of(3 + random() % 3)) table->release(*r, true);
+            break;
+        default:
+            if (const ExtentRecord* r = table->any_of(pmem_clearer))
+                table->release(*r, false);
+            else
+                (void)table->take_dirty(8 * page);
+        }
+        // Every store but the one that makes it count.
+        const ExtentBook::Order& old = before.orders[before.current];
+        ASSERT_EQ(book->orders[before.current].count, old.count);
+        for (unsigned i = 0; i < old.count; ++i) {
+            ASSERT_EQ(book->orders[before.current].at[i], old.at[i]);
+            const ExtentRecord& a = before.records[old.at[i]];
+            const ExtentRecord& b = book->records[old.at[i]];
+            ASSERT_TRUE(a.base == b.base && a.end == b.end && a.owner == b.owner &&
+                        a.dirty == b.dirty && a.ticket == b.ticket)
+                << n;
+        }
+        changes += before.current != book->current;
+        ASSERT_TRUE(ExtentTable::is_sound(*book, &begin, &end, 1));
+        // Now and then another pmem goes on, before or after that change.
+        if (random() % 8 == 0) {
+            if (random() % 2 == 0) book->current = before.current;
+            ASSERT_TRUE(ExtentTable::is_sound(*book, &begin, &end, 1));
+            table = std::make_unique<ExtentTable>(*book);
+            const ExtentTable::Totals t = table->totals(any_node);
+            ASSERT_EQ(t.free + t.used, end - begin);
+        }
+    }
+    EXPECT_GT(changes, 2000u);
+}
+
+TEST(Recovery, ARequestIsKnownAgain) {
+    Table t;
+    ASSERT_EQ(t.add(page, 8 * page, 0, 0), Status::ok);
+    ASSERT_TRUE(t.take({3 * page, page}, 1, 77));
+    ASSERT_TRUE(t.take({5 * page, page}, 1, 78));
+    ExtentTable next{t.book};
+    ASSERT_NE(next.taken_for(78), nullptr);
+    EXPECT_EQ(next.taken_for(78)->base, 5 * page);
+    next.release(*next.taken_for(78), true);
+    EXPECT_EQ(next.taken_for(78), nullptr);
+}
+
+TEST(Recovery, ADamagedBookIsRefused) {
+    constexpr std::uint64_t begin = page, end = 9 * page;
+    const auto is_sound = [&](const ExtentBook& b) {
+        return ExtentTable::is_sound(b, &begin, &end, 1);
+    };
+    Table t;
+    ASSERT_EQ(t.add(begin, end - begin, 0, 0), Status::ok);
+    ASSERT_TRUE(t.take({3 * page, page}, 1));
+    ASSERT_TRUE(is_sound(t.book));
+    const ExtentBook good = t.book;
+    const auto expect_refused = [&](auto&& damage) {
+        t.book = good;
+        damage(t.book, t.book.orders[t.book.current]);
+        EXPECT_FALSE(is_sound(t.book));
+    };
+    using Order = ExtentBook::Order;
+    expect_refused([](ExtentBook& b, Order&) { b.current = 2; });
+    expect_refused([](ExtentBook&, Order& o) { o.count = 5000; });
+    expect_refused([](ExtentBook&, Order& o) { o.at[1] = 5000; });
+    expect_refused([](ExtentBook&, Order& o) { o.at[1] = o.at[0]; });
+    expect_refused([](ExtentBook& b, Order& o) { b.records[o.at[1]].end += page; });
+    expect_refused([](ExtentBook& b, Order& o) { b.records[o.at[2]].end += page; });
+    expect_refused([](ExtentBook& b, Order& o) { b.records[o.at[1]].base += 1; });
+    expect_refused([](ExtentBook& b, Order& o) { b.records[o.at[1]].root = 1; });
+}
+
 // Against a map with one byte for each page.
 class RandomExtents : public testing::TestWithParam<unsigned> {};
 
 TEST_P(RandomExtents, AgainstAMapOfPages) {
     constexpr unsigned pages = 700, roots = 3;
     std::mt19937 random{GetParam()};
-    auto t = std::make_unique<ExtentTable>();
+    auto t = std::make_unique<Table>();
     struct Page {
         int root = -1;
         std::uint64_t owner = 0;
@@ -287,7 +385,7 @@ TEST_P(RandomExtents, AgainstAMapOfPages) {
                 model[at + k] = {model[at + k].root, owner, next_extent, false};
             ++next_extent;
         } else {
-            ExtentRecord* r =
+            const ExtentRecord* r =
                 random() % 2 == 0 ? t->any_of(owner) : t->find(random() % pages * page);
             if (r == nullptr) continue;
             const unsigned at = static_cast<unsigned>(r->base / page);
