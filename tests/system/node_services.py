@@ -1,0 +1,77 @@
+"""console and pmem are killed again and again while a guest prints numbered lines and an operator gives commands: all lines
+arrive, in order, each command is answered, and in the end as much memory is in use as before."""
+
+import json
+import time
+
+import fetch
+import harness
+import initramfs
+import node_define
+import qemu
+
+SERVERS = ("init", "pmem", "console", "vmm")
+DEATHS = 20
+LINES = 4000
+PRINTING = f"i=0; while [ $i -lt {LINES} ]; do echo line $i of {LINES}; i=$((i + 1)); done"
+
+
+def is_whole(sent, text, deaths):
+    """Whether `text` was sent in order and whole. A death repeats one byte at most, which was in the UART already."""
+    at = 0
+    for c in sent:
+        if at < len(text) and c == text[at]:
+            at += 1
+        elif at == 0 or c != text[at - 1] or deaths == 0:
+            return False
+        else:
+            deaths -= 1
+    return at == len(text)
+
+
+def deaths(log, of):
+    return log.read_text(errors="replace").count(f"margay: {of}; it is started again")
+
+
+def test(node):
+    manifest = {
+        "vms": [{"name": "linux", "memory_mib": 96, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet",
+                 "hang_ms": 20000}],
+        "on_last_vm_off": "stay", "test_exit_port": 244, "test_kill_services_us": 100_000,
+    }
+    modules = [(name, node.program(name)) for name in SERVERS]
+    modules += [("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel()),
+                ("initrd", initramfs.with_command(initramfs.base(), PRINTING)), ("idle", node.program("guest_idle"))]
+    log = node.directory / "log"
+    another = '{"name": "two", "memory_mib": 4, "kernel": "idle", "core": 1, "console": "detached"}'
+
+    def come_and_go(machine):
+        node_define.good(machine, command="define", config=another)
+        node_define.good(machine, command="start", vm="two")
+        node_define.good(machine, command="vmm-restart", vm="two")
+        node_define.good(machine, command="destroy", vm="two")
+        node_define.good(machine, command="undefine", vm="two")
+
+    with node.boot(modules, arguments=qemu.LOG_OPTION, log=log) as machine:
+        machine.expect(r"^line 0 of")
+        come_and_go(machine)
+        before = node_define.in_use(machine)
+        rounds = 0
+        while min(deaths(log, "the console died"), deaths(log, "pmem was killed")) < DEATHS:
+            come_and_go(machine)
+            rounds += 1
+        machine.expect(r"the command ended with status 0")
+        node_define.wait_until(lambda: node_define.good(machine, command="list")[0]["state"] == "shut off")
+        node_define.good(machine, command="start", vm="linux")
+        node_define.settle(machine, before)
+        node_define.good(machine, command="destroy", vm="linux")
+        node_define.good(machine, command="shutdown")
+        node.check_off(machine)
+        lines = machine.lines()
+    count = deaths(log, "the console died")
+    print(f"{count} consoles and {deaths(log, 'pmem was killed')} pmems killed, {rounds} VMs came and went")
+    begin = next(i for i, line in enumerate(lines) if line.startswith("line 0 of"))
+    end = next(i for i, line in enumerate(lines) if "command ended with status" in line)
+    expected = "".join(f"line {i} of {LINES}\n" for i in range(LINES))
+    if not is_whole("".join(line + "\n" for line in lines[begin:end]), expected, count):
+        raise harness.TestFailure("the guest's lines did not arrive as they were printed")
