@@ -10,7 +10,7 @@ using namespace margay::init;
 
 namespace {
 
-constexpr std::uint64_t service_died = 1ull << 34;
+constexpr std::uint64_t service_died = node_bit::console_died | node_bit::pmem_died;
 constexpr unsigned pairs = 100;
 
 Services services;
@@ -64,7 +64,7 @@ void come_and_go(Node& node, Slot event, bool with_output) {
 void program_main(std::uint64_t argument) {
     Node node{*reinterpret_cast<const BootInfo*>(argument)};
     services.start_memory(node);
-    services.start_console(node, service_died);
+    services.start_console(node);
     services.open_node_terminal();
     const Result<Slot> event = node.create_event();
     EXPECT(static_cast<bool>(event));
