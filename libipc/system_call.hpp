@@ -202,6 +202,26 @@ inline Status port_write(Slot ports, std::uint16_t port, unsigned width, std::ui
     return raw::simple(Syscall::memory_ctl, ports, static_cast<std::uint64_t>(MemoryOp::port_write),
                        port, width, value);
 }
+// Bytes of a FIFO, the first one lowest. Without a branch behind the call, for who may die at any of them.
+struct PortBytes {
+    std::uint64_t bytes[2];
+    unsigned count;
+};
+// Up to `most` of them, as long as a bit of the mask is set in the port `status`. None if they may not be read.
+inline PortBytes port_drain(Slot ports, std::uint16_t port, std::uint16_t status, std::uint8_t mask,
+                            unsigned most = port_burst) {
+    raw::Registers r{ports, static_cast<std::uint64_t>(MemoryOp::port_drain), port, status, mask,
+                     most};
+    const Status s = raw::system_call(Syscall::memory_ctl, r);
+    const std::uint64_t good = -static_cast<std::uint64_t>(s == Status::ok);
+    return {{r.rsi, r.rdx}, static_cast<unsigned>(r.rdi & good)};
+}
+inline Status port_fill(Slot ports, std::uint16_t port, const std::uint64_t (&bytes)[2],
+                        unsigned count) {
+    raw::Registers r{
+        ports, static_cast<std::uint64_t>(MemoryOp::port_fill), port, count, bytes[0], bytes[1]};
+    return raw::system_call(Syscall::memory_ctl, r);
+}
 
 inline std::uint64_t rdtsc() { return raw::rdtsc(); }
 

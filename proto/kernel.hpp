@@ -200,7 +200,12 @@ enum class MemoryOp : std::uint64_t {
     query = 0,       // -> RDI base, RSI size, RDX MemoryType
     port_read = 1,   // RDX port, R8 width in bytes (1, 2, 4)      -> RDI value
     port_write = 2,  // RDX port, R8 width, R9 value
+    // Bytes of a FIFO, in one call: reads port RDX while a bit of R9 is set in port R8, R10 times at most (port_burst)
+    port_drain = 3,  // -> RDI count, RSI RDX bytes, the first one lowest
+    port_fill = 4,   // RDX port, R8 count up to port_burst, R9 R10 bytes
 };
+
+constexpr unsigned port_burst = 16;
 
 enum class CoreOp : std::uint64_t {
     // -> RDI interrupts that the kernel has taken on the core, RSI its local APIC id, RDX its NUMA node,

@@ -68,14 +68,14 @@ struct Line {
     SerialPort port;
     Slot irq;
     Outgoing& out;
-    State::Received& received;
+    Received& received;
     bool is_busy = false;   // it has not taken all yet, and will interrupt
     bool has_more = false;  // this turn's share is used up
 };
 
 // resumes: it is in use, and what is in its FIFOs stays there.
 Line* open_line(const char* ports_item, const char* irq_item, Slot event, std::uint64_t bit,
-                Outgoing& out, State::Received& received, bool resumes, void* room) {
+                Outgoing& out, Received& received, bool resumes, void* room) {
     const StartupItem* item = find_startup_item(ports_item);
     if (item == nullptr) return nullptr;
     SerialPort port{item->slot, static_cast<std::uint16_t>(item->value)};
@@ -201,13 +201,13 @@ void Server::follow_table() {
 template <typename Receiver, typename Take>
 void Server::receive(Line& line, Receiver& receiver, const Take& take) {
     unsigned left = turn_received;
-    State::Received& r = line.received;
+    Received& r = line.received;
     for (; left != 0 && receiver.has_room(); --left) {
-        if (!r.is_there) r.is_there = line.port.get(r.byte);
-        if (!r.is_there) break;
-        take(r.byte);
-        state_.undo.save(r.is_there);
-        r.is_there = false;
+        if (r.is_empty()) line.port.take(r);
+        if (r.is_empty()) break;
+        take(r.front());
+        state_.undo.save(r.place);
+        ++r.place;
         state_.undo.commit();
     }
     line.has_more |= left == 0;

@@ -21,6 +21,9 @@ class Queue {
     unsigned room() const { return bytes - used(); }
     char front() const { return data_[ends_.tail % bytes]; }
     void pop() { ++ends_.tail; }
+    void pop(unsigned count) { ends_.tail += count; }
+    // The i-th that is there.
+    char at(unsigned i) const { return data_[(ends_.tail + i) % bytes]; }
     void clear() { ends_.tail = ends_.head; }
     // To be saved before a change.
     Ends& ends() { return ends_; }

@@ -4,6 +4,7 @@ namespace margay::console {
 
 namespace {
 constexpr unsigned fifo_bytes = 16;
+static_assert(fifo_bytes <= port_burst);
 constexpr std::uint8_t ier_receive = 0x01, ier_transmit = 0x02;
 constexpr std::uint8_t iir_none = 0x01;
 constexpr std::uint8_t mcr_dtr = 0x01, mcr_rts = 0x02,
@@ -28,8 +29,8 @@ void SerialPort::set_speed() {
 }
 
 void SerialPort::init(bool empties) {
-    // FIFO on, and cleared; trigger at eight bytes, or when no more come.
-    write(2, empties ? 0x87 : 0x81);
+    // FIFO on, and cleared; trigger at 14 bytes, or when no more come.
+    write(2, empties ? 0xc7 : 0xc1);
     write(1, 0);
     write(4, mcr_dtr | mcr_rts | mcr_out2);
 }
@@ -45,19 +46,26 @@ bool SerialPort::try_put(char c) {
 }
 
 bool SerialPort::transmit(Outgoing& out) {
-    bool any = false;
-    for (unsigned n = 0; n < fifo_bytes && !out.is_empty() && try_put(out.front()); ++n) {
-        out.pop();
-        any = true;
-    }
-    return any;
+    if (out.is_empty()) return false;
+    if (room_ == 0 && (read(5) & lsr_empty) != 0) room_ = fifo_bytes;
+    const unsigned n = out.used() < room_ ? out.used() : room_;
+    if (n == 0) return false;
+    std::uint64_t bytes[2] = {};
+    for (unsigned i = 0; i < n; ++i)
+        bytes[i / 8] |= std::uint64_t{static_cast<unsigned char>(out.at(i))} << i % 8 * 8;
+    room_ -= n;
+    // Without a branch between: who dies has sent them or not.
+    (void)port_fill(ports_, base_, bytes, n);
+    out.pop(n);
+    return true;
 }
 
-bool SerialPort::get(char& c) {
-    if ((read(5) & lsr_data) == 0) return false;
-    // One store: who dies has the byte or not.
-    c = static_cast<char>(read(0));
-    return true;
+void SerialPort::take(Received& to) {
+    const PortBytes p = port_drain(ports_, base_, static_cast<std::uint16_t>(base_ + 5), lsr_data);
+    // Without a branch between: who dies has the bytes or not.
+    to.bytes[0] = p.bytes[0];
+    to.bytes[1] = p.bytes[1];
+    to.place = Received::none_of(p.count);
 }
 
 void SerialPort::listen(bool receive, bool transmit) {

@@ -2,6 +2,7 @@
 #pragma once
 #include "libipc/system_call.hpp"
 #include "servers/console/queue.hpp"
+#include "servers/console/received.hpp"
 
 namespace margay::console {
 
@@ -16,8 +17,8 @@ class SerialPort {
     // FIFO on, emptied or as it is; no interrupts yet.
     void init(bool empties);
 
-    // False if nothing was received.
-    bool get(char& c);
+    // What was received, up to a FIFO's worth, in place of what was there.
+    void take(Received& to);
     // False if the line takes no byte now.
     bool try_put(char c);
     // Up to a FIFO's worth. True if the line took something.

@@ -1,6 +1,7 @@
 // All that a console works on. It lies in memory that its supervisor owns, and the next one goes on with it.
 #pragma once
 #include "servers/console/control_port.hpp"
+#include "servers/console/received.hpp"
 #include "servers/console/screen.hpp"
 
 namespace margay::console {
@@ -16,17 +17,11 @@ struct State {
     bool resume(Clients& clients, bool with_log, std::uint64_t tsc_khz, std::uint64_t now) {
         if (!channels.resume(this, sizeof(*this))) return false;
         for (Outgoing& o : out) o.resume(now);
-        for (Received& r : received) make_sound(r.is_there);
+        for (Received& r : received) r.make_sound();
         screen.resume(channels, out[0], undo, with_log);
         port.resume(channels, out[1], clients, undo, tsc_khz);
         return true;
     }
-
-    // A byte that a line has given and nobody has taken yet.
-    struct Received {
-        char byte = 0;
-        bool is_there = false;
-    };
 
     Undo undo;
     Outgoing out[2];  // of the two lines

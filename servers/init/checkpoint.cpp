@@ -79,6 +79,16 @@ void Checkpoint::end() {
     if (bytes_ == 0) drop();
 }
 
+void Checkpoint::adopt(const Holdings& holdings, std::byte* block, std::uint64_t bytes,
+                       std::uint64_t taken_at, std::uint64_t sequence) {
+    drop();
+    holdings_ = holdings;
+    block_ = block;
+    bytes_ = bytes;
+    taken_at_ = taken_at;
+    sequence_ = sequence;
+}
+
 void Checkpoint::drop() {
     ram_.close();
     holdings_.release();

@@ -1,5 +1,6 @@
 // A VM at rest, copied to a block of node memory: RAM, device state and vCPU. The copies go in pieces.
 #pragma once
+#include "proto/vmm.hpp"
 #include "servers/init/failure.hpp"
 #include "servers/init/guest.hpp"
 #include "servers/init/life/vm_hands.hpp"
@@ -9,6 +10,7 @@ namespace margay::init {
 
 class Checkpoint {
   public:
+    static constexpr unsigned pages_before_ram = device_state_bytes / page_size + 1;
     // What one piece moves at most, in bytes: some tens of microseconds.
     static constexpr std::uint64_t piece_bytes = 256 << 10;
 
@@ -20,9 +22,14 @@ class Checkpoint {
     Piece copy_piece();
     // After the last piece, or instead of further ones.
     void end();
+    // A block that was filled elsewhere, pages_before_ram and the RAM; it is held by `holdings`, which are its own now.
+    void adopt(const Holdings& holdings, std::byte* block, std::uint64_t bytes,
+               std::uint64_t taken_at, std::uint64_t sequence);
     // The block goes back.
     void drop();
 
+    // Of what was taken: device-state region, state page, RAM.
+    const std::byte* block() const { return block_; }
     bool is_taken() const { return bytes_ != 0; }
     std::uint64_t bytes() const { return bytes_; }
     // Of the copy that is under way, and what there is to copy.

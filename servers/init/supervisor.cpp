@@ -47,6 +47,7 @@ Supervisor::Supervisor(Node& node, Services& services, const Manifest& manifest)
       services_{services},
       event_{services.node_event()},
       modules_{*this, node.ticks(1000)} {
+    saved_.use(node);
     for (unsigned i = 0; i < manifest.vm_count; ++i) {
         const VmConfig& c = manifest.vms[i];
         if (const Failure f = add(c); f.is_set())
@@ -159,7 +160,8 @@ Failure Supervisor::undefine(unsigned index) {
         f.set(FailureKind::wrong_state, "it is active; destroy it first");
         return f;
     }
-    place.vm.forget();
+    (void)place.vm.forget();
+    saved_.forget(index);
     places_[index] = nullptr;
     give_back(place);
     return f;
@@ -187,7 +189,8 @@ std::uint64_t Supervisor::work() {
 }
 
 std::uint64_t Supervisor::serve(std::uint64_t until) {
-    std::uint64_t deadline = std::min({work(), until, modules_.next_look()}), mine = 0;
+    std::uint64_t deadline = std::min({work(), until, modules_.next_look(), saved_.next_look()}),
+                  mine = 0;
     if (ending_) deadline = std::min(deadline, end_at_);
     each([&](const VmPlace& p) {
         deadline = std::min(deadline, p.vm.next_look());
@@ -200,6 +203,7 @@ std::uint64_t Supervisor::serve(std::uint64_t until) {
         if ((bits & p.vm.event_mask()) != 0 || now >= p.vm.next_look()) p.vm.look();
     });
     if (now >= modules_.next_look()) modules_.look(now);
+    if (now >= saved_.next_look()) saved_.look(now);
     return bits & ~mine;
 }
 
@@ -283,8 +287,21 @@ Outcome Supervisor::put_module(const Command& command) {
     return failure_.is_set() ? failed(failure_) : o;
 }
 
+Outcome Supervisor::transfer_saved(const Command& command, unsigned vm) {
+    std::uint64_t page = 0, snapshot = 0;
+    const bool gets = command.action == Action::saved_get;
+    if (!parse_number(command[Parameter::snapshot], 10, snapshot) ||
+        (gets && !parse_number(command[Parameter::page], 10, page))) {
+        failure_.set(FailureKind::usage, "PAGE and SNAPSHOT are numbers");
+        return failed(failure_);
+    }
+    return gets ? saved_.get(vm, *places_[vm], page, snapshot) : saved_.put(vm, snapshot);
+}
+
 Outcome Supervisor::receive(std::uint32_t transfer, std::uint64_t offset, std::string_view bytes) {
     Outcome o;
+    if (saved_.has(transfer))
+        return saved_.move(transfer, *places_[saved_.vm_of(transfer)], offset, bytes);
     failure_ = modules_.take(transfer, offset, bytes, rdtsc(), o.arrival);
     return failure_.is_set() ? failed(failure_) : o;
 }
@@ -312,6 +329,7 @@ Failure Supervisor::carry_out(const Command& command, Vm& vm) {
     case Action::suspend: return vm.suspend();
     case Action::resume: return vm.resume();
     case Action::save: return vm.save();
+    case Action::saved_drop: return vm.forget();
     case Action::restore: return vm.restore();
     case Action::vmm_restart: return vm.replace_vmm(nullptr);
     case Action::vmm_swap: return vm.replace_vmm(module);
@@ -383,6 +401,8 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
         failure_ = undefine(vm);
         return failure_.is_set() ? failed(failure_) : Outcome{};
     }
+    if (command.action == Action::saved_get || command.action == Action::saved_put)
+        return transfer_saved(command, vm);
     if (command.action == Action::console) {
         services_.channels().attach(places_[vm]->terminal);
         return {};

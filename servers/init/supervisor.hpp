@@ -2,6 +2,7 @@
 #pragma once
 #include "servers/init/control/operations.hpp"
 #include "servers/init/module_room.hpp"
+#include "servers/init/saved_transfers.hpp"
 #include "servers/init/services.hpp"
 #include "servers/init/vm_place.hpp"
 
@@ -36,6 +37,7 @@ class Supervisor final : public Operations, private NodeModuleRoom {
   private:
     std::string_view user_of(std::string_view module) override;
     Outcome put_module(const Command& command);
+    Outcome transfer_saved(const Command& command, unsigned vm);
     Failure carry_out(const Command& command, Vm& vm);
     // One piece of the most urgent work. When to do the next, TSC; 0: at once, no_deadline: there is none.
     std::uint64_t work();
@@ -64,6 +66,7 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     unsigned last_worked_ = 0;          // VMs with equally urgent work take turns
     std::uint64_t next_piece_ = 0;      // TSC
     ModuleStore modules_;
+    SavedTransfers saved_;
     Failure failure_;  // of the last command
     bool ending_ = false, is_abrupt_ = false;
     std::uint64_t end_at_ = 0;  // TSC; then guests that are still there go with the node

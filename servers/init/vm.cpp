@@ -100,6 +100,26 @@ Failure Vm::press_power_button() {
     return f;
 }
 
+Failure Vm::forget() {
+    Failure f;
+    if (life_.task() == Task::save || life_.task() == Task::restore)
+        f.set(FailureKind::busy, "something else is under way");
+    else
+        checkpoint_.drop();
+    return f;
+}
+
+Failure Vm::adopt(const Holdings& holdings, std::byte* block, std::uint64_t taken_at,
+                  std::uint64_t sequence) {
+    Failure f = forget();
+    if (!f.is_set())
+        checkpoint_.adopt(holdings, block,
+                          (std::uint64_t{Checkpoint::pages_before_ram} * page_size) +
+                              (config_->memory_mib << 20),
+                          taken_at, sequence);
+    return f;
+}
+
 void Vm::look() {
     VmSample s;
     s.now = rdtsc();

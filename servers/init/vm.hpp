@@ -25,8 +25,11 @@ class Vm final : private VmHands {
     Failure restore();
     // Presses its power button: what follows is its guest's affair.
     Failure press_power_button();
-    // It is off and is not started again: what was saved of it goes.
-    void forget() { checkpoint_.drop(); }
+    // What was saved of it goes.
+    Failure forget();
+    // What was saved of it elsewhere takes the place of what was saved here. See Checkpoint::adopt.
+    Failure adopt(const Holdings& holdings, std::byte* block, std::uint64_t taken_at,
+                  std::uint64_t sequence);
 
     // Bits of the node's Event that are this VM's, among others'.
     std::uint64_t event_mask() const { return to_.bit; }

@@ -22,7 +22,7 @@ class Reservation {
     // `bad_capability` if the table has no such slot, `occupied` if it is not empty.
     static Result<Reservation> make(Domain& domain, std::uint64_t slot);
     Reservation() = default;
-    Reservation(Reservation&& other) : domain_{other.domain_}, slot_{other.slot_} {
+    Reservation(Reservation&& other) noexcept : domain_{other.domain_}, slot_{other.slot_} {
         other.slot_ = nullptr;
     }
     ~Reservation();

@@ -233,6 +233,43 @@ Status core_control(Thread& t) {
     return Status::ok;
 }
 
+namespace {
+
+bool has_port(const CapSlot& ports, std::uint64_t port) {
+    return port >= ports.base && port - ports.base < ports.size;
+}
+
+Status drain_port(Thread& t, const CapSlot& m) {
+    const std::uint64_t port = t.gpr[gpr_rdx], status = t.gpr[gpr_r8], mask = t.gpr[gpr_r9];
+    const std::uint64_t most = t.gpr[gpr_r10];
+    if (!has_port(m, port) || !has_port(m, status) || most > port_burst)
+        return Status::bad_argument;
+    if ((m.rights & right::read) == 0) return Status::no_right;
+    std::uint64_t bytes[2] = {}, count = 0;
+    while (count < most && (cpu::in8(static_cast<std::uint16_t>(status)) & mask) != 0) {
+        const std::uint64_t byte = cpu::in8(static_cast<std::uint16_t>(port));
+        bytes[count / 8] |= byte << count % 8 * 8;
+        ++count;
+    }
+    t.gpr[gpr_rdi] = count;
+    t.gpr[gpr_rsi] = bytes[0];
+    t.gpr[gpr_rdx] = bytes[1];
+    return Status::ok;
+}
+
+Status fill_port(Thread& t, const CapSlot& m) {
+    const std::uint64_t port = t.gpr[gpr_rdx], count = t.gpr[gpr_r8];
+    if (!has_port(m, port) || count > port_burst) return Status::bad_argument;
+    if ((m.rights & right::write) == 0) return Status::no_right;
+    const std::uint64_t bytes[2] = {t.gpr[gpr_r9], t.gpr[gpr_r10]};
+    for (unsigned i = 0; i < count; ++i)
+        cpu::out8(static_cast<std::uint16_t>(port),
+                  static_cast<std::uint8_t>(bytes[i / 8] >> i % 8 * 8));
+    return Status::ok;
+}
+
+}  // namespace
+
 Status memory_control(Thread& t) {
     const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::memory, no_rights);
     if (!slot) return slot.status();
@@ -244,8 +281,10 @@ Status memory_control(Thread& t) {
         t.gpr[gpr_rdx] = static_cast<std::uint64_t>(m.memory);
         return Status::ok;
     }
-    if (op != MemoryOp::port_read && op != MemoryOp::port_write) return Status::bad_syscall;
+    if (op > MemoryOp::port_fill) return Status::bad_syscall;
     if (m.memory != MemoryType::ports) return Status::wrong_type;
+    if (op == MemoryOp::port_drain) return drain_port(t, m);
+    if (op == MemoryOp::port_fill) return fill_port(t, m);
     const std::uint64_t port = t.gpr[gpr_rdx], width = t.gpr[gpr_r8];
     if ((width != 1 && width != 2 && width != 4) || port < m.base || port - m.base > m.size ||
         width > m.size - (port - m.base))

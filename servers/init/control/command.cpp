@@ -15,6 +15,8 @@ constexpr Parameter of_vm_and_module[] = {Parameter::vm, Parameter::module};
 constexpr Parameter of_module[] = {Parameter::module};
 constexpr Parameter of_put[] = {Parameter::module, Parameter::bytes, Parameter::crc,
                                 Parameter::replace};
+constexpr Parameter of_get[] = {Parameter::vm, Parameter::page, Parameter::snapshot};
+constexpr Parameter of_saved[] = {Parameter::vm, Parameter::snapshot};
 constexpr Parameter of_config[] = {Parameter::config};
 constexpr Parameter of_topic[] = {Parameter::topic};
 constexpr Parameter of_vm_or_node[] = {Parameter::vm, Parameter::timeout};
@@ -38,6 +40,10 @@ constexpr CommandSpec table[] = {
      "bring the VM back to where it was saved, as often as you like"},
     {Action::resume, "resume", of_vm, "let a suspended VM run again"},
     {Action::save, "save", of_vm, "copy the VM as it is now to the node's memory; it goes on"},
+    {Action::saved_drop, "saved-drop", of_vm, "give up what was saved of the VM"},
+    {Action::saved_get, "saved-get", of_get,
+     "begin to send what was saved, as ctl save VM FILE does"},
+    {Action::saved_put, "saved-put", of_saved, "begin to take what ctl restore VM FILE sends"},
     {Action::shutdown, "shutdown", of_vm_or_node,
      "press the VM's power button; without VM, turn the node off", true},
     {Action::start, "start", of_vm, "start a VM that is shut off"},
@@ -54,6 +60,7 @@ constexpr ParameterSpec parameter_table[] = {
     {"topic", "COMMAND", true},   {"config", "JSON", false},
     {"bytes", "BYTES", false},    {"crc", "CRC", false},
     {"replace", "REPLACE", true}, {"timeout", "--timeout SECONDS", true},
+    {"page", "PAGE", false},      {"snapshot", "SNAPSHOT", false},
 };
 
 constexpr bool table_is_ordered() {

@@ -25,6 +25,9 @@ enum class Action : std::uint8_t {
     restore,
     resume,
     save,
+    saved_drop,
+    saved_get,
+    saved_put,
     shutdown,
     start,
     suspend,
@@ -44,6 +47,8 @@ enum class Parameter : std::uint8_t {
     crc,
     replace,
     timeout,
+    page,
+    snapshot,
     count
 };
 

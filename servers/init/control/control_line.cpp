@@ -30,6 +30,14 @@ void ControlLine::take_frame() {
     const auto send = [this](char type, std::string_view payload) {
         frame::write([this](char c) { output_(c); }, type, reader_.stream(), payload);
     };
+    const auto send_piece = [&send](std::uint32_t transfer, std::uint64_t at,
+                                    std::string_view bytes) {
+        char payload[frame::max_payload];
+        for (unsigned i = 0; i < 4; ++i) payload[i] = static_cast<char>(transfer >> 8 * i);
+        for (unsigned i = 0; i < 8; ++i) payload[4 + i] = static_cast<char>(at >> 8 * i);
+        const std::size_t n = bytes.copy(payload + piece_head, sizeof(payload) - piece_head);
+        send(frame::type::piece, {payload, piece_head + n});
+    };
     std::string_view piece = reader_.payload();
     ErrorText why;
     if (piece.size() < piece_head) {
@@ -40,6 +48,7 @@ void ControlLine::take_frame() {
     const std::uint64_t offset = wide_number_at(piece.data() + 4);
     piece.remove_prefix(piece_head);
     const Outcome o = operations_.receive(transfer, offset, piece);
+    if (!o.bytes.empty()) return send_piece(transfer, o.arrival.next, o.bytes);
     if (!o.good) {
         print(why, "{}: {}", to_text(o.kind), o.error);
         return send(frame::type::refused, why.view());
@@ -48,10 +57,7 @@ void ControlLine::take_frame() {
     if (o.arrival.is_whole) return send(frame::type::closed, "");
     const bool as_expected = offset + piece.size() == next && !piece.empty();
     if (as_expected && next / told_every == offset / told_every) return;
-    char head[piece_head];
-    for (unsigned i = 0; i < 4; ++i) head[i] = static_cast<char>(transfer >> 8 * i);
-    for (unsigned i = 0; i < 8; ++i) head[4 + i] = static_cast<char>(next >> 8 * i);
-    send(frame::type::piece, {head, sizeof(head)});
+    send_piece(transfer, next, {});
 }
 
 void ControlLine::take_text(char c) {

@@ -38,7 +38,7 @@ struct Arrival {
 class ModuleStore {
   public:
     // Whoever has sent nothing for so long has gone.
-    static constexpr std::uint64_t patience_ms = 120'000;
+    static constexpr std::uint64_t patience_ms = 600'000;
 
     ModuleStore(ModuleRoom& room, std::uint64_t ticks_per_ms)
         : room_{room}, patience_{patience_ms * ticks_per_ms} {}

@@ -56,7 +56,8 @@ struct Outcome {
     bool pending = false;    // it was begun and goes on: outcome() tells the end
     unsigned ticket = 0;     // of what is pending
     FailureKind kind = FailureKind::failed;  // unless it is good
-    Arrival arrival{};                       // of module-put
+    Arrival arrival{};                       // of module-put, saved-get and saved-put
+    std::string_view bytes{};                // of what is sent
 };
 
 class Operations {
@@ -76,7 +77,8 @@ class Operations {
     // How the command went that execute() began for this VM with that ticket; pending until it is done. An
     // error, too, if another took its place.
     virtual Outcome outcome(unsigned vm, unsigned ticket) = 0;
-    // A piece of what was announced by module-put.
+    // A piece of what was announced by module-put or saved-put; or the question for a piece of what was begun by
+    // saved-get: Outcome::bytes, which stand at Arrival::next. They may be none although there are more.
     virtual Outcome receive(std::uint32_t transfer, std::uint64_t offset,
                             std::string_view bytes) = 0;
 

@@ -37,6 +37,7 @@ void describe(Operations& operations, const Command& command, Performed& result)
                      a.next);
     }
     const VmInfo vm = operations.vm_info(result.vm);
+    const Arrival& a = result.arrival;
     switch (command.action) {
     case Action::console: return print(to, "Connected to VM '{}'", vm.name);
     case Action::destroy: return print(to, "VM '{}' destroyed", vm.name);
@@ -45,6 +46,9 @@ void describe(Operations& operations, const Command& command, Performed& result)
     case Action::resume: return print(to, "VM '{}' resumed", vm.name);
     case Action::save:
         return print(to, "VM '{}' saved, {} KiB", vm.name, (vm.saved_bytes + 1023) >> 10);
+    case Action::saved_drop: return print(to, "What was saved of VM '{}' is gone", vm.name);
+    case Action::saved_get: return print(to, "VM '{}' is sent from page {} on", vm.name, a.next);
+    case Action::saved_put: return print(to, "VM '{}' is awaited from page {} on", vm.name, a.next);
     case Action::shutdown: return print(to, "The power button of VM '{}' was pressed", vm.name);
     case Action::start: return print(to, "VM '{}' started", vm.name);
     case Action::suspend: return print(to, "VM '{}' suspended", vm.name);

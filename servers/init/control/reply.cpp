@@ -172,6 +172,10 @@ void write_node(Writer& w, const NodeInfo& node) {
     w.end_object();
 }
 
+bool is_transfer(Action a) {
+    return a == Action::module_put || a == Action::saved_get || a == Action::saved_put;
+}
+
 void write_help(Writer& w, std::string_view topic) {
     w.begin_array();
     for (const CommandSpec& spec : commands()) {
@@ -220,7 +224,7 @@ void write_result(Output& output, const Request& request, Operations& operations
     default:
         w.begin_object();
         w.field("message", performed.message.view());
-        if (request.command.action == Action::module_put) {
+        if (is_transfer(request.command.action)) {
             w.field("transfer", performed.arrival.transfer);
             w.field("offset", performed.arrival.next);
             w.key("complete");

@@ -258,5 +258,20 @@ def transfer():
     write("transfer", "wrong", put(3, 1) + struct.pack("<BBQB", 7, 1, 3, 4) + b"wrong")
 
 
-for make in (emulator, loader, devices, multiboot2, firmware, elf, node_console, region, shared_memory, transfer):
+def saved():
+    def record(kind, page, pages, payload=b""):
+        return struct.pack("<cBHIII", kind, 0, len(payload), page, pages, 0) + payload
+
+    header = record(b"H", 0, 0, struct.pack("<8sIIQQQQ", b"MargayVM", 1, 3, 7, 8, 1000, 5 * 4096))
+    definition = record(b"V", 0, 0, b'{"name":"x"}')
+    pages = record(b"Z", 0, 3) + record(b"R", 3, 2, b"12345678") + record(b"S", 5, 1, struct.pack("<I", 4))
+    data = record(b"D", 6, 1, b"\x00A" + b"\xff\x01\x00" * 10)
+    end = record(b"E", 8, 0, b"\0\0\0\0")
+    write("saved", "pages", b"\1\x40" + header + definition + pages + data + end)
+    write("saved", "again", b"\1\x04" + header + header + pages)
+    write("saved", "gap", b"\1\xff" + header + record(b"Z", 1, 3))
+    write("saved", "raw", b"\0\xff" + header + definition)
+
+
+for make in (emulator, loader, devices, multiboot2, firmware, elf, node_console, region, shared_memory, transfer, saved):
     make()

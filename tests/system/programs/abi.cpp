@@ -355,6 +355,20 @@ void test_irq() {
     EXPECT_STATUS(port_write(ports, 0x71, 2, 0), Status::bad_argument);
     EXPECT_STATUS(port_write(ports, 0x70, 3, 0), Status::bad_argument);
     EXPECT_STATUS(port_write(ports, 0x70, 1, 0x0a), Status::ok);
+    EXPECT_STATUS(port_fill(ports, 0x72, {}, 1), Status::bad_argument);
+    EXPECT_STATUS(port_fill(ports, 0x70, {}, port_burst + 1), Status::bad_argument);
+    // COM1's scratch register as a FIFO that is never empty, whose status is itself.
+    const Slot uart = fresh();
+    EXPECT_STATUS(carve(uart, init_slot::ports, 0x3f8, 8), Status::ok);
+    EXPECT_STATUS(port_fill(uart, 0x3ff, {0x5a3130}, 3), Status::ok);
+    EXPECT(port_drain(uart, 0x3ff, 0x3ff, 0x80).count == 0);
+    const PortBytes three = port_drain(uart, 0x3ff, 0x3ff, 0x50, 3);
+    EXPECT(three.count == 3 && three.bytes[0] == 0x5a5a5a);
+    const PortBytes all = port_drain(uart, 0x3ff, 0x3ff, 0x50);
+    EXPECT(all.count == port_burst && all.bytes[1] == 0x5a5a'5a5a'5a5a'5a5a);
+    EXPECT(port_drain(uart, 0x400, 0x3ff, 0x50).count == 0);
+    EXPECT(port_drain(uart, 0x3ff, 0x3f7, 0xff).count == 0);
+    EXPECT(port_drain(uart, 0x3ff, 0x3ff, 0x50, port_burst + 1).count == 0);
 }
 
 }  // namespace
