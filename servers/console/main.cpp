@@ -216,7 +216,11 @@ void Server::receive(Line& line, Receiver& receiver, const Take& take) {
 void Server::send(Line* line) {
     if (line == nullptr) return;
     unsigned sent = 0;
-    while (sent < turn_sent && line->port.transmit(line->out)) sent += 16;
+    // What a person reads is repeated by one byte at most if this dies; replies and frames are none then anyway.
+    const auto step = [line, is_control = line == second_] {
+        return is_control ? line->port.transmit_at_once(line->out) : line->port.transmit(line->out);
+    };
+    while (sent < turn_sent && step()) sent += 16;
     line->has_more |= sent >= turn_sent;
     const bool was_stuck = line->out.is_stuck();
     line->out.look(now_ms(), sent != 0);

@@ -46,6 +46,15 @@ bool SerialPort::try_put(char c) {
 }
 
 bool SerialPort::transmit(Outgoing& out) {
+    bool any = false;
+    for (unsigned n = 0; n < fifo_bytes && !out.is_empty() && try_put(out.front()); ++n) {
+        out.pop();
+        any = true;
+    }
+    return any;
+}
+
+bool SerialPort::transmit_at_once(Outgoing& out) {
     if (out.is_empty()) return false;
     if (room_ == 0 && (read(5) & lsr_empty) != 0) room_ = fifo_bytes;
     const unsigned n = out.used() < room_ ? out.used() : room_;
@@ -54,7 +63,6 @@ bool SerialPort::transmit(Outgoing& out) {
     for (unsigned i = 0; i < n; ++i)
         bytes[i / 8] |= std::uint64_t{static_cast<unsigned char>(out.at(i))} << i % 8 * 8;
     room_ -= n;
-    // Without a branch between: who dies has sent them or not.
     (void)port_fill(ports_, base_, bytes, n);
     out.pop(n);
     return true;

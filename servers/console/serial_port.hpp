@@ -23,6 +23,8 @@ class SerialPort {
     bool try_put(char c);
     // Up to a FIFO's worth. True if the line took something.
     bool transmit(Outgoing& out);
+    // The same in one system call. Whoever dies in it may have sent them all: they are sent again.
+    bool transmit_at_once(Outgoing& out);
     // What interrupts: bytes that were received; an empty transmitter. Without the first one the other end is
     // told to wait, and bytes stay in the FIFO. Then the interrupt line is low unless there is something new.
     void listen(bool receive, bool transmit);
