@@ -10,8 +10,8 @@ namespace margay::init {
 namespace {
 
 // How much clocks may differ, one in so many: a node that measures its own while the machine is busy is some parts in a
-// thousand off.
-constexpr std::uint64_t clock_tolerance = 50;
+// hundred off.
+constexpr std::uint64_t clock_tolerance = 4;
 constexpr std::uint64_t us_per_ms = 1000;
 
 }  // namespace
