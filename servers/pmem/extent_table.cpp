@@ -31,6 +31,18 @@ bool ExtentTable::is_sound(const ExtentBook& book, const std::uint64_t* begins,
     return true;
 }
 
+unsigned ExtentTable::first_behind(std::uint64_t address) const {
+    unsigned low = 0, high = count();
+    while (low < high) {
+        const unsigned middle = (low + high) / 2;
+        if (at(middle).end <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 void ExtentTable::begin() {
     draft_ = &book_.orders[1 - book_.current % 2];
     draft_->count = view_->count;
@@ -165,46 +177,43 @@ Result<Place> ExtentTable::find_part(std::uint64_t bytes, std::uint64_t alignmen
 }
 
 const ExtentRecord* ExtentTable::dirty_in(const Place& place) const {
-    for (unsigned i = 0; i < count(); ++i) {
+    for (unsigned i = first_behind(place.base); i < count(); ++i) {
         const ExtentRecord& r = at(i);
-        if (r.owner == 0 && r.dirty && r.end > place.base && r.base < place.base + place.size)
-            return &r;
+        if (r.base >= place.base + place.size) break;
+        if (r.owner == 0 && r.dirty) return &r;
     }
     return nullptr;
 }
 
 Status ExtentTable::cleared(std::uint64_t base, std::uint64_t end) {
-    for (unsigned i = 0; i < count(); ++i) {
-        if (at(i).owner != 0 || at(i).base > base || at(i).end < end) continue;
-        if (count() + 2 > capacity) return Status::no_memory;
-        begin();
-        i = cut(i, base, end);
-        change(i).dirty = false;
-        join(i);
-        commit();
-        return Status::ok;
-    }
-    return Status::not_found;
+    unsigned i = first_behind(base);
+    if (i == count() || at(i).owner != 0 || at(i).base > base || at(i).end < end)
+        return Status::not_found;
+    if (count() + 2 > capacity) return Status::no_memory;
+    begin();
+    i = cut(i, base, end);
+    change(i).dirty = false;
+    join(i);
+    commit();
+    return Status::ok;
 }
 
 Result<const ExtentRecord*> ExtentTable::take(const Place& place, std::uint64_t owner,
                                               std::uint64_t ticket) {
     if (owner == 0) return Status::bad_argument;
-    for (unsigned i = 0; i < count(); ++i) {
-        const ExtentRecord& r = at(i);
-        if (!is_free(i, any_node, true) || r.base > place.base || r.end < place.base + place.size)
-            continue;
-        const unsigned more = (r.base != place.base) + (r.end != place.base + place.size);
-        if (count() + more > capacity) return Status::no_memory;
-        begin();
-        i = cut(i, place.base, place.base + place.size);
-        ExtentRecord& taken = change(i);
-        taken.owner = owner;
-        taken.ticket = ticket;
-        commit();
-        return &taken;
-    }
-    return Status::not_found;
+    unsigned i = first_behind(place.base);
+    if (i == count() || !is_free(i, any_node, true) || at(i).base > place.base ||
+        at(i).end < place.base + place.size)
+        return Status::not_found;
+    const unsigned more = (at(i).base != place.base) + (at(i).end != place.base + place.size);
+    if (count() + more > capacity) return Status::no_memory;
+    begin();
+    i = cut(i, place.base, place.base + place.size);
+    ExtentRecord& taken = change(i);
+    taken.owner = owner;
+    taken.ticket = ticket;
+    commit();
+    return &taken;
 }
 
 const ExtentRecord* ExtentTable::take_dirty(std::uint64_t bytes) {
@@ -223,9 +232,8 @@ const ExtentRecord* ExtentTable::take_dirty(std::uint64_t bytes) {
 }
 
 const ExtentRecord* ExtentTable::find(std::uint64_t base) const {
-    for (unsigned i = 0; i < count(); ++i)
-        if (at(i).base == base && at(i).owner != 0) return &at(i);
-    return nullptr;
+    const unsigned i = first_behind(base);
+    return i < count() && at(i).base == base && at(i).owner != 0 ? &at(i) : nullptr;
 }
 
 const ExtentRecord* ExtentTable::any_of(std::uint64_t owner) const {
@@ -242,8 +250,7 @@ const ExtentRecord* ExtentTable::taken_for(std::uint64_t ticket) const {
 }
 
 void ExtentTable::release(const ExtentRecord& r, bool dirty) {
-    unsigned i = 0;
-    while (&at(i) != &r) ++i;
+    const unsigned i = first_behind(r.base);
     begin();
     ExtentRecord& released = change(i);
     released.owner = 0;

@@ -89,10 +89,11 @@ class ExtentTable {
   private:
     using Order = ExtentBook::Order;
 
-    // The order that counts; within a change, the one that will.
-    const Order& order() const { return *view_; }
+    // Of the order that counts; within a change, of the one that will.
     unsigned count() const { return view_->count; }
     const ExtentRecord& at(unsigned i) const { return book_.records[view_->at[i]]; }
+    // The first record that ends behind an address; count() if there is none.
+    unsigned first_behind(std::uint64_t address) const;
 
     // A change: a copy of the order, in which others of these work, until it counts.
     void begin();
