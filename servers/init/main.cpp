@@ -91,10 +91,12 @@ void supervise(Supervisor& supervisor, Services& services) {
         exchange(control, line);
         if (supervisor.has_ended()) return;
         if (!supervisor.any_active() && manifest.power_off_with_last_vm) return;
-        services.do_piece();
-        const std::uint64_t bits = supervisor.serve(services.next_look());
+        const std::uint64_t due = services.next_look();
+        const std::uint64_t bits = supervisor.serve(due);
         if ((bits & node_bit::channels) != 0) services.channels().collect();
+        if ((bits & node_bit::services) == 0 && (due == no_deadline || rdtsc() < due)) continue;
         services.look(bits);
+        services.do_piece();
     }
 }
 

@@ -24,6 +24,8 @@ constexpr std::uint64_t pmem_died = 1ull << 36;
 constexpr std::uint64_t clearer_died = 1ull << 37;
 // A piece of memory has been cleared.
 constexpr std::uint64_t cleared = 1ull << 38;
+// Those that Services::look() wants to see.
+constexpr std::uint64_t services = console_died | pmem_died | clearer_died | cleared;
 }  // namespace node_bit
 
 class Services {
