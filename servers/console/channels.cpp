@@ -160,6 +160,8 @@ bool Channels::begin_cycle() {
             Entry& e = entries_[i];
             if (!has(i) || e.kind == ChannelKind::control || is_terminal(i) != terminals) continue;
             e.quota = waiting(e);
+            // A client that wrote over it would find its ring full, and ring for nobody.
+            if (e.memory->output.tail() != taken(e)) e.memory->output.release(taken(e));
             e.had_output = e.quota != 0;
             any |= e.had_output;
         }

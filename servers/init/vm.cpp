@@ -208,6 +208,8 @@ void Vm::drop_guest() {
     // What was typed for this guest is not for the next one; how much of it the guest has taken, only its
     // device state knows.
     to_.terminal.here->input.release(to_.terminal.here->input.head());
+    // Nor is what its VMMs have made of the ring: the console looks at it.
+    (void)signal(to_.console_event, to_.terminal.bit);
     guest_.release();
 }
 

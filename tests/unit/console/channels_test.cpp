@@ -106,6 +106,20 @@ TEST_F(ChannelsTest, ARunawayRingIsSkipped) {
     }
 }
 
+// What a client has written over the console's own index is put right: its ring would be full for ever.
+TEST_F(ChannelsTest, AnIndexThatIsWrittenOverIsPutRight) {
+    const unsigned vm = terminal("vm"), a = log("a");
+    for (const unsigned i : {vm, a}) {
+        put(i, "first\n");
+        EXPECT_NE(shown().find("first"), std::string::npos);
+        (&reinterpret_cast<std::atomic<std::uint32_t>&>(at(i).output))[1] = 0x8000'0000;
+        EXPECT_FALSE(at(i).output.put('x'));
+        EXPECT_EQ(shown(), "");
+        put(i, "again\n");
+        EXPECT_NE(shown().find("again"), std::string::npos);
+    }
+}
+
 TEST_F(ChannelsTest, ComeAndGo) {
     for (unsigned round = 0; round < 3; ++round) {
         for (unsigned i = 0; i < max_channels; ++i) {
