@@ -90,6 +90,7 @@ namespace console_bit {
 constexpr std::uint64_t serial = 1;   // the serial line's interrupt
 constexpr std::uint64_t serial2 = 2;  // the second serial line's interrupt
 constexpr std::uint64_t control = 4;  // ConsoleControl has changed
+constexpr std::uint64_t channels = ~0ull << 8;
 // Channels share bits: 56 of them.
 constexpr unsigned channel_groups = 56;
 constexpr std::uint64_t channel(unsigned index) { return 1ull << (8 + index % channel_groups); }

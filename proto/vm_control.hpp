@@ -12,6 +12,7 @@ enum class VmOutcome : std::uint32_t {
     powered_off = 1,  // the guest asked for it
     reset = 2,        // the guest asked for it
     failed = 3,       // see reason
+    halted = 4,       // it sleeps and nothing can wake it, see reason
 };
 
 // How far a VMM has come. The supervisor stores `starting` before it starts one; the VMM stores the rest,

@@ -242,7 +242,8 @@ def request(words):
             return {"command": command, "config": pathlib.Path(arguments[0]).read_text()}
         except (OSError, UnicodeDecodeError) as error:
             raise common.Usage(f"{arguments[0]}: {getattr(error, 'strerror', None) or error}") from None
-    names = {"help": ("topic",), "log": ("vm",), "module-remove": ("module",), "shutdown": ("vm",)}.get(command, PARAMETERS)
+    names = {"help": ("topic",), "log": ("vm",), "module-remove": ("module",), "shutdown": ("vm",),
+             "autostart": ("vm", "state"), "set": ("vm", "key", "value")}.get(command, PARAMETERS)
     if len(arguments) > len(names):
         raise common.Usage(f"{command}: '{arguments[len(names)]}' is too much")
     return {"command": command, **dict(zip(names, arguments))}

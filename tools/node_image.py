@@ -203,6 +203,8 @@ def _default_manifest(options, own):
         append=command_line(options.append or ""),
         core=1 if cores > 1 else 0,
         initrd="initrd" if has_initrd else None,
+        # Nobody is there to give it another VMM.
+        on_freeze="stop" if getattr(options, "headless", False) else "keep",
         **changes,
     )
     vm = {"name": "linux", "memory_mib": options.memory or DEFAULT_MEMORY_MIB, "kernel": "kernel",

@@ -12,6 +12,7 @@
 #include "libipc/startup.hpp"
 #include "servers/console/serial_port.hpp"
 #include "servers/console/state.hpp"
+#include "support/wake_budget.hpp"
 
 namespace margay::console {
 
@@ -19,6 +20,9 @@ namespace {
 
 // While output flows the console looks again after this long.
 constexpr std::uint64_t linger_us = 500;
+// Doorbells beyond so many wait for as long: clients can ring without end. The FIFOs of the lines have room for more.
+constexpr unsigned rings_per_ms = 8;
+constexpr std::uint64_t pause_us = 150;
 // What one turn takes from a line and gives to it, so that a fast line leaves time for others.
 constexpr unsigned turn_received = 512, turn_sent = 512;
 
@@ -113,6 +117,8 @@ class Server {
 
     const std::uint64_t khz_ = startup().tsc_khz;
     const Slot event_ = need("event").slot;
+    const Slot pause_ = need("pause").slot;  // an Event that nobody signals
+    WakeBudget budget_{khz_, rings_per_ms, khz_* pause_us / 1000};
     ConsoleControl& control_ = *mapped<ConsoleControl>(need("control"));
     KeptState& kept_ = *mapped<KeptState>(need("state"));
     State& state_ = kept_.state();
@@ -331,8 +337,12 @@ void Server::run() {
         listen(second_, state_.port.has_room());
         for (const Line* line : {first_, second_}) flowing |= line != nullptr && line->has_more;
         if (!flowing && !has_output()) control_.busy.store(0);
-        const Result<std::uint64_t> bits = wait(event_, deadline(flowing));
-        if (bits && (*bits & console_bit::control) != 0) follow_table();
+        const Result<std::uint64_t> signalled = wait(event_, deadline(flowing));
+        const std::uint64_t bits = signalled ? *signalled : 0;
+        if ((bits & console_bit::control) != 0) follow_table();
+        if (bits == 0 || (bits & ~console_bit::channels) != 0) continue;
+        if (const std::uint64_t until = budget_.woken(rdtsc()); until != 0)
+            (void)wait(pause_, until);
     }
 }
 

@@ -36,6 +36,9 @@ Status ConsoleProcess::prepare(Node& node, ConsoleChannels& channels, Slot rings
     uarts_[1].base = com2;
     if (const auto port = find_number(node.info().command_line, "log"))
         uarts_[2].base = static_cast<std::uint16_t>(*port);
+    const Result<Slot> pause = node.create_event();
+    if (!pause) return pause.status();
+    pause_ = *pause;
     Status s = make_uart(node, uarts_[0], com1_gsi);
     if (s == Status::ok) s = make_uart(node, uarts_[1], com2_gsi);
     if (s == Status::ok && uarts_[2].base != 0) s = make_uart(node, uarts_[2], 0);
@@ -64,7 +67,8 @@ Status ConsoleProcess::give(bool anew, bool& done) {
     case 3: return give(uarts_[1]);
     case 4: return give(uarts_[2]);
     case 5: return program_->give_capability("event", rings_);
-    case 6: return program_->make_thread(event_, died_);
+    case 6: return program_->give_capability("pause", pause_, right::wait);
+    case 7: return program_->make_thread(event_, died_);
     default: done = true; return program_->start();
     }
 }

@@ -39,6 +39,7 @@ class ConsoleProcess {
     Node* node_ = nullptr;
     ConsoleChannels* channels_ = nullptr;
     Slot rings_ = no_slot, event_ = no_slot;
+    Slot pause_ = no_slot;  // an Event that nobody signals
     std::uint64_t died_ = 0;
     Uart uarts_[3] = {{"serial", "irq"}, {"serial2", "irq2"}, {"log_serial", nullptr}};
     unsigned given_ = 0;

@@ -59,7 +59,32 @@ void print_banner(const Node& node, Services& services) {
             services.memory().unused_ram() >> 20);
 }
 
-bool read_manifest(Node& node, ManifestError& error) {
+// Memory for the VMs of a manifest, while it is read.
+class VmRoom {
+  public:
+    void open(Node& node) {
+        const Result<Extent> memory = node.allocate(max_vms * sizeof(VmConfig));
+        if (!memory) fail("there is no memory for a manifest", memory.status());
+        const Result<std::uint64_t> at = node.map_here(*memory, map_right::read | map_right::write);
+        if (!at) fail("there is no room for a manifest", at.status());
+        memory_ = *memory;
+        at_ = *at;
+    }
+    std::span<VmConfig> vms() const { return {reinterpret_cast<VmConfig*>(at_), max_vms}; }
+    void close(Node& node) {
+        node.release(memory_);
+        node.give_back_window(memory_, at_);
+    }
+
+  private:
+    Extent memory_;
+    std::uint64_t at_ = 0;
+};
+
+// Its VMs are in `room` until the supervisor has them.
+bool read_manifest(Node& node, VmRoom& room, ManifestError& error) {
+    room.open(node);
+    manifest.vms = room.vms();
     const Module* m = node.module("manifest");
     if (m == nullptr) {
         error.what = "there is no boot module named manifest";
@@ -108,7 +133,8 @@ void supervise(Supervisor& supervisor, Services& services) {
     services.start_memory(node);
     // What is wrong with it is said when there is a console.
     ManifestError error;
-    bool good = read_manifest(node, error);
+    VmRoom room;
+    bool good = read_manifest(node, room, error);
     services.start_console(node);
     print_banner(node, services);
     if (!good) {
@@ -117,6 +143,8 @@ void supervise(Supervisor& supervisor, Services& services) {
         power_off(node, manifest.test_exit_port, false);
     }
     static Supervisor supervisor{node, services, manifest};
+    room.close(node);
+    manifest.vms = {};
     services.open_node_terminal();
     supervisor.start_all();
     if (manifest.test_kill_services_us != 0) services.kill_for_test(manifest.test_kill_services_us);

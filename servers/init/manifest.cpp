@@ -61,8 +61,7 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
         if (skips()) return true;
         if (key_ == nullptr || key_->kind != Kind::flag)
             return refuse("a truth value is not expected here");
-        *reinterpret_cast<bool*>(member()) = value;
-        return true;
+        return store(value ? "true" : "false");
     }
     bool Int(int) { return skips() || refuse("a number is not expected here"); }
     bool Uint(unsigned) { return skips() || refuse("a number is not expected here"); }
@@ -73,27 +72,15 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
         if (skips()) return true;
         if (key_ == nullptr || key_->kind != Kind::number)
             return refuse("a number is not expected here");
-        std::uint64_t value = 0;
-        for (rapidjson::SizeType i = 0; i < length; ++i) {
-            if (digits[i] < '0' || digits[i] > '9')
-                return refuse("must be a whole number, not negative");
-            value =
-                value > max_number ? value : value * 10 + static_cast<unsigned>(digits[i] - '0');
-        }
-        if (value < key_->lowest || value > key_->highest) return refuse(key_->complaint);
-        std::memcpy(member(), &value, key_->bytes);  // little endian
-        return true;
+        return store({digits, length});
     }
 
     bool String(const char* characters, rapidjson::SizeType length, bool) {
         if (skips()) return true;
         const std::string_view value{characters, length};
-        if (key_ != nullptr && key_->kind == Kind::text) return take_text(value);
-        if (key_ == nullptr || key_->kind != Kind::choice)
+        if (key_ == nullptr || (key_->kind != Kind::text && key_->kind != Kind::choice))
             return refuse("text is not expected here");
-        if (value != key_->yes && value != key_->no) return refuse(key_->complaint);
-        *reinterpret_cast<bool*>(member()) = value == key_->yes;
-        return true;
+        return store(value);
     }
 
     bool StartObject() {
@@ -103,11 +90,12 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             return true;
         }
         if (where_ != Where::vms) return refuse_all("an object is not expected here");
-        if (manifest_.vm_count == max_vms) {
+        if (manifest_.vm_count == manifest_.vms.size()) {
             ++skipped_;
             if (too_many_) return true;
             too_many_ = true;
-            return report("more than 8 VMs", line());
+            return report(manifest_.vm_count == max_vms ? "more than 254 VMs" : "more than one VM",
+                          line());
         }
         vm() = VmConfig{};
         seen_vm_ = bad_vm_ = 0;
@@ -245,21 +233,10 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
         return go_on;
     }
 
-    bool take_text(std::string_view value) {
-        if (key_->bytes == 0) return true;
-        if (value.size() >= key_->bytes) return refuse("the text is too long");
-        for (const char c : value)
-            if (static_cast<unsigned char>(c) < 32)
-                return refuse("the text has a control character");
-        std::memcpy(member(), value.data(), value.size());
-        member()[value.size()] = 0;
-        return true;
-    }
-
-    char* member() {
-        char* base = where_ == Where::vm ? reinterpret_cast<char*>(&vm())
-                                         : reinterpret_cast<char*>(&manifest_);
-        return base + key_->offset;
+    bool store(std::string_view value) {
+        void* const object = where_ == Where::vm ? static_cast<void*>(&vm()) : &manifest_;
+        const char* const complaint = store_value(*key_, value, object);
+        return complaint == nullptr || refuse(complaint);
     }
 
     void set_key(std::string_view name) {
@@ -287,15 +264,61 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     bool too_many_ = false;
 };
 
+const char* store_number(const ManifestKey& key, std::string_view digits, char* member) {
+    std::uint64_t value = 0;
+    for (const char c : digits) {
+        if (c < '0' || c > '9') return "must be a whole number, not negative";
+        value = value > max_number ? value : value * 10 + static_cast<unsigned>(c - '0');
+    }
+    if (digits.empty() || value < key.lowest || value > key.highest) return key.complaint;
+    std::memcpy(member, &value, key.bytes);  // little endian
+    return nullptr;
+}
+
+const char* store_text(const ManifestKey& key, std::string_view value, char* member) {
+    if (key.bytes == 0) return nullptr;
+    if (value.size() >= key.bytes) return "the text is too long";
+    for (const char c : value)
+        if (static_cast<unsigned char>(c) < 32) return "the text has a control character";
+    std::memcpy(member, value.data(), value.size());
+    member[value.size()] = 0;
+    return nullptr;
+}
+
+// Of a choice or a truth value.
+const char* store_word(bool& member, std::string_view value, std::string_view yes,
+                       std::string_view no, const char* complaint) {
+    if (value != yes && value != no) return complaint;
+    member = value == yes;
+    return nullptr;
+}
+
 }  // namespace
+
+const char* store_value(const ManifestKey& key, std::string_view value, void* object) {
+    char* const member = static_cast<char*>(object) + key.offset;
+    switch (key.kind) {
+    case Kind::number: return store_number(key, value, member);
+    case Kind::text: return store_text(key, value, member);
+    case Kind::choice:
+        return store_word(*reinterpret_cast<bool*>(member), value, key.yes, key.no, key.complaint);
+    case Kind::flag:
+        return store_word(*reinterpret_cast<bool*>(member), value, "true", "false",
+                          "must be true or false");
+    case Kind::vms: break;
+    }
+    return "it has no single value";
+}
 
 std::size_t check_manifest(std::string_view text, Manifest& manifest,
                            std::span<ManifestError> errors) {
+    const std::span<VmConfig> room = manifest.vms;
     manifest = Manifest{};
+    manifest.vms = room;
     rapidjson::MemoryStream stream{text.data(), text.size()};
     Handler handler{text, stream, manifest, errors};
     if (text.size() > max_manifest_bytes) {
-        (void)handler.report("it is longer than 64 KiB", 1);
+        (void)handler.report("it is longer than 128 KiB", 1);
         return handler.errors();
     }
     Arena arena;

@@ -7,11 +7,11 @@
 
 namespace margay::init {
 
-constexpr unsigned max_vms = 8;
+constexpr unsigned max_vms = 254;  // as many as the console has channels for, beside the node's
 constexpr unsigned max_name = 24;
 constexpr unsigned max_append = 2048;  // as Linux: COMMAND_LINE_SIZE, the zero byte included
 constexpr unsigned max_options = 1024;
-constexpr unsigned max_manifest_bytes = 64 << 10;
+constexpr unsigned max_manifest_bytes = 128 << 10;
 constexpr std::uint64_t max_vm_memory_mib = 1 << 20;
 
 struct VmConfig {
@@ -31,11 +31,14 @@ struct VmConfig {
     std::uint64_t test_kill_seed = 1;
     std::uint64_t core = 0;
     bool attached = true;
-    bool standby = false;  // a second VMM waits, loaded
+    bool standby = false;   // a second VMM waits, loaded
+    bool autostart = true;  // it is started when the node is
+    // What becomes of it when its guest ends in such a way: true: it is started anew (of a frozen one: it is kept).
+    bool restarts_on_reset = true, restarts_on_crash = true, keeps_frozen = true;
 };
 
 struct Manifest {
-    VmConfig vms[max_vms];
+    std::span<VmConfig> vms;  // room for them, of whoever parses: a whole node's is max_vms
     unsigned vm_count = 0;
     bool power_off_with_last_vm = true;
     std::uint16_t test_exit_port = 0;
@@ -49,7 +52,7 @@ struct ManifestError {
     char key[32] = {};
 };
 
-// Fills `manifest` from text. Unknown and repeated keys, wrong types and values out of range are
+// Fills `manifest` from text, as far as it has room for VMs. Unknown and repeated keys, wrong types and values out of range are
 // errors; so is a VM without a name or a kernel, and two VMs of one name.
 [[nodiscard]] ManifestError parse_manifest(std::string_view text, Manifest& manifest);
 

@@ -23,6 +23,13 @@ struct ManifestKey {
     std::uint64_t lowest = 0, highest = 0;
     std::string_view yes = {}, no = {};
     const char* complaint = nullptr;  // about another value
+    // When the value of a VM that is defined may be changed, and when that has an effect.
+    enum class Change : std::uint8_t {
+        now,
+        at_next_start,
+        when_off,  // and has it at the next start
+        never,
+    };
 };
 
 // The largest number that every JSON reader takes as it is.
@@ -96,6 +103,13 @@ constexpr ManifestKey vm_keys[] = {
      {},
      "must be 10 to 600000 ms"},
     {"standby", ManifestKey::Kind::flag, MARGAY_MEMBER(VmConfig, standby)},
+    {"autostart", ManifestKey::Kind::flag, MARGAY_MEMBER(VmConfig, autostart)},
+    {"on_reset", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, restarts_on_reset), 0, 0,
+     "restart", "stop", "must be \"restart\" or \"stop\""},
+    {"on_crash", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, restarts_on_crash), 0, 0,
+     "restart", "stop", "must be \"restart\" or \"stop\""},
+    {"on_freeze", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, keeps_frozen), 0, 0, "keep",
+     "stop", "must be \"keep\" or \"stop\""},
     {"restart_limit",
      ManifestKey::Kind::number,
      MARGAY_MEMBER(VmConfig, restart_limit),
@@ -131,5 +145,27 @@ constexpr ManifestKey vm_keys[] = {
 };
 
 #undef MARGAY_MEMBER
+
+// What a guest is made of is there when the VM is off only.
+constexpr ManifestKey::Change change_of(const ManifestKey& key) {
+    using Change = ManifestKey::Change;
+    for (const std::string_view name : {"name", "console"})
+        if (key.name == name) return Change::never;
+    for (const std::string_view name :
+         {"memory_mib", "kernel", "initrd", "append", "vmm_options", "core"})
+        if (key.name == name) return Change::when_off;
+    return key.name == "vmm" ? Change::at_next_start : Change::now;
+}
+
+// Null: there is none of that name.
+constexpr const ManifestKey* find_vm_key(std::string_view name) {
+    for (const ManifestKey& k : vm_keys)
+        if (k.name == name) return &k;
+    return nullptr;
+}
+
+// Gives the member of a key its value, written as in a manifest but without quotes; `object` is what has the member.
+// Null, or a complaint: nothing was changed then.
+const char* store_value(const ManifestKey& key, std::string_view value, void* object);
 
 }  // namespace margay::init

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "libipc/log.hpp"
+#include "servers/init/manifest_keys.hpp"
 #include "servers/init/text.hpp"
 
 namespace margay::init {
@@ -18,6 +19,9 @@ constexpr unsigned tickets_per_vm = 1 << 16;
 constexpr std::uint64_t leisure = 3;
 
 constexpr std::uint64_t us_per_second = 1'000'000;
+// What VMMs signal beyond so many times waits for as long: they can do it without end.
+constexpr unsigned wakes_per_ms = 16;
+constexpr std::uint64_t pause_us = 200;
 
 // It lets a guest begin.
 bool is_beginning(Action a) {
@@ -46,8 +50,12 @@ Supervisor::Supervisor(Node& node, Services& services, const Manifest& manifest)
       node_{node},
       services_{services},
       event_{services.node_event()},
+      budget_{node.ticks(us_per_second / 1000), wakes_per_ms, node.ticks(pause_us)},
       modules_{*this, node.ticks(1000)} {
     saved_.use(node);
+    const Result<Slot> pause = node.create_event();
+    if (!pause) fail("there is no memory for an Event", pause.status());
+    pause_ = *pause;
     for (unsigned i = 0; i < manifest.vm_count; ++i) {
         const VmConfig& c = manifest.vms[i];
         if (const Failure f = add(c); f.is_set())
@@ -57,6 +65,7 @@ Supervisor::Supervisor(Node& node, Services& services, const Manifest& manifest)
 
 void Supervisor::start_all() {
     each([](VmPlace& p) {
+        if (!p.config.autostart) return;
         log("margay: starting guest {}: {} MiB on core {}\n", p.config.name, p.config.memory_mib,
             p.config.core);
         (void)p.vm.start();
@@ -81,7 +90,7 @@ Failure Supervisor::add(const VmConfig& config) {
         f.set(FailureKind::no_memory, "{}: {}", what, to_text(s));
         return f;
     };
-    if (index == max_places) return lacks("the node has 255 VMs", Status::no_memory);
+    if (index == max_places) return lacks("the node has 254 VMs", Status::no_memory);
     const Result<Extent> memory = node_.allocate(sizeof(VmPlace));
     if (!memory) return lacks("no memory for a VM", memory.status());
     const Result<std::uint64_t> at = node_.map_here(*memory, map_right::read | map_right::write);
@@ -133,7 +142,9 @@ void Supervisor::give_back(VmPlace& place) {
 }
 
 Failure Supervisor::define(std::string_view text) {
+    static VmConfig room[2];  // one more than there may be
     static Manifest scratch;
+    scratch.vms = room;
     static char wrapped[max_definition_bytes + 32];
     Failure f;
     // As a manifest of one VM: the same keys, limits and messages.
@@ -151,6 +162,26 @@ Failure Supervisor::define(std::string_view text) {
         return f;
     }
     return add(scratch.vms[0]);
+}
+
+Failure Supervisor::set(VmPlace& place, std::string_view name, std::string_view value) {
+    using Change = ManifestKey::Change;
+    Failure f;
+    const ManifestKey* key = find_vm_key(name);
+    if (key == nullptr) {
+        f.set(FailureKind::usage, "a VM has no key '{}'", name);
+    } else if (change_of(*key) == Change::never) {
+        f.set(FailureKind::usage, "'{}' cannot be changed: define another VM", name);
+    } else if (change_of(*key) == Change::when_off && place.vm.life().is_active()) {
+        f.set(FailureKind::wrong_state, "'{}' can be changed while the VM is off", name);
+    } else if (name == "kernel" && value.empty()) {
+        f.set(FailureKind::usage, "a VM must have a kernel");
+    } else if (const char* complaint = store_value(*key, value, &place.config)) {
+        f.set(FailureKind::usage, "{}: {}", name, complaint);
+    } else {
+        place.vm.config_changed();
+    }
+    return f;
 }
 
 Failure Supervisor::undefine(unsigned index) {
@@ -196,9 +227,12 @@ std::uint64_t Supervisor::serve(std::uint64_t until) {
         deadline = std::min(deadline, p.vm.next_look());
         mine |= p.vm.event_mask();
     });
+    const bool pauses = rdtsc() < pauses_until_;
     // A deadline that has passed still takes what was signalled.
-    const Result<std::uint64_t> signalled = wait(event_, deadline);
+    const Result<std::uint64_t> signalled =
+        pauses ? wait(pause_, std::min(deadline, pauses_until_)) : wait(event_, deadline);
     const std::uint64_t bits = signalled ? *signalled : 0, now = rdtsc();
+    if (bits != 0 && (bits & ~mine) == 0) pauses_until_ = budget_.woken(now);
     each([&](VmPlace& p) {
         if ((bits & p.vm.event_mask()) != 0 || now >= p.vm.next_look()) p.vm.look();
     });
@@ -358,7 +392,11 @@ Failure Supervisor::shut_down(const Command& command, unsigned vm) {
     }
     std::uint64_t seconds = timeout.empty() ? default_shutdown_seconds : 0;
     for (const char c : timeout) seconds = seconds * 10 + static_cast<unsigned>(c - '0');
-    if (!ending_) each([](VmPlace& p) { p.is_asked = false; });
+    if (!ending_)
+        each([](VmPlace& p) {
+            p.is_asked = false;
+            p.vm.end_with_guest();
+        });
     ending_ = true;
     is_abrupt_ = seconds == 0;
     end_at_ = rdtsc() + node_.ticks(seconds * us_per_second);
@@ -403,6 +441,17 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
     }
     if (command.action == Action::saved_get || command.action == Action::saved_put)
         return transfer_saved(command, vm);
+    if (command.action == Action::set) {
+        failure_ = set(*places_[vm], command[Parameter::key], command.value);
+        return failure_.is_set() ? failed(failure_) : Outcome{};
+    }
+    if (command.action == Action::autostart) {
+        const std::string_view state = command[Parameter::state];
+        if (state != "on" && state != "off")
+            return {false, "autostart is on or off", false, 0, FailureKind::usage};
+        failure_ = set(*places_[vm], "autostart", state == "on" ? "true" : "false");
+        return failure_.is_set() ? failed(failure_) : Outcome{};
+    }
     if (command.action == Action::console) {
         services_.channels().attach(places_[vm]->terminal);
         return {};

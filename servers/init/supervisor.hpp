@@ -5,11 +5,13 @@
 #include "servers/init/saved_transfers.hpp"
 #include "servers/init/services.hpp"
 #include "servers/init/vm_place.hpp"
+#include "support/wake_budget.hpp"
 
 namespace margay::init {
 
-// VMs of one node: a console shows so many terminals, and the node's own.
-constexpr unsigned max_places = max_terminals - 1;
+// VMs of one node. Each has two channels of the console, and the node three; one of those is a terminal.
+constexpr unsigned max_places = max_vms;
+static_assert(2 * max_places + 3 <= max_channels && max_places + 1 <= max_terminals);
 
 class Supervisor final : public Operations, private NodeModuleRoom {
   public:
@@ -51,6 +53,7 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     Failure add(const VmConfig& config);
     Failure define(std::string_view text);
     Failure undefine(unsigned index);
+    Failure set(VmPlace& place, std::string_view key, std::string_view value);
     void give_back(VmPlace& place);
     unsigned find(std::string_view name) const;
     bool is_there(unsigned vm) const { return vm < count_ && places_[vm] != nullptr; }
@@ -65,6 +68,9 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     unsigned definitions_ = 0;          // so far
     unsigned last_worked_ = 0;          // VMs with equally urgent work take turns
     std::uint64_t next_piece_ = 0;      // TSC
+    WakeBudget budget_;                 // for what VMs and their VMMs signal
+    Slot pause_ = no_slot;              // an Event that nobody signals
+    std::uint64_t pauses_until_ = 0;    // TSC
     ModuleStore modules_;
     SavedTransfers saved_;
     Failure failure_;  // of the last command

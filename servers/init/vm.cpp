@@ -50,19 +50,38 @@ void Vm::configure(Node& node, const VmConfig& config, const Connections& to,
     config_ = &config;
     to_ = to;
     killer_.configure(node.ticks(config.test_kill_us), config.test_kill_seed);
-    const LifeLimits limits{
+    life_.configure(limits(), config.vmm, config.vmm_fallback, first_ticket);
+}
+
+void Vm::config_changed() {
+    life_.change(limits(), rdtsc());
+    killer_.configure(node_->ticks(config_->test_kill_us), config_->test_kill_seed);
+}
+
+void Vm::end_with_guest() {
+    ends_with_guest_ = true;
+    life_.change(limits(), rdtsc());
+}
+
+LifeLimits Vm::limits() const {
+    const VmConfig& config = *config_;
+    const Node& node = *node_;
+    const bool goes_on = !ends_with_guest_;
+    return {
         .watch = {node.ticks(config.hang_ms * us_per_ms), node.ticks(config.start_ms * us_per_ms),
                   file_bytes()},
         .restart = {config.restart_limit, config.restart_window_ms, config.vmm_fallback[0] != 0},
         .head_start = node.ticks(head_start_us),
         .poll = node.ticks(poll_us),
         .ticks_per_ms = node.ticks(us_per_ms),
-        .standby = config.standby};
-    life_.configure(limits, config.vmm, config.vmm_fallback, first_ticket);
+        .standby = config.standby,
+        .ends = {goes_on && config.restarts_on_reset, goes_on && config.restarts_on_crash,
+                 config.keeps_frozen}};
 }
 
 Failure Vm::start() {
-    restored_ = first_sequence_ = 0;
+    // Its modules may be others now.
+    if (!life_.is_active()) life_.change(limits(), rdtsc());
     return life_.start(rdtsc());
 }
 
@@ -183,6 +202,7 @@ bool Vm::make_guest(bool restored, Failure& why) {
     if (s != Status::ok) return refuse(why, guest_.why, s);
     guest_.needs_files = !restored;
     power_presses_ = 0;
+    if (!restored) restored_ = first_sequence_ = 0;
     if (!restored) epoch_ = read_clock(init_slot::ports);
     return true;
 }
@@ -285,6 +305,11 @@ void Vm::read_reason(char (&to)[104]) {
     to[0] = 0;
     if (guest_.control == nullptr) return;
     copy_text(to, guest_.control->reason.copy().c_str());
+}
+
+void Vm::say_begins_anew(const char* reason) {
+    log("margay: guest {} ended after {} exits and is started anew: {}\n", config_->name, exits(),
+        reason);
 }
 
 void Vm::say_ended(const char* reason, bool well) {

@@ -25,6 +25,10 @@ class Vm final : private VmHands {
     Failure restore();
     // Presses its power button: what follows is its guest's affair.
     Failure press_power_button();
+    // A key that may change while it runs has another value.
+    void config_changed();
+    // Whatever its guest's end, it is not started anew from now on.
+    void end_with_guest();
     // What was saved of it goes.
     Failure forget();
     // What was saved of it elsewhere takes the place of what was saved here. See Checkpoint::adopt.
@@ -72,9 +76,11 @@ class Vm final : private VmHands {
     Piece copy_piece(Failure& why) override;
     void end_copy() override { checkpoint_.end(); }
     void read_reason(char (&to)[104]) override;
+    void say_begins_anew(const char* reason) override;
     void say_ended(const char* reason, bool well) override;
 
     void drop(unsigned& place);
+    LifeLimits limits() const;
     std::uint64_t bytes_of(const char* module) const;
 
     Node* node_ = nullptr;
@@ -88,7 +94,8 @@ class Vm final : private VmHands {
     unsigned active_ = no_place, next_ = no_place, retired_ = no_place;
     Checkpoint checkpoint_;
     std::uint64_t epoch_ = 0, first_sequence_ = 0, restored_ = 0;
-    std::uint32_t power_presses_ = 0;            // since the guest was made
+    std::uint32_t power_presses_ = 0;  // since the guest was made
+    bool ends_with_guest_ = false;
     std::uint64_t exits_ = 0, rolled_back_ = 0;  // of a VM that is off
 };
 

@@ -17,7 +17,7 @@ namespace {
 constexpr const char* manifest =
     R"({"vms": [{"name": "good", "memory_mib": 4, "kernel": "good", "core": 1},
                 {"name": "bad", "memory_mib": 4, "kernel": "bad", "core": 2, "console": "detached",
-                 "restart_limit": 1000000, "hang_ms": 20}],
+                 "restart_limit": 1000000, "hang_ms": 20, "on_reset": "stop", "on_crash": "stop"}],
         "on_last_vm_off": "stay", "test_exit_port": 244})";
 
 constexpr unsigned good_lines = 200;
@@ -106,7 +106,8 @@ class HostileNode {
 };
 
 std::string undisturbed(const GuestScript& guest) {
-    Node node{{.manifest = R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "k", "core": 1}],
+    Node node{{.manifest = R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "k", "core": 1,
+                                         "on_reset": "stop", "on_crash": "stop"}],
                                "test_exit_port": 244})",
                .guests = {{"k", &guest}}}};
     EXPECT_TRUE(node.run());
@@ -198,7 +199,8 @@ TEST(HostileOnce, AHeadBeyondTheRingGivesARingsWorth) {
 TEST(HostileOnce, AReasonWithoutEndIsCut) {
     GuestScript guest;
     guest.say("x").triple_fault();
-    Node node{{.manifest = R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "k"}],
+    Node node{{.manifest = R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "k",
+                                         "on_reset": "stop", "on_crash": "stop"}],
                                "on_last_vm_off": "stay", "test_exit_port": 244})",
                .guests = {{"k", &guest}}}};
     node.fate = [&](const VmmMoment&) {

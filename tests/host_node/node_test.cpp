@@ -12,7 +12,8 @@ namespace {
 
 // A node with one VM, `g`. `vm`: more of its keys; `node`: more of the manifest's.
 std::string manifest(const std::string& vm = {}, const std::string& node = {}) {
-    return R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "kernel", "restart_limit": 1000000)" +
+    return R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "kernel", "restart_limit": 1000000,
+                 "on_reset": "stop", "on_crash": "stop")" +
            (vm.empty() ? "" : ", " + vm) + R"(}], "test_exit_port": 244)" +
            (node.empty() ? "" : ", " + node) + "}";
 }

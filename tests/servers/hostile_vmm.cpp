@@ -1,7 +1,9 @@
 // A hostile VMM: replies with random state, random groups and random actions, and calls what it may. The
 // kernel must survive all of it, and so must the other guests. vmm_options: fuzz=SEED rounds=N. With overrule it
 // tries instead to do what only its supervisor may: let its vCPU go on, move its death event, bind its rows. With
-// endless_reason or runaway_ring it leaves nonsense in memory that the supervisor and the console read.
+// endless_reason or runaway_ring it leaves nonsense in memory that the supervisor and the console read. With news,
+// storm or bells it signals the supervisor or the console without end, once it serves or before that; with spin it
+// says that it serves, and never does.
 #include "libipc/log.hpp"
 #include "libipc/start.hpp"
 #include "libipc/startup.hpp"
@@ -91,6 +93,24 @@ std::uint64_t overrule(Slot vcpu, Slot event, std::uint64_t rounds, Received& go
     __builtin_trap();
 }
 
+// Rings for nothing, as fast as it can.
+[[noreturn]] void ring_without_end(const StartupItem& bell) {
+    for (;;) (void)signal(bell.slot, bell.value);
+}
+
+// Serves, and signals for 200 ms within each exit, which is not long enough to be taken to hang. The guest sleeps for a
+// millisecond in between.
+[[noreturn]] void serve_noisily(const StartupItem& bell) {
+    const std::uint64_t khz = startup().tsc_khz;
+    Received got = reply_wait({});
+    for (;;) {
+        for (const std::uint64_t end = rdtsc() + 200 * khz; rdtsc() < end;)
+            (void)signal(bell.slot, bell.value);
+        got = reply_wait({static_cast<std::uint64_t>(Action::park),
+                          {got.message.words[0], state::deadline_word, 0, 0, rdtsc() + khz}});
+    }
+}
+
 }  // namespace
 
 void program_main(std::uint64_t) {
@@ -104,10 +124,17 @@ void program_main(std::uint64_t) {
     const Slot vcpu = find_startup_item("vcpu")->slot;
     if (find_option(options, "endless_reason")) refuse_without_end(control, *supervisor);
     if (find_option(options, "runaway_ring")) run_away(*console);
+    if (find_option(options, "storm")) ring_without_end(*console);
+    if (find_option(options, "spin")) {
+        control.phase.store(VmmPhase::serving);
+        for (;;) asm volatile("pause");
+    }
     const std::uint64_t rounds = find_number(options, "rounds").value_or(1000);
     Random random{find_number(options, "fuzz").value_or(0) * 0x9e3779b97f4a7c15 + 1};
     control.phase.store(VmmPhase::serving);
     (void)signal(supervisor->slot, supervisor->value);
+    if (find_option(options, "news")) serve_noisily(*supervisor);
+    if (find_option(options, "bells")) serve_noisily(*console);
 
     const VcpuState good = good_state();
     std::uint64_t classes[exit_classes] = {}, refused = 0, sequence = 0;

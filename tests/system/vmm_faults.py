@@ -246,6 +246,44 @@ def overrule(node):
         raise RuntimeError(f"what it says: {said}")
 
 
+def _beside(node, options, ended, **keys):
+    """A hostile VMM, on the other core if there is one: its neighbour, on core 0, comes to its end, and ctl is answered.
+
+    ended: what becomes of the hostile one's VM.
+    """
+    bad = {"name": "bad", "vmm": "vmm_hostile", "vmm_options": options, "console": "detached", **keys}
+    with boot(node, bad, {"name": "good", "core": 0}, on_last_vm_off="stay") as machine:
+        while "guest good powered off" not in log_of(node):
+            assert machine.ctl(command="list")["ok"]
+            machine.pause(0.2)
+        if WANTED not in machine.output:
+            raise RuntimeError("the neighbour's output is not what it should be")
+        while machine.ctl(command="dominfo", vm="bad")["result"]["state"] != ended:
+            machine.pause(0.2)
+        # It can be ended, and its core is free then.
+        assert machine.ctl(command="destroy", vm="bad")["ok"]
+        assert machine.ctl(command="shutdown", timeout=0)["ok"]
+        node.check_off(machine)
+
+
+def news(node):
+    _beside(node, "news", "running")
+
+
+def bells(node):
+    _beside(node, "bells", "running")
+
+
+def storm(node):
+    """It never begins to serve: its VMMs are killed for that, one after the other."""
+    _beside(node, "storm", "frozen", start_ms=300, restart_limit=2, restart_window_ms=86400000)
+
+
+def spin(node):
+    """It says that it serves, and never answers: that is found."""
+    _beside(node, "spin", "frozen", hang_ms=300, restart_limit=2, restart_window_ms=86400000)
+
+
 def shared_memory(node):
     """VMMs that write nonsense where the supervisor and the console read: only their own VMs end."""
     hostile = [{"name": option, "vmm": "vmm_hostile", "vmm_options": option, "memory_mib": 32,
@@ -264,7 +302,7 @@ def shared_memory(node):
         machine.wait()
 
 
-CASES = [hang, corrupt, scribble, spoil, start, deadly, swap, bad_successor, refuse, control, save, fuzz, overrule, shared_memory]
+CASES = [hang, corrupt, scribble, spoil, start, deadly, swap, bad_successor, refuse, control, save, fuzz, overrule, news, bells, storm, spin, shared_memory]
 
 
 def test(node):

@@ -113,7 +113,9 @@ int check(const char* file) {
         std::fprintf(stderr, "check_manifest: %s: %s\n", file, std::strerror(errno));
         return 2;
     }
+    static VmConfig room[max_vms];
     static Manifest manifest;
+    manifest.vms = room;
     std::vector<ManifestError> errors(max_errors);
     errors.resize(check_manifest(text, manifest, errors));
     std::stable_sort(
@@ -125,7 +127,7 @@ int check(const char* file) {
                ", \"what\": " + quoted(e.what) + "}";
     });
     std::printf(", ");
-    print_list("vms", std::span{manifest.vms, manifest.vm_count},
+    print_list("vms", manifest.vms.first(manifest.vm_count),
                [](const VmConfig& vm) { return object(vm_keys, &vm); });
     std::printf(", \"node\": %s}\n", object(node_keys, &manifest).c_str());
     return 0;

@@ -17,11 +17,15 @@ constexpr Parameter of_put[] = {Parameter::module, Parameter::bytes, Parameter::
                                 Parameter::replace};
 constexpr Parameter of_get[] = {Parameter::vm, Parameter::page, Parameter::snapshot};
 constexpr Parameter of_saved[] = {Parameter::vm, Parameter::snapshot};
+constexpr Parameter of_vm_and_state[] = {Parameter::vm, Parameter::state};
+constexpr Parameter of_vm_and_key[] = {Parameter::vm, Parameter::key, Parameter::value};
 constexpr Parameter of_config[] = {Parameter::config};
 constexpr Parameter of_topic[] = {Parameter::topic};
 constexpr Parameter of_vm_or_node[] = {Parameter::vm, Parameter::timeout};
 
 constexpr CommandSpec table[] = {
+    {Action::autostart, "autostart", of_vm_and_state,
+     "start the VM with the node, or not: on or off"},
     {Action::console, "console", of_vm,
      "show the VM's terminal here; Ctrl-] n goes on to the next"},
     {Action::define, "define", of_config,
@@ -44,6 +48,7 @@ constexpr CommandSpec table[] = {
     {Action::saved_get, "saved-get", of_get,
      "begin to send what was saved, as ctl save VM FILE does"},
     {Action::saved_put, "saved-put", of_saved, "begin to take what ctl restore VM FILE sends"},
+    {Action::set, "set", of_vm_and_key, "give a key of the VM's definition another value"},
     {Action::shutdown, "shutdown", of_vm_or_node,
      "press the VM's power button; without VM, turn the node off", true},
     {Action::start, "start", of_vm, "start a VM that is shut off"},
@@ -61,6 +66,8 @@ constexpr ParameterSpec parameter_table[] = {
     {"bytes", "BYTES", false},    {"crc", "CRC", false},
     {"replace", "REPLACE", true}, {"timeout", "--timeout SECONDS", true},
     {"page", "PAGE", false},      {"snapshot", "SNAPSHOT", false},
+    {"state", "on|off", false},   {"key", "KEY", false},
+    {"value", "VALUE", false},
 };
 
 constexpr bool table_is_ordered() {
@@ -84,6 +91,12 @@ std::string_view take_word(std::string_view& line) {
     const std::string_view word = line.substr(0, length);
     line.remove_prefix(length);
     return word;
+}
+
+std::string_view trimmed(std::string_view s) {
+    while (!s.empty() && is_blank(s.front())) s.remove_prefix(1);
+    while (!s.empty() && is_blank(s.back())) s.remove_suffix(1);
+    return s;
 }
 
 // --timeout SECONDS and --now, which stand anywhere and belong to no place among the others. Not set: there is none
@@ -133,6 +146,15 @@ bool set_argument(Command& c, Parameter p, std::string_view value, ErrorText& er
         c.config = value;
         return true;
     }
+    if (p == Parameter::value) {
+        if (value.size() >= max_append) {
+            print(error, "a value has at most {} bytes", max_append - 1);
+            return false;
+        }
+        c.value = value;
+        c.has_value = true;
+        return true;
+    }
     if (value.size() >= max_name) {
         print(error, "'{}...' is too long for a name", shortened(value));
         return false;
@@ -161,11 +183,12 @@ bool check_arguments(const Command& c, ErrorText& error) {
         const auto p = static_cast<Parameter>(i);
         bool taken = false;
         for (const Parameter q : spec.parameters) taken |= p == q;
-        if (taken && c[p].empty() && !spec_of(p).optional && !spec.takes_none) {
+        const bool is_given = p == Parameter::value ? c.has_value : !c[p].empty();
+        if (taken && !is_given && !spec_of(p).optional && !spec.takes_none) {
             print(error, "{} needs {}", spec.name, spec_of(p).shown);
             return false;
         }
-        if (!taken && !c[p].empty()) {
+        if (!taken && is_given) {
             print(error, "{} takes no {}", spec.name, spec_of(p).shown);
             return false;
         }
@@ -184,9 +207,11 @@ LineResult parse_line(std::string_view line, Command& c, ErrorText& error) {
             if (const auto seconds = take_timeout(line))
                 if (!set_argument(c, Parameter::timeout, *seconds, error)) return LineResult::error;
         if (p == Parameter::timeout) continue;
-        // A definition is all that is left.
+        // A definition is all that is left, and so is a value.
+        const bool takes_all = p == Parameter::config || p == Parameter::value;
         const std::string_view word =
-            p == Parameter::config ? std::exchange(line, {}) : take_word(line);
+            takes_all ? trimmed(std::exchange(line, {})) : take_word(line);
+        if (p == Parameter::value && word.empty()) break;
         if (!set_argument(c, p, word, error)) return LineResult::error;
     }
     if (const std::string_view extra = take_word(line); !extra.empty()) {

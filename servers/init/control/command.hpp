@@ -11,6 +11,7 @@
 namespace margay::init {
 
 enum class Action : std::uint8_t {
+    autostart,
     console,
     define,
     destroy,
@@ -28,6 +29,7 @@ enum class Action : std::uint8_t {
     saved_drop,
     saved_get,
     saved_put,
+    set,
     shutdown,
     start,
     suspend,
@@ -49,6 +51,9 @@ enum class Parameter : std::uint8_t {
     timeout,
     page,
     snapshot,
+    state,
+    key,
+    value,
     count
 };
 
@@ -86,11 +91,13 @@ using ErrorText = Text<160>;
 struct Command {
     Action action = Action::help;
     Word arguments[static_cast<unsigned>(Parameter::count)];  // empty: not given
-    // Parameter::config, which is no name: it stays where whoever read the command keeps it.
-    std::string_view config;
+    // Parameter::config and value, which are no names: they stay where whoever read the command keeps them.
+    std::string_view config, value;
+    bool has_value = false;  // it may be empty
 
     std::string_view operator[](Parameter p) const {
         if (p == Parameter::config) return config;
+        if (p == Parameter::value) return value;
         return arguments[static_cast<unsigned>(p)].view();
     }
 };

@@ -1,5 +1,7 @@
 #include "servers/init/control/perform.hpp"
 
+#include "servers/init/manifest_keys.hpp"
+
 #include "support/format.hpp"
 
 namespace margay::init {
@@ -39,6 +41,15 @@ void describe(Operations& operations, const Command& command, Performed& result)
     const VmInfo vm = operations.vm_info(result.vm);
     const Arrival& a = result.arrival;
     switch (command.action) {
+    case Action::autostart:
+        return print(to, "VM '{}' is {}started with the node", vm.name,
+                     command[Parameter::state] == "on" ? "" : "not ");
+    case Action::set: {
+        const ManifestKey* key = find_vm_key(command[Parameter::key]);
+        const bool later = key != nullptr && change_of(*key) != ManifestKey::Change::now;
+        return print(to, "VM '{}': {} is now {}{}", vm.name, command[Parameter::key], command.value,
+                     later ? "; it takes effect at the next start" : "");
+    }
     case Action::console: return print(to, "Connected to VM '{}'", vm.name);
     case Action::destroy: return print(to, "VM '{}' destroyed", vm.name);
     case Action::reset: return print(to, "VM '{}' was reset", vm.name);

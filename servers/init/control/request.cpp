@@ -22,7 +22,10 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     bool has_command() const { return has_command_; }
 
     bool Null() { return wrong_value(); }
-    bool Bool(bool) { return wrong_value(); }
+    bool Bool(bool value) {
+        if (!is_argument(Parameter::value)) return wrong_value();
+        return take_argument(value ? "true" : "false");
+    }
     bool Int(int) { return wrong_value(); }
     bool Uint(unsigned) { return wrong_value(); }
     bool Int64(std::int64_t) { return wrong_value(); }
@@ -30,10 +33,8 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 
     bool RawNumber(const char* text, rapidjson::SizeType length, bool) {
         const std::string_view number{text, length};
-        if (depth_ == 1 && key_ == Field::argument && parameter_ == Parameter::timeout) {
-            if (is_good()) (void)set_argument(request_.command, parameter_, number, error_);
-            return true;
-        }
+        if (is_argument(Parameter::timeout) || is_argument(Parameter::value))
+            return take_argument(number);
         if (depth_ != 1 || key_ != Field::id) return wrong_value();
         for (char c : number)
             if (c != '-' && (c < '0' || c > '9'))
@@ -51,13 +52,9 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             if (is_good()) (void)set_action(request_.command, value, error_);
             return true;
         case Field::argument:
-            if (value.empty()) return refuse("an argument is empty");
-            if (!is_good() || !set_argument(request_.command, parameter_, value, error_))
-                return true;
-            if (parameter_ != Parameter::config) return true;
-            definition_.set(value);
-            request_.command.config = definition_.view();
-            return true;
+            if (value.empty() && parameter_ != Parameter::value)
+                return refuse("an argument is empty");
+            return take_argument(value);
         case Field::unknown: break;
         }
         return true;
@@ -91,6 +88,18 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
   private:
     enum class Field : std::uint8_t { id, command, argument, unknown };
 
+    bool is_argument(Parameter p) const {
+        return depth_ == 1 && key_ == Field::argument && parameter_ == p;
+    }
+    bool take_argument(std::string_view value) {
+        Command& c = request_.command;
+        if (!is_good() || !set_argument(c, parameter_, value, error_)) return true;
+        // No command takes both of these: there is room for one.
+        if (parameter_ != Parameter::config && parameter_ != Parameter::value) return true;
+        definition_.set(value);
+        (parameter_ == Parameter::config ? c.config : c.value) = definition_.view();
+        return true;
+    }
     // Its bit in seen_; sets key_ and parameter_.
     int index_of(std::string_view name) {
         if (name == "id") {

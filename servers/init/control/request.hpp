@@ -2,7 +2,7 @@
 //
 //   {"id": 7, "command": "vmm-swap", "vm": "linux", "module": "vmm-old"}
 //
-// Arguments are text; a timeout may be a number as well.
+// Arguments are text; a timeout may be a number as well, and a value a number or truth value.
 //
 // id: text or a whole number of up to 64 bits, given back with the reply; without one the reply has null.
 #pragma once

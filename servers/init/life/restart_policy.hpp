@@ -26,6 +26,7 @@ class RestartPolicy {
     // For deaths of its own fault. The first death at an exit is answered by the same build, the second by the fallback; when that
     // dies there as well, or there is none, the VM is frozen. A build stays in use once it was chosen.
     RestartDecision vmm_died(const Death& death);
+    void change(const RestartLimits& limits) { limits_ = limits; }
     // After `freeze`: why.
     const char* reason() const { return reason_; }
     // Somebody chose a build by hand: what was before does not count.

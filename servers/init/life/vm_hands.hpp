@@ -67,6 +67,8 @@ class VmHands {
 
     // What the active VMM says about its refusal or the guest's end.
     virtual void read_reason(char (&to)[104]) = 0;
+    // The guest ended and is made anew.
+    virtual void say_begins_anew(const char* reason) = 0;
     // The guest ended, or could not be started.
     virtual void say_ended(const char* reason, bool well) = 0;
 

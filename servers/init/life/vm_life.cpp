@@ -27,6 +27,21 @@ void VmLife::configure(const LifeLimits& limits, const char* vmm, const char* fa
     fallback_ = fallback;
 }
 
+void VmLife::change(const LifeLimits& limits, std::uint64_t now) {
+    limits_ = limits;
+    policy_.change(limits.restart);
+    if (service_ != Service::none) watch_.begin(limits_.watch, now);
+    if (limits.standby && service_ == Service::serving && next_ == Next::none) standby_at_ = 0;
+    if (!limits.standby) {
+        standby_at_ = never;
+        if (next_ != Next::none && purpose_ == Purpose::standby) {
+            hands_.drop_next();
+            next_ = Next::none;
+        }
+    }
+    changed_ = true;
+}
+
 // --- commands
 
 Failure VmLife::begin(Task task) {
@@ -50,23 +65,27 @@ void VmLife::fail_task(FailureKind kind, std::string_view format, const char* a,
 
 Failure VmLife::begin_guest(Task task, std::uint64_t now) {
     (void)begin(task);
+    ends_ = 0;
+    return make(task == Task::restore, now) ? Failure{} : ended_;
+}
+
+bool VmLife::make(bool restored, std::uint64_t now) {
     reason_[0] = 0;
     restarts_ = blackout_ = 0;
     policy_ = RestartPolicy{limits_.restart};
     started_ = suspended_ = was_frozen_ = false;
     no_vmm_since_ = now;
     Failure why;
-    const bool restored = task == Task::restore;
     state_ = VmState::starting;
     if (!hands_.make_guest(restored, why) || (restored && !hands_.begin_copy(false, why))) {
         fail(why);
-        return ended_;
+        return false;
     }
     if (restored)
         copy_ = Copy::in;
     else
         load(configured_vmm_, Purpose::service);
-    return {};
+    return true;
 }
 
 Failure VmLife::start(std::uint64_t now) {
@@ -437,6 +456,13 @@ void VmLife::freeze(const char* reason) {
     has_retired_ = retired_lives_ = was_frozen_ = false;
     bury_at_ = standby_at_ = poll_at_ = never;
     watch_.end();
+    if (limits_.ends.keeps_frozen) return;
+    char why[sizeof(reason_)];
+    copy_text(why, reason_);
+    hands_.say_ended(why, false);
+    (void)destroy();
+    copy_text(reason_, why);
+    state_ = VmState::failed;
 }
 
 void VmLife::fail(const Failure& why) {
@@ -451,6 +477,21 @@ void VmLife::fail(const Failure& why) {
     state_ = VmState::failed;
 }
 
+// One that could not even be loaded, or that sleeps for good, would do the same again. Who ends too often has failed:
+// the bound is that of its VMMs.
+bool VmLife::may_begin_anew(const VmSample& s) {
+    const bool wanted = s.outcome == VmOutcome::reset    ? limits_.ends.restarts_on_reset
+                        : s.outcome == VmOutcome::failed ? limits_.ends.restarts_on_crash
+                                                         : false;
+    if (!wanted || s.phase == VmmPhase::starting) return false;
+    const std::uint64_t now_ms = s.now / limits_.ticks_per_ms;
+    if (ends_ == 0 || now_ms - ends_since_ >= limits_.restart.window_ms) {
+        ends_since_ = now_ms;
+        ends_ = 0;
+    }
+    return ++ends_ <= limits_.restart.count;
+}
+
 void VmLife::guest_ended(const VmSample& s) {
     replaced();
     char why[104];
@@ -459,13 +500,21 @@ void VmLife::guest_ended(const VmSample& s) {
     switch (s.outcome) {
     case VmOutcome::powered_off: copy_text(reason_, "powered off"); break;
     case VmOutcome::reset: copy_text(reason_, "it reset itself"); break;
-    case VmOutcome::failed: copy_text(reason_, why); break;
+    case VmOutcome::failed:
+    case VmOutcome::halted: copy_text(reason_, why); break;
     case VmOutcome::running: copy_text(reason_, "an exit had no handler"); break;
     }
     char reason[128];
     copy_text(reason, reason_);
     fail_task(FailureKind::failed, "the guest ended: {}", reason);
     if (service_ != Service::none) bury();
+    if (may_begin_anew(s)) {
+        hands_.say_begins_anew(reason);
+        (void)destroy();
+        (void)make(false, s.now);
+        changed_ = true;
+        return;
+    }
     hands_.say_ended(reason, well);
     (void)destroy();
     copy_text(reason_, reason);

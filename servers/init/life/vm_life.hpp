@@ -32,6 +32,12 @@ enum class Work : std::uint8_t {
     urgent,     // a guest has no VMM
 };
 
+// What becomes of a VM whose guest ends without powering off.
+struct EndPolicy {
+    bool restarts_on_reset = true, restarts_on_crash = true;  // otherwise it has failed
+    bool keeps_frozen = true;                                 // likewise
+};
+
 struct LifeLimits {
     WatchLimits watch;
     RestartLimits restart;
@@ -39,6 +45,7 @@ struct LifeLimits {
     std::uint64_t poll;        // ticks until the first look at what is nearly done
     std::uint64_t ticks_per_ms;
     bool standby;  // a second VMM waits, loaded, for the end of the first
+    EndPolicy ends{};
 };
 
 class VmLife {
@@ -48,6 +55,9 @@ class VmLife {
     // follow first_ticket.
     void configure(const LifeLimits& limits, const char* vmm, const char* fallback,
                    unsigned first_ticket = 0);
+
+    // At any time. What is under way has its limits from here on.
+    void change(const LifeLimits& limits, std::uint64_t now);
 
     // Commands. Not set: it is done, or begun (task()). What begins ends with a look or a piece.
     Failure start(std::uint64_t now);
@@ -88,6 +98,9 @@ class VmLife {
 
     Failure begin(Task task);
     Failure begin_guest(Task task, std::uint64_t now);
+    // Makes it and begins to load its VMM. False: it could not be made, and has failed.
+    bool make(bool restored, std::uint64_t now);
+    bool may_begin_anew(const VmSample& s);
     void complete();
     void fail_task(FailureKind kind, std::string_view format, const char* a = "",
                    const char* b = "");
@@ -135,6 +148,8 @@ class VmLife {
 
     VmmWatch watch_;
     RestartPolicy policy_;
+    std::uint64_t ends_since_ = 0,
+                  ends_ = 0;  // ends of guests that were made anew: in ms; since then
     unsigned ticket_ = 0;
     Failure ended_;
     char vmm_[max_name] = {}, next_vmm_[max_name] = {}, old_vmm_[max_name] = {};

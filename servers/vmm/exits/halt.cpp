@@ -8,7 +8,7 @@ namespace margay::vmm {
 void Machine::on_halt(const Exit& e, Reply& r) {
     constexpr std::uint64_t rflags_if = 1 << 9;
     if ((e.rflags & rflags_if) == 0 && !board_.has_nmi())
-        return fail(r, "halted with interrupts off: nothing can wake it");
+        return fail(r, "halted with interrupts off: nothing can wake it", VmOutcome::halted);
     glue_.edit().halted = 1;
 }
 

@@ -207,11 +207,11 @@ void Machine::read_state(std::uint64_t groups) {
     (void)vcpu_ctl(vcpu_, VcpuOp::read_state, groups);
 }
 
-void Machine::fail(Reply& r, const char* why) {
+void Machine::fail(Reply& r, const char* why, VmOutcome outcome) {
     read_state(state::all & ~(state::event | state::intercepts));
     report_failure(state_, why);
-    end_vm(control_, why);
-    outcome_ = VmOutcome::failed;
+    end_vm(control_, why, outcome);
+    outcome_ = outcome;
     r.action = Action::stop;
     r.dirty = 0;
 }

@@ -66,7 +66,7 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     void read_console();
     void inject_exception(Reply& r, unsigned vector, bool has_error, std::uint32_t error);
     // Ends the VM with a report.
-    void fail(Reply& r, const char* why);
+    void fail(Reply& r, const char* why, VmOutcome outcome = VmOutcome::failed);
     void read_state(std::uint64_t groups);
 
     void put(std::uint8_t byte) override;

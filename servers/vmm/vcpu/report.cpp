@@ -30,9 +30,9 @@ void report_failure(const VcpuState& s, std::string_view why) {
 
 void set_reason(VmControl& control, std::string_view why) { control.reason.write(why); }
 
-void end_vm(VmControl& control, std::string_view why) {
+void end_vm(VmControl& control, std::string_view why, VmOutcome outcome) {
     set_reason(control, why);
-    control.outcome.store(VmOutcome::failed);
+    control.outcome.store(outcome);
 }
 
 }  // namespace margay::vmm

@@ -62,6 +62,20 @@ TEST(Commands, ShutdownOfAVmOrOfTheNode) {
     EXPECT_EQ(parse("start --now").command[Parameter::vm], "--now");
 }
 
+TEST(Commands, SetTakesTheRestOfTheLine) {
+    const std::string line = " set linux append  console=ttyS0 quiet ";  // it stays
+    const Parsed p = parse(line);
+    ASSERT_EQ(p.result, LineResult::command) << p.error;
+    EXPECT_EQ(p.command[Parameter::key], "append");
+    EXPECT_EQ(p.command[Parameter::value], "console=ttyS0 quiet");
+    EXPECT_EQ(parse("set linux append").error, "set needs VALUE");
+    EXPECT_EQ(parse("set linux").error, "set needs KEY");
+    EXPECT_EQ(parse("set linux append " + std::string(2047, 'x')).result, LineResult::command);
+    EXPECT_EQ(parse("set linux append " + std::string(2048, 'x')).result, LineResult::error);
+    EXPECT_EQ(parse("autostart linux on").command[Parameter::state], "on");
+    EXPECT_EQ(parse("autostart linux").error, "autostart needs on|off");
+}
+
 TEST(Commands, LineWithArguments) {
     const Parsed p = parse(" \tvmm-swap   linux \t vmm-old  ");
     ASSERT_EQ(p.result, LineResult::command) << p.error;

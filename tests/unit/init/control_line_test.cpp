@@ -267,7 +267,7 @@ TEST_F(ControlLineTest, AnyNameGivesJson) {
 }
 
 TEST_F(ControlLineTest, TheLongestAnswerIsWhole) {
-    const std::string name(23, '\1'), vmm(23, '\2');
+    const std::string name(23, '"'), vmm(23, '\\');
     VmInfo vm;
     vm.name = name.c_str();
     vm.vmm = vmm.c_str();

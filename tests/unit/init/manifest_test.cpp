@@ -13,8 +13,14 @@
 namespace margay::init {
 namespace {
 
+// With room for all the VMs that there may be.
+struct WholeManifest : Manifest {
+    WholeManifest() { vms = room; }
+    VmConfig room[max_vms];
+};
+
 struct Parsed {
-    std::unique_ptr<Manifest> manifest = std::make_unique<Manifest>();
+    std::unique_ptr<WholeManifest> manifest = std::make_unique<WholeManifest>();
     ManifestError error;
 };
 
@@ -167,7 +173,7 @@ INSTANTIATE_TEST_SUITE_P(
              "{\"vms\": [{\"name\": \"a\", \"kernel\": \"k\"},\n{\"name\": \"a\", \"kernel\": "
              "\"k\"}]}",
              2, "name", "same name"},
-        Case{"TooManyVms", vms(9), 10, "vms", "more than 8"},
+        Case{"TooManyVms", vms(255), 256, "vms", "more than 254"},
         Case{"NumberAtTheTop", "\n5", 2, "", "object"},
         Case{"TextAtTheTop", "\"x\"", 1, "", "object"},
         Case{"ListAtTheTop", "[]", 1, "", "list is not expected"}, Case{"Empty", "", 1, "", ""},
@@ -214,7 +220,7 @@ TEST(Manifest, EveryErrorIsFound) {
                            {13, "test_exit_port", "whole number"},
                            {14, "on_last_vm_off", "null"},
                            {15, "on_last_vm_off", "root"}};
-    const auto manifest = std::make_unique<Manifest>();
+    const auto manifest = std::make_unique<WholeManifest>();
     ManifestError found[20];
     const std::size_t count = check_manifest(text, *manifest, found);
     ASSERT_EQ(count, std::size(wanted));
@@ -235,10 +241,45 @@ TEST(Manifest, EveryErrorIsFound) {
 }
 
 TEST(Manifest, TooManyVmsAreOneError) {
-    const auto manifest = std::make_unique<Manifest>();
+    const auto manifest = std::make_unique<WholeManifest>();
     ManifestError found[20];
-    EXPECT_EQ(check_manifest(vms(14), *manifest, found), 1u);
+    EXPECT_EQ(check_manifest(vms(300), *manifest, found), 1u);
     EXPECT_EQ(manifest->vm_count, max_vms);
+    EXPECT_EQ(check_manifest(vms(254), *manifest, found), 0u);
+    EXPECT_STREQ(manifest->vms[253].name, "253");
+    // Whoever has room for one is told so.
+    manifest->vms = manifest->vms.first(1);
+    EXPECT_EQ(check_manifest(vms(3), *manifest, found), 1u);
+    EXPECT_STREQ(found[0].what, "more than one VM");
+}
+
+// What `set` does: a value by itself is taken as in a manifest, or refused with nothing changed.
+TEST(ManifestKeys, OneValue) {
+    VmConfig vm;
+    const auto set = [&vm](std::string_view key, std::string_view value) -> std::string {
+        const ManifestKey* k = find_vm_key(key);
+        if (k == nullptr) return "no key";
+        const char* complaint = store_value(*k, value, &vm);
+        return complaint == nullptr ? "" : complaint;
+    };
+    EXPECT_EQ(set("hang_ms", "10"), "");
+    EXPECT_EQ(vm.hang_ms, 10u);
+    for (const char* bad : {"9", "600001", "", "-1", "1.5", "x", "99999999999999999999999"})
+        EXPECT_NE(set("hang_ms", bad), "") << bad;
+    EXPECT_EQ(vm.hang_ms, 10u);
+    EXPECT_EQ(set("standby", "true"), "");
+    EXPECT_TRUE(vm.standby);
+    EXPECT_EQ(set("standby", "yes"), "must be true or false");
+    EXPECT_EQ(set("on_reset", "stop"), "");
+    EXPECT_FALSE(vm.restarts_on_reset);
+    EXPECT_EQ(set("on_reset", "go"), "must be \"restart\" or \"stop\"");
+    EXPECT_EQ(set("append", "a b"), "");
+    EXPECT_EQ(set("append", std::string(2048, 'a')), "the text is too long");
+    EXPECT_EQ(set("append", "a\nb"), "the text has a control character");
+    EXPECT_STREQ(vm.append, "a b");
+    EXPECT_EQ(set("append", ""), "");
+    EXPECT_STREQ(vm.append, "");
+    EXPECT_EQ(set("colour", "1"), "no key");
 }
 
 // What is said about a value names the limits that the table has.
@@ -264,7 +305,7 @@ TEST(Manifest, LargeInputIsACleanError) {
     EXPECT_EQ(parse("{}" + std::string(limit - 2, ' ')).error.what, nullptr);
     const Parsed too_long = parse("{}" + std::string(limit - 1, ' '));
     ASSERT_NE(too_long.error.what, nullptr);
-    EXPECT_STREQ(too_long.error.what, "it is longer than 64 KiB");
+    EXPECT_STREQ(too_long.error.what, "it is longer than 128 KiB");
     EXPECT_EQ(too_long.error.line, 1u);
     EXPECT_EQ(too_long.manifest->vm_count, 0u);
     for (const std::size_t n :

@@ -266,7 +266,10 @@ TEST(Definition, IsReadBackAsItWas) {
     constexpr std::string_view text = R"({"vms": [{"name": "a", "kernel": "k", "append":
         "quiet \"x\\y\" \u00e9", "memory_mib": 1048576, "standby": true, "console": "detached",
         "vmm_fallback": "old", "hang_ms": 77}]})";
+    static VmConfig room[2][1];
     static Manifest manifest, again;
+    manifest.vms = room[0];
+    again.vms = room[1];
     ASSERT_STREQ(parse_manifest(text, manifest).what, nullptr);
     char written[4096];
     const unsigned length = write_definition(manifest.vms[0], written, sizeof(written));

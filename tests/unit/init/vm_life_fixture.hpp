@@ -126,6 +126,9 @@ struct FakeHands : VmHands {
     }
     void end_copy() override { copying = false; }
     void read_reason(char (&to)[104]) override { copy_text(to, "what it says"); }
+    void say_begins_anew(const char* reason) override {
+        said.push_back(std::string{"anew: "} + reason);
+    }
     void say_ended(const char* reason, bool well) override {
         said.push_back(std::string{well ? "well: " : "ill: "} + reason);
     }
@@ -136,7 +139,8 @@ inline constexpr LifeLimits limits{.watch = {1000, 8000, 100},
                                    .head_start = 50,
                                    .poll = 2,
                                    .ticks_per_ms = 100,
-                                   .standby = false};
+                                   .standby = false,
+                                   .ends = {false, false, true}};
 
 class VmLifeTest : public testing::Test {
   protected:

@@ -296,5 +296,127 @@ TEST_F(VmLifeTest, AnyOrder) {
     run();
 }
 
+// A guest that resets itself or crashes is made anew, if its policy says so and if it is not too often.
+TEST_F(VmLifeTest, AGuestThatEndsBeginsAnew) {
+    for (const VmOutcome outcome : {VmOutcome::reset, VmOutcome::failed}) {
+        for (const bool wanted : {true, false}) {
+            LifeLimits l = limits;
+            l.ends = {wanted && outcome == VmOutcome::reset, wanted && outcome == VmOutcome::failed,
+                      true};
+            configure(l);
+            const auto end = [&] {
+                hands.now.outcome = outcome;
+                hands.now.guest_dead = true;
+                look();
+                settle();
+            };
+            run();
+            for (unsigned n = 0; wanted && n < l.restart.count; ++n) {
+                end();
+                EXPECT_EQ(hands.said[0], outcome == VmOutcome::reset ? "anew: it reset itself"
+                                                                     : "anew: what it says");
+                EXPECT_EQ(life.state(), VmState::starting);
+                EXPECT_EQ(life.task(), Task::none);
+                serve();
+                EXPECT_EQ(life.state(), VmState::running);
+                hands.said.clear();
+            }
+            end();
+            EXPECT_EQ(life.state(), VmState::failed);
+            EXPECT_FALSE(hands.has_guest);
+        }
+    }
+}
+
+TEST_F(VmLifeTest, EndsAreCountedWithinAWindow) {
+    LifeLimits l = limits;
+    l.ends.restarts_on_reset = true;
+    configure(l);
+    run();
+    for (unsigned n = 0; n < 5 * l.restart.count; ++n) {
+        pass(l.restart.window_ms * l.ticks_per_ms / 2);
+        hands.now.outcome = VmOutcome::reset;
+        hands.now.guest_dead = true;
+        look();
+        settle();
+        serve();
+        ASSERT_EQ(life.state(), VmState::running) << n;
+    }
+}
+
+// What would only do the same again is not made anew: a guest that cannot be loaded, or that sleeps for good.
+TEST_F(VmLifeTest, SomeEndsAreFinal) {
+    LifeLimits l = limits;
+    l.ends = {true, true, true};
+    configure(l);
+    run();
+    hands.now.outcome = VmOutcome::halted;
+    hands.now.guest_dead = true;
+    look();
+    EXPECT_EQ(life.state(), VmState::failed);
+    EXPECT_STREQ(life.reason(), "what it says");
+    EXPECT_FALSE(life.start(hands.now.now).is_set());
+    settle();
+    hands.now.phase = VmmPhase::starting;
+    hands.now.outcome = VmOutcome::failed;
+    die();
+    EXPECT_EQ(life.state(), VmState::failed);
+    // Nor one that could not be made.
+    run();
+    hands.fails = "make";
+    hands.now.outcome = VmOutcome::reset;
+    hands.now.guest_dead = true;
+    look();
+    EXPECT_EQ(life.state(), VmState::failed);
+    EXPECT_STREQ(life.reason(), "no room");
+}
+
+TEST_F(VmLifeTest, AFrozenVmIsKeptOrHasFailed) {
+    LifeLimits l = limits;
+    l.restart.has_fallback = false;
+    for (const bool keeps : {true, false}) {
+        l.ends.keeps_frozen = keeps;
+        configure(l);
+        run();
+        hands.now.pending = true;
+        die();
+        serve();
+        hands.now.pending = true;
+        die();
+        EXPECT_EQ(life.state(), keeps ? VmState::frozen : VmState::failed);
+        EXPECT_EQ(hands.has_guest, keeps);
+        EXPECT_STREQ(life.reason(), "one exit killed every VMM it was given to");
+        if (keeps) {
+            EXPECT_FALSE(life.destroy().is_set());
+        }
+    }
+}
+
+// Limits that change while it runs.
+TEST_F(VmLifeTest, LimitsChange) {
+    run();
+    LifeLimits l = limits;
+    l.standby = true;
+    life.change(l, hands.now.now);
+    pass(10 * l.head_start);
+    EXPECT_TRUE(life.has_standby());
+    l.standby = false;
+    life.change(l, hands.now.now);
+    EXPECT_FALSE(life.has_standby());
+    EXPECT_FALSE(hands.has_next);
+    pass(10 * l.head_start);
+    EXPECT_FALSE(life.has_standby());
+    // An exit that waits has the new limit from here on.
+    hands.now.sequence = 11;
+    hands.now.pending = true;
+    pass(l.watch.answer / 2);
+    l.watch.answer *= 4;
+    life.change(l, hands.now.now);
+    pass(l.watch.answer / 2);
+    EXPECT_EQ(life.restarts(), 0u);
+    pass(2 * l.watch.answer);
+    EXPECT_EQ(life.restarts(), 1u);
+}
+
 }  // namespace
 }  // namespace margay::init
