@@ -103,11 +103,11 @@ endfunction()
 # instructions. PREFIX stands before each key of this boot. When the guest `test` has said "ready",
 # its VMM is replaced SWAPS times; then a line is typed.
 function(margay_bench_run)
-    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;KERNEL;ARGUMENTS;MEMORY;TIMEOUT;PREFIX;SWAPS" "MODULES")
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;KERNEL;ARGUMENTS;MEMORY;TIMEOUT;PREFIX;DRIVE" "MODULES")
     if(MARGAY_FUZZ)
         return()
     endif()
-    foreach(default IN ITEMS KERNEL=ukernel ARGUMENTS= MEMORY=512 TIMEOUT=300 PREFIX= SWAPS=0)
+    foreach(default IN ITEMS KERNEL=ukernel ARGUMENTS= MEMORY=512 TIMEOUT=300 PREFIX= DRIVE=)
         string(REGEX MATCH "^([^=]+)=(.*)$" matched ${default})
         if(NOT DEFINED arg_${CMAKE_MATCH_1})
             set(arg_${CMAKE_MATCH_1} "${CMAKE_MATCH_2}")
@@ -122,6 +122,6 @@ function(margay_bench_run)
     file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/bench/${arg_NAME}.json @ONLY CONTENT
 [[{ "kernel": "@PROJECT_BINARY_DIR@/modules/@arg_KERNEL@", "modules": [@modules@],
   "arguments": "@arg_ARGUMENTS@", "memory": @arg_MEMORY@, "timeout": @arg_TIMEOUT@,
-  "prefix": "@arg_PREFIX@", "swaps": @arg_SWAPS@ }
+  "prefix": "@arg_PREFIX@", "drive": "@arg_DRIVE@" }
 ]])
 endfunction()

@@ -10,6 +10,7 @@
 //   scribble=S         writes over what it has of CPUID at exit S and dies, if it is the first to see it
 //   spoil=S            likewise, and leaves values that no device can have
 //   deadly=S           dies at exit S, every time
+//   hypercall=N        dies at each hypercall N, once at each
 //   start              dies before it serves
 #include <cstring>
 
@@ -36,7 +37,7 @@ std::uint64_t mix(std::uint64_t x) {
 
 struct Faults {
     std::uint64_t every = 0, offset = 0, depth = 0, seed = 0, hang = 0, corrupt = 0, deadly = 0,
-                  scribble = 0, spoil = 0;
+                  scribble = 0, spoil = 0, hypercall = 0;
     bool late = false;
 
     explicit Faults(std::string_view line)
@@ -49,6 +50,7 @@ struct Faults {
           deadly{find_number(line, "deadly").value_or(0)},
           scribble{find_number(line, "scribble").value_or(0)},
           spoil{find_number(line, "spoil").value_or(0)},
+          hypercall{find_number(line, "hypercall").value_or(0)},
           late{find_option(line, "late").has_value()} {}
 
     bool dies_at(const Exit& e) const {
@@ -63,6 +65,7 @@ struct Faults {
         if (e.sequence == corrupt)
             std::memset(static_cast<void*>(&the_machine()), 0xa5, sizeof(Machine));
         if (e.sequence == scribble || e.sequence == spoil) ruin_state(e.sequence == spoil), die();
+        if (hypercall != 0 && e.exit_class == ExitClass::hypercall && e.detail0 == hypercall) die();
         if (!dies_at(e)) return;
         if (depth != 0)
             blocks_left = mix(e.sequence + seed * 0x1'0001) % depth + 1;
