@@ -49,6 +49,7 @@ void guest_main(void*) {
     }
     say("bench: vmm_blackout_alone {} ns {}\n", alone, deaths_alone);
     say("bench: vmm_blackout_neighbour {} ns {}\n", longest, deaths);
-    say("bench: restart_delay_by_neighbour {} ns {}\n", longest > alone ? longest - alone : 0, deaths);
+    say("bench: restart_delay_by_neighbour {} ns {}\n", longest > alone ? longest - alone : 0,
+        deaths);
     power_off();
 }
