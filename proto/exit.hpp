@@ -8,13 +8,13 @@ enum class ExitClass : std::uint8_t {
     startup = 0,  // the vCPU runs for the first time: the handler sets all state
     recall,    // an Event bound to the vCPU was signalled: detail 0 = bits, or 0 for VcpuOp::recall
     deadline,  // the deadline passed: detail 0 = the deadline
-    cpuid,     // detail 0 = leaf (EAX), detail 1 = subleaf (ECX)
+    cpuid,     // detail 0 = leaf (EAX), of leaf 0dh XCR0 << 32; detail 1 = subleaf (ECX), CR4 << 32
     msr,       // detail 0 = index | write << 32, detail 1 = value written
     port,      // detail 0 = PortAccess, detail 1 = address of the next instruction
     mmio,      // detail 0 = guest-physical address, detail 1 = MmioAccess
     halt,      //
     hypercall,                // detail 0 = number (RAX), detail 1 = first argument (RBX)
-    control_register,         // detail 0 = register number | write << 8
+    control_register,         // detail 0 = register_access; XSETBV: detail 1 = value
     exception,                // detail 0 = vector, detail 1 = error code
     interrupt_window,         // the guest can take an interrupt now
     pause,                    //
@@ -101,6 +101,13 @@ constexpr std::uint64_t string = 1 << 25;
 constexpr std::uint64_t rep = 1 << 26;
 }  // namespace port_access
 
+// RegisterAccess in detail 0.
+namespace register_access {
+constexpr std::uint64_t number_mask = 0xff;
+constexpr std::uint64_t write = 1 << 8;
+constexpr std::uint64_t xcr = 1 << 9;  // XSETBV of that number; 255: of that or a larger one
+}  // namespace register_access
+
 // MmioAccess in detail 1: the page-fault error code's bits.
 namespace mmio_access {
 constexpr std::uint64_t present = 1 << 0;
@@ -132,9 +139,14 @@ constexpr std::uint64_t all = 0xffff;
 constexpr std::uint64_t rax_word = 1 << 16;  // reply only: words 2, 3, 4
 constexpr std::uint64_t irq_word = 1 << 17;
 constexpr std::uint64_t deadline_word = 1 << 18;
-constexpr std::uint64_t fpu = 1 << 19;  // x87, MMX and SSE registers; not part of `all`
-constexpr std::uint64_t valid_groups = all | fpu;
-constexpr std::uint64_t valid_reply = (1 << 20) - 1;
+// Not part of `all`: registers that the kernel switches only between guests, and that cost more than a word.
+constexpr std::uint64_t fpu = 1 << 19;  // x87 and vector registers, PKRU
+constexpr std::uint64_t xcr0 = 1 << 20;
+constexpr std::uint64_t debug_addresses = 1 << 21;  // dr0 .. dr3
+constexpr std::uint64_t tsc_aux = 1 << 22;
+constexpr std::uint64_t lazy = fpu | xcr0 | debug_addresses | tsc_aux;
+constexpr std::uint64_t valid_groups = all | lazy;
+constexpr std::uint64_t valid_reply = (1 << 23) - 1;
 }  // namespace state
 
 }  // namespace margay

@@ -123,7 +123,7 @@ enum class MemoryType : std::uint8_t { ram = 0, device = 1, ports = 2 };
 //   irq      RDX irq_control, R8 global system interrupt number
 // Bytes of storage each type needs at least; extents used as storage are page-aligned.
 constexpr std::uint64_t storage_thread = 4096;
-constexpr std::uint64_t storage_vcpu = 12288;
+constexpr std::uint64_t storage_vcpu = 16384;
 constexpr std::uint64_t storage_small = 4096;  // portal, event, irq
 constexpr std::uint64_t slot_bytes = 128;
 constexpr std::uint64_t mapping_bytes = 96;

@@ -76,9 +76,18 @@ struct VcpuState {
     std::uint64_t instruction_length;  // 0: the processor gave no bytes
     std::uint8_t instruction[16];
     std::uint64_t reserved0[2];
-    std::uint8_t
-        fpu[512];  // FXSAVE image (AMD APM vol. 2 §11.4.4); reserved MXCSR bits are cleared
-    std::uint8_t reserved[2048];       // for what follows it in a compacted XSAVE image
+    // Vector registers, in an order that no processor's XSAVE area decides (AMD APM vol. 2 §11.5): what the node's
+    // processor lacks is 0, and is not loaded.
+    std::uint8_t fpu[512];         // FXSAVE image (§11.4.4); reserved MXCSR bits are cleared
+    std::uint8_t ymm_high[256];    // upper halves of YMM0 to YMM15
+    std::uint8_t opmask[64];       // k0 to k7
+    std::uint8_t zmm_high[512];    // upper halves of ZMM0 to ZMM15
+    std::uint8_t zmm_upper[1024];  // ZMM16 to ZMM31
+    std::uint8_t pkru[8];          // in the lower four bytes
+    std::uint64_t xcr0;
+    std::uint64_t dr[4];    // DR0 to DR3
+    std::uint64_t tsc_aux;  // 32 bits
+    std::uint8_t reserved1[136];
     ExitRecord records[exit_records];  // index = sequence % exit_records
 };
 static_assert(sizeof(SegmentState) == 16);
@@ -88,6 +97,20 @@ static_assert(offsetof(VcpuState, event) == 432);
 static_assert(offsetof(VcpuState, fpu) == 512);
 static_assert(offsetof(VcpuState, records) == 3072);
 static_assert(sizeof(VcpuState) == page_size);
+
+// Bits of XCR0 (AMD APM vol. 2 §11.5.2).
+namespace xcr0 {
+constexpr std::uint64_t x87 = 1 << 0, sse = 1 << 1, avx = 1 << 2, pkru = 1 << 9;
+constexpr std::uint64_t avx512 = 7 << 5;
+
+// What XSETBV accepts on a processor that has `supported`, and the kernel in a reply.
+constexpr bool is_valid(std::uint64_t value, std::uint64_t supported) {
+    if ((value & x87) == 0 || (value & ~supported) != 0) return false;
+    if ((value & avx) != 0 && (value & sse) == 0) return false;
+    const std::uint64_t wide = value & avx512;
+    return wide == 0 || (wide == avx512 && (value & avx) != 0);
+}
+}  // namespace xcr0
 
 namespace event_injection {
 constexpr std::uint64_t valid = 1ull << 31;

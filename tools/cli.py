@@ -279,10 +279,18 @@ def test(options):
     return 1 if subprocess.run(line).returncode else 0
 
 
+NATIVE_TARGETS = ["ukernel", "init", "pmem", "console", "vmm"]
+
+
 def bench(options):
     import bench as bench_tool
 
     fetch.zydis()
+    if options.what == "native":
+        import native
+
+        _build(options.preset, NATIVE_TARGETS)
+        return native.bench(options.preset, options.json)
     _build(options.preset)
     return bench_tool.bench(build.directory(options.preset), options.json)
 
@@ -391,6 +399,8 @@ def _parser():
     _add_preset(command)
 
     command = add("bench", bench, "Measure, in executed instructions of the emulated machine.")
+    command.add_argument("what", nargs="?", choices=["native"],
+        help="native: HPC kernels and system calls in a guest against the same on the machine itself")
     command.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there")
     _add_preset(command)
 

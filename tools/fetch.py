@@ -49,6 +49,11 @@ def zydis():
     return _fetched("zydis/include/Zydis/Zydis.h", "the Zydis sources", _zydis).parents[2]
 
 
+def hpcc():
+    """A directory with Debian's hpcc, OpenBLAS and all that they need, as they would be installed."""
+    return _fetched("hpcc/usr/bin/hpcc", "Debian's hpcc", _hpcc).parents[2]
+
+
 class _Apt:
     """apt-get with private lists of the machine's own mirrors, sources included."""
 
@@ -148,6 +153,19 @@ def _zydis(apt, to):
                 file = to / name
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(tar.extractfile(member).read())
+
+
+def _hpcc(apt, to):
+    # As on a machine that has nothing yet: what is installed here must not count.
+    nothing = apt.directory / "status"
+    nothing.touch()
+    planned = apt("apt-get", "-o", f"Dir::State::status={nothing}", "install", "-s", "--no-install-recommends",
+        "hpcc", "libopenblas0-serial")
+    packages = re.findall(r"^Inst (\S+)", planned, re.MULTILINE)
+    apt("apt-get", "download", *packages)
+    for package in packages:
+        (archive,) = apt.directory.glob(f"{package}_*.deb")
+        subprocess.run(["dpkg-deb", "-x", archive, to], check=True)
 
 
 def _fetched(path, what, fetch):

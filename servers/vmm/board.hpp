@@ -68,6 +68,7 @@ class Board final : private IrqLines, private ApicBus {
     /// MSR 0x277, to be copied to the vCPU after it was written.
     [[nodiscard]] std::uint64_t pat() const noexcept { return msrs_.pat(); }
 
+    [[nodiscard]] const CpuidState& cpuid_table() const noexcept { return state_.cpuid.live; }
     [[nodiscard]] CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf) const noexcept {
         return lookup_cpuid(state_.cpuid.live, leaf, subleaf);
     }

@@ -61,7 +61,7 @@ struct Core : CoreFields {
         deadlines;
     std::uint64_t quantum_end;  // TSC; no_deadline while nobody shares the priority
     std::uint64_t armed_for;    // what the timer is set to
-    Vcpu* fpu_owner;
+    Vcpu* lazy_owner;
     std::uint64_t interrupts;        // taken by the kernel on this core
     std::uint64_t stray_interrupts;  // of those, the ones that nobody had asked for
     std::uint64_t nmis, machine_checks;

@@ -30,6 +30,10 @@ void detect_features() {
     const auto ext1 = cpu::cpuid(0x80000001);
     found.gigabyte_pages = ext1.edx >> 26 & 1;
     found.svm = ext1.ecx >> 2 & 1;
+    found.tsc_aux = ext1.edx >> 27 & 1;
+    if ((cpu::cpuid(1).ecx >> 26 & 1) != 0)
+        found.xsave =
+            XsaveLayout::detect([](unsigned subleaf) { return cpu::cpuid(0xd, subleaf); });
     if (extended >= 0x80000004) {
         for (std::uint32_t i = 0; i < 3; ++i) {
             const auto r = cpu::cpuid(0x80000002 + i);

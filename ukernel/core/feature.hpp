@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "ukernel/arch/x86_64/xsave_layout.hpp"
+
 namespace margay {
 
 struct Features {
@@ -18,6 +20,8 @@ struct Features {
     // also lets a guest clear PAE in long mode. The node dies of it.
     bool pae_unchecked = false;
     std::uint64_t guest_cr4 = 0;  // bits of CR4 that a guest may set
+    XsaveLayout xsave;
+    bool tsc_aux = false;  // there are RDTSCP and TSC_AUX
     std::uint64_t tsc_khz = 0;
     bool constant_tsc = false;  // whatever the processor's power and performance states
     char name[49] = {};

@@ -25,7 +25,7 @@ Result<Vcpu*> Vcpu::create(HostPhys base, std::uint64_t size, Space& in, Core& o
     v->own.priority = static_cast<std::uint8_t>(priority);
     v->on = &v->own;
     in.cores.add(on_core.id);
-    fpu::init(v->fpu);
+    lazy_registers::init(v->lazy);
     backend::init(*v, base + (storage_vcpu - GuestContext::storage_bytes));
     const SpinGuard lock{in.guard};
     in.vcpus.push_back(*v);

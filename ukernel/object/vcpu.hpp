@@ -3,7 +3,7 @@
 #include "support/address.hpp"
 #include "support/result.hpp"
 #include "ukernel/arch/x86_64/backend.hpp"
-#include "ukernel/arch/x86_64/fpu.hpp"
+#include "ukernel/arch/x86_64/lazy_registers.hpp"
 #include "ukernel/exit/exit_source.hpp"
 
 namespace margay {
@@ -19,7 +19,7 @@ struct Vcpu : ExitSource, bi::list_base_hook<bi::tag<InSpaceTag>, bi::link_mode<
     // gpr[] of Context holds the guest's general registers, but for those that the back end keeps.
     GuestContext guest;      // known to assembler
     Space* space = nullptr;  // null once that ends; changed on this core only
-    FpuState fpu;
+    LazyRegisters lazy;
 
     static Result<Vcpu*> create(HostPhys base, std::uint64_t size, Space& space, Core& core,
                                 unsigned priority, HostPhys state_page);

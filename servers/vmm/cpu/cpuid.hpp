@@ -15,9 +15,9 @@ struct CpuidPolicy {
     std::uint8_t physical_bits;  ///< 36..52
 };
 
-/// Compute the guest's CPUID: the host's with everything removed that the VMM does not provide (SVM, XSAVE and
-/// what needs it, MONITOR, PCID, machine checks, performance counters, …), one core, and added what it models
-/// (x2APIC, TSC deadline, TSC_ADJUST, invariant TSC, ARAT, the KVM paravirtual clock and EOI).
+/// Compute the guest's CPUID: the host's with everything removed that the VMM does not provide (SVM, XSAVES,
+/// MONITOR, PCID, machine checks, performance counters, …), one core, and added what it models (x2APIC, TSC
+/// deadline, TSC_ADJUST, invariant TSC, ARAT, the KVM paravirtual clock and EOI).
 void build_cpuid(CpuidState& state, const CpuidPolicy& policy, HostCpuid host) noexcept;
 
 /// CPUID as the guest sees it. Leaves that do not exist are all zero, as on AMD processors.
@@ -44,5 +44,16 @@ void build_cpuid(CpuidState& state, const CpuidPolicy& policy, HostCpuid host) n
     }
     return {};
 }
+
+/// What of CPUID follows registers of the guest (AMD APM vol. 3 appendix E). Leaf 1, leaf 7, and sub-leaves 0 and 1
+/// of leaf 0xd, whose EBX is the size of an area with the parts that XCR0 enables.
+inline void show_osxsave(CpuidResult& leaf_1, std::uint64_t cr4) noexcept {
+    leaf_1.ecx |= static_cast<std::uint32_t>((cr4 >> 18 & 1) << 27);
+}
+inline void show_ospke(CpuidResult& leaf_7, std::uint32_t subleaf, std::uint64_t cr4) noexcept {
+    if (subleaf == 0) leaf_7.ecx |= static_cast<std::uint32_t>((cr4 >> 22 & 1) << 4);
+}
+void show_xsave_size(CpuidResult& leaf_d, std::uint32_t subleaf, std::uint64_t xcr0,
+                     const CpuidState& state) noexcept;
 
 }  // namespace margay::vmm

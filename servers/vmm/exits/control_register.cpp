@@ -1,5 +1,5 @@
 // Class control_register: CR8, which is the high half of the local APIC's task priority (AMD APM vol. 2
-// §16.6.4), and writes to CR4, which the kernel intercepts under an emulator that does not check them. The
+// §16.6.4), XSETBV, and writes to CR4, which the kernel intercepts under an emulator that does not check them. The
 // processor does not name the general register, so the instruction is looked at: [REX] 0F 20/22 /r.
 #include <array>
 
@@ -12,24 +12,45 @@ namespace margay::vmm {
 // What MOV to CR4 accepts (AMD APM vol. 2 §3.1.3): bits of what CPUID offers, and PAE in long mode.
 bool Machine::may_set_cr4(std::uint64_t value) const {
     constexpr std::uint64_t always = 0x7ff, efer_lma = 1 << 10, pae = 1 << 5;
-    const CpuidResult features = board_.cpuid(7, 0);
+    const CpuidResult basic = board_.cpuid(1, 0), features = board_.cpuid(7, 0);
     const auto bit = [](std::uint32_t word, unsigned from, unsigned to) {
         return static_cast<std::uint64_t>(word >> from & 1) << to;
     };
     const std::uint64_t allowed = always | bit(features.ecx, 2, 11) | bit(features.ebx, 0, 16) |
-                                  bit(features.ebx, 7, 20) | bit(features.ebx, 20, 21);
+                                  bit(basic.ecx, 26, 18) | bit(features.ebx, 7, 20) |
+                                  bit(features.ebx, 20, 21) | bit(features.ecx, 3, 22);
     return (value & ~allowed) == 0 && ((value & pae) != 0 || (state_.efer & efer_lma) == 0);
 }
 
+namespace {
+constexpr unsigned general_protection = 13;
+}
+
+// AMD APM vol. 2 §11.5.2.
+void Machine::on_xsetbv(const Exit& e, Reply& r) {
+    read_state(state::segments);
+    const bool privileged = (state_.ss.attributes >> 5 & 3) == 0;
+    const std::uint64_t number = e.detail0 & register_access::number_mask;
+    if (!privileged || number != 0 || !xcr0::is_valid(e.detail1, board_.cpuid(0xd, 0).eax)) {
+        inject_exception(r, general_protection, true, 0);
+        return;
+    }
+    state_.xcr0 = e.detail1;
+    r.dirty |= state::xcr0;
+}
+
 void Machine::on_control_register(const Exit& e, Reply& r) {
-    constexpr unsigned general_protection = 13;
+    if ((e.detail0 & register_access::xcr) != 0) {
+        on_xsetbv(e, r);
+        return;
+    }
     read_state(state::gpr_low | state::gpr_mid | state::gpr_high | state::rip | state::rflags |
                state::segments | state::control);
     std::array<std::byte, 15> code;
     const std::size_t bytes = read_guest_code(ram_, state_, code);
     const unsigned length = decode_length(ram_, state_);
-    const bool write = (e.detail0 & 0x100) != 0;
-    const std::uint64_t number = e.detail0 & 0xff;
+    const bool write = (e.detail0 & register_access::write) != 0;
+    const std::uint64_t number = e.detail0 & register_access::number_mask;
     if ((number != 8 && (number != 4 || !write)) || length < 3 || length > bytes) {
         fail(r, "an access to a control register that is not intercepted");
         return;

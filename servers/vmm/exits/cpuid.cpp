@@ -4,8 +4,17 @@
 namespace margay::vmm {
 
 void Machine::on_cpuid(const Exit& e, Reply& r) {
-    const CpuidResult c =
-        board_.cpuid(static_cast<std::uint32_t>(e.detail0), static_cast<std::uint32_t>(e.detail1));
+    const auto leaf = static_cast<std::uint32_t>(e.detail0),
+               subleaf = static_cast<std::uint32_t>(e.detail1);
+    CpuidResult c = board_.cpuid(leaf, subleaf);
+    switch (leaf) {
+    case 1: show_osxsave(c, e.detail1 >> 32); break;
+    case 7: show_ospke(c, subleaf, e.detail1 >> 32); break;
+    case 0xd:
+        if (subleaf <= 1) show_xsave_size(c, subleaf, e.detail0 >> 32, board_.cpuid_table());
+        break;
+    default: break;
+    }
     state_.gpr[gpr_rax] = c.eax;
     state_.gpr[gpr_rbx] = c.ebx;
     state_.gpr[gpr_rcx] = c.ecx;

@@ -15,7 +15,7 @@ void Machine::go_on(Reply& r) {
     board_.forget_power_presses();
     state_.tsc_offset = clock_.offset();
     r.action = Action::resume;
-    r.dirty = (state::all & ~state::instruction) | state::fpu;
+    r.dirty = (state::all & ~state::instruction) | state::lazy;
 }
 
 void Machine::on_startup(Reply& r) {

@@ -42,6 +42,7 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     // must not cost them registers.
     void on_port(const Exit& e, Reply& r);
     void on_cpuid(const Exit& e, Reply& r);
+    void on_xsetbv(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_startup(Reply& r);
     void go_on(Reply& r);
     [[gnu::noinline]] void on_wake(const Exit& e, Reply& r);

@@ -20,12 +20,14 @@ struct Exit {
         gpr[gpr_rdx] = 0x9999'aaaa'7777'8888;
         gpr[gpr_rbx] = 0xb;
     }
-    Classified classify(bool next = false) const { return classify_exit(v, gpr, next); }
+    Classified classify(bool next = false) const {
+        return classify_exit(v, gpr, next, [] { return 7ull; });
+    }
 };
 
 // The class of each exit code of appendix C, written down a second time.
 ExitClass expected_class(std::uint64_t code) {
-    if (code < 0x20) return ExitClass::control_register;
+    if (code < 0x20 || code == 0x8d) return ExitClass::control_register;
     if (code < 0x40) return ExitClass::debug_register;
     if (code < 0x60) return ExitClass::exception;
     switch (code) {
@@ -52,8 +54,7 @@ ExitClass expected_class(std::uint64_t code) {
     case 0x86:
     case 0x8a:
     case 0x8b:
-    case 0x8c:
-    case 0x8d: return ExitClass::unsupported_instruction;
+    case 0x8c: return ExitClass::unsupported_instruction;
     case 0x7f: return ExitClass::shutdown;
     case 0x81: return ExitClass::hypercall;
     case 0x400: return ExitClass::mmio;
@@ -139,9 +140,24 @@ TEST(ExitClassifier, RegistersOfCpuidAndHypercall) {
     const Classified cpuid = Exit{0x72}.classify();
     EXPECT_EQ(cpuid.detail0, 0x3333'4444u);
     EXPECT_EQ(cpuid.detail1, 0xc000'0080u);
+    Exit xsave{0x72};
+    xsave.v.rax = 0xd;
+    xsave.v.cr4 = 0x40020;
+    EXPECT_EQ(xsave.classify().detail0, 0x7'0000'000du) << "the leaf that depends on XCR0";
+    EXPECT_EQ(xsave.classify().detail1, 0x40020'c000'0080u);
     const Classified call = Exit{0x81}.classify();
     EXPECT_EQ(call.detail0, 0x1111'2222'3333'4444u);
     EXPECT_EQ(call.detail1, 0xbu);
+}
+
+TEST(ExitClassifier, XsetbvIsAWriteToARegister) {
+    Exit exit{0x8d};
+    EXPECT_EQ(exit.classify().detail0, register_access::xcr | 0xff) << "there is no such XCR";
+    EXPECT_EQ(exit.classify().detail1, 0x7777'8888'3333'4444u);
+    exit.gpr[gpr_rcx] = 0;
+    EXPECT_EQ(exit.classify().detail0, register_access::xcr);
+    exit.gpr[gpr_rcx] = 254;
+    EXPECT_EQ(exit.classify().detail0, register_access::xcr | 254);
 }
 
 TEST(ExitClassifier, FaultsAndControlRegisters) {

@@ -23,7 +23,7 @@ class CpuidTest : public ::testing::Test {
 TEST_F(CpuidTest, table_holds_everything) { EXPECT_EQ(state.overflow, 0); }
 
 TEST_F(CpuidTest, vendor_and_limits) {
-    EXPECT_EQ(get(0).eax, 0xbU);
+    EXPECT_EQ(get(0).eax, 0xdU);
     EXPECT_EQ(get(0).ebx, 0x6874'7541U);
     EXPECT_EQ(get(0x8000'0000).eax, 0x8000'001aU);
     EXPECT_EQ(get(0x4000'0000).eax, 0x4000'0010U);
@@ -31,26 +31,28 @@ TEST_F(CpuidTest, vendor_and_limits) {
 
 TEST_F(CpuidTest, what_the_vmm_lacks_is_hidden) {
     const auto one = get(1);
-    for (const auto number :
-         {2U, 3U, 4U, 5U, 6U, 7U, 8U, 10U, 12U, 15U, 17U, 18U, 26U, 27U, 28U, 29U}) {
-        EXPECT_FALSE(bit(one.ecx, number)) << number;  // MONITOR … FMA, PCID, XSAVE, AVX, F16C
+    for (const auto number : {2U, 3U, 4U, 5U, 6U, 7U, 8U, 10U, 15U, 17U, 18U, 27U}) {
+        EXPECT_FALSE(bit(one.ecx, number)) << number;  // MONITOR … PCID, OSXSAVE
     }
     EXPECT_FALSE(bit(one.edx, 7));   // machine check exception
     EXPECT_FALSE(bit(one.edx, 14));  // machine check architecture
     EXPECT_FALSE(bit(one.edx, 28));  // hyper-threading
     const auto seven = get(7);
     EXPECT_EQ(seven.eax, 0U);
-    for (const auto number : {2U, 4U, 5U, 10U, 11U, 12U, 14U, 15U, 16U, 17U, 21U, 25U, 30U, 31U}) {
-        EXPECT_FALSE(bit(seven.ebx, number)) << number;  // AVX2, INVPCID, AVX-512, …
+    for (const auto number : {2U, 4U, 10U, 11U, 12U, 14U, 15U, 25U, 26U, 27U}) {
+        EXPECT_FALSE(bit(seven.ebx, number)) << number;  // INVPCID, MPX, …
     }
-    EXPECT_FALSE(bit(seven.ecx, 3));   // PKU needs XSAVE
+    EXPECT_FALSE(bit(seven.ecx, 4));   // OSPKE
     EXPECT_FALSE(bit(seven.ecx, 16));  // 5-level paging
     EXPECT_FALSE(bit(seven.edx, 26));  // SPEC_CTRL
     const auto extended = get(0x8000'0001);
-    for (const auto number : {2U, 3U, 9U, 10U, 11U, 12U, 15U, 16U, 21U, 22U, 23U, 29U}) {
-        EXPECT_FALSE(bit(extended.ecx, number)) << number;  // SVM, XOP, FMA4, …
+    for (const auto number : {2U, 3U, 9U, 10U, 12U, 15U, 21U, 22U, 23U, 29U}) {
+        EXPECT_FALSE(bit(extended.ecx, number)) << number;  // SVM, LWP, …
     }
-    EXPECT_EQ(get(0xd).eax, 0U);
+    EXPECT_EQ(get(0xd).eax, 0x2e7U);  // no MPX
+    EXPECT_EQ(get(0xd, 1).eax, 7U);   // no XSAVES
+    EXPECT_EQ(get(0xd, 3).eax, 0U);
+    EXPECT_EQ(get(0xd, 10).eax, 0U);
     EXPECT_EQ(get(0xa).eax, 0U);
     EXPECT_EQ(get(5).eax, 0U);
     EXPECT_EQ(get(0x8000'000a).edx, 0U);
@@ -70,6 +72,71 @@ TEST_F(CpuidTest, what_the_vmm_models_is_shown) {
     EXPECT_TRUE(bit(get(0x8000'0001).edx, 27));  // RDTSCP
     EXPECT_EQ(get(0x8000'0007).edx, 0x100U);
     EXPECT_EQ(get(0x8000'0008).eax & 0xff, 40U);
+}
+
+// A processor whose only vector parts are these bits of XCR0.
+std::uint32_t host_xcr0;
+bool host_has_pku;
+CpuidResult vector_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
+    constexpr CpuidResult part[10] = {
+        {0, 0, 0, 0},     {0, 0, 0, 0},      {256, 576, 0, 0},   {64, 960, 0, 0}, {64, 1024, 0, 0},
+        {64, 1088, 0, 0}, {512, 1152, 2, 0}, {1024, 1664, 2, 0}, {0, 0, 0, 0},    {8, 2688, 0, 0}};
+    if (leaf == 7) return {~0U, ~0U, host_has_pku ? ~0U : ~8U, ~0U};
+    if (leaf != 0xd) return test::generous_cpuid(leaf, subleaf);
+    if (subleaf == 0) return {host_xcr0, 1, 2, 3};
+    return subleaf == 1 ? CpuidResult{0xf, 1, 2, 3} : subleaf < 10 ? part[subleaf] : CpuidResult{};
+}
+
+TEST_F(CpuidTest, vector_units_are_shown_as_the_host_has_them) {
+    const auto build = [&](std::uint32_t xcr0, bool pku) {
+        host_xcr0 = xcr0;
+        host_has_pku = pku;
+        build_cpuid(state, {2'500'000, 0, 40}, vector_cpuid);
+        return get(0xd).eax;
+    };
+    EXPECT_EQ(build(0x2ff, true), 0x2e7U);
+    EXPECT_TRUE(bit(get(1).ecx, 28) && bit(get(7).ebx, 5) && bit(get(7).ebx, 16) &&
+                bit(get(7).ecx, 3));
+    EXPECT_EQ(get(0xd).ecx, 2696U) << "bytes of all parts";
+    EXPECT_EQ(build(0x207, false), 7U);
+    EXPECT_TRUE(bit(get(1).ecx, 28) && bit(get(7).ebx, 5));
+    EXPECT_FALSE(bit(get(7).ebx, 16) || bit(get(7).ecx, 3) || bit(get(7).ecx, 11));
+    EXPECT_EQ(get(0xd).ecx, 832U);
+    EXPECT_EQ(build(0x67, false), 7U) << "half of AVX-512 is none";
+    EXPECT_EQ(build(3, false), 3U);
+    EXPECT_TRUE(bit(get(1).ecx, 26));
+    EXPECT_FALSE(bit(get(1).ecx, 12) || bit(get(1).ecx, 28) || bit(get(1).ecx, 29) ||
+                 bit(get(7).ebx, 5) || bit(get(7).ecx, 9) || bit(get(0x8000'0001).ecx, 11));
+    EXPECT_EQ(build(1, false), 0U);
+    EXPECT_FALSE(bit(get(1).ecx, 26));
+}
+
+TEST_F(CpuidTest, sizes_follow_xcr0) {
+    host_xcr0 = 0x2ff;
+    host_has_pku = true;
+    build_cpuid(state, {2'500'000, 0, 40}, vector_cpuid);
+    const auto size = [&](std::uint32_t subleaf, std::uint64_t xcr0) {
+        auto r = get(0xd, subleaf);
+        show_xsave_size(r, subleaf, xcr0, state);
+        return r.ebx;
+    };
+    EXPECT_EQ(size(0, 1), 576U);
+    EXPECT_EQ(size(0, 3), 576U);
+    EXPECT_EQ(size(0, 7), 832U);
+    EXPECT_EQ(size(0, 0xe7), 2688U);
+    EXPECT_EQ(size(0, 0x203), 2696U);
+    EXPECT_EQ(size(1, 7), 832U);
+    EXPECT_EQ(size(1, 0xe7), 832U + 64 + 512 + 1024) << "compacted, each part aligned";
+    EXPECT_EQ(size(1, 0x203), 584U);
+    auto one = get(1);
+    EXPECT_FALSE(bit(one.ecx, 27));
+    show_osxsave(one, 1 << 18);
+    EXPECT_TRUE(bit(one.ecx, 27));
+    auto seven = get(7);
+    show_ospke(seven, 1, 1 << 22);
+    EXPECT_FALSE(bit(seven.ecx, 4)) << "in the first sub-leaf only";
+    show_ospke(seven, 0, 1 << 22);
+    EXPECT_TRUE(bit(seven.ecx, 4));
 }
 
 TEST_F(CpuidTest, models_are_shown_even_if_the_host_lacks_them) {

@@ -19,6 +19,7 @@ constexpr std::uint32_t sfmask = 0xc0000084;
 constexpr std::uint32_t fs_base = 0xc0000100;
 constexpr std::uint32_t gs_base = 0xc0000101;
 constexpr std::uint32_t kernel_gs_base = 0xc0000102;
+constexpr std::uint32_t tsc_aux = 0xc0000103;
 constexpr std::uint32_t vm_cr = 0xc0010114;
 constexpr std::uint32_t vm_hsave_pa = 0xc0010117;
 }  // namespace msr
@@ -53,6 +54,7 @@ constexpr std::uint64_t osfxsr = 1 << 9;
 constexpr std::uint64_t umip = 1 << 11;
 constexpr std::uint64_t la57 = 1 << 12;
 constexpr std::uint64_t pcide = 1 << 17;
+constexpr std::uint64_t osxsave = 1 << 18;
 constexpr std::uint64_t smep = 1 << 20;
 constexpr std::uint64_t smap = 1 << 21;
 }  // namespace cr4

@@ -71,6 +71,43 @@ inline void fxsave(std::uint8_t* image) { asm volatile("fxsave64 (%0)" : : "r"(i
 inline void fxrstor(const std::uint8_t* image) {
     asm volatile("fxrstor64 (%0)" : : "r"(image) : "memory");
 }
+// Areas of XSAVE in standard form, aligned by 64. CR4.OSXSAVE must be set.
+inline void xsave(std::uint8_t* area, std::uint64_t parts) {
+    asm volatile("xsave64 (%0)"
+                 :
+                 : "r"(area), "a"(static_cast<std::uint32_t>(parts)),
+                   "d"(static_cast<std::uint32_t>(parts >> 32))
+                 : "memory");
+}
+inline void xrstor(const std::uint8_t* area, std::uint64_t parts) {
+    asm volatile("xrstor64 (%0)"
+                 :
+                 : "r"(area), "a"(static_cast<std::uint32_t>(parts)),
+                   "d"(static_cast<std::uint32_t>(parts >> 32))
+                 : "memory");
+}
+inline std::uint64_t read_xcr0() {
+    std::uint32_t low, high;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low | static_cast<std::uint64_t>(high) << 32;
+}
+inline void write_xcr0(std::uint64_t v) {
+    asm volatile("xsetbv"
+                 :
+                 : "c"(0), "a"(static_cast<std::uint32_t>(v)),
+                   "d"(static_cast<std::uint32_t>(v >> 32))
+                 : "memory");
+}
+// DR0 to DR3.
+inline void read_debug_addresses(std::uint64_t (&dr)[4]) {
+    asm volatile("mov %%db0, %0\n\tmov %%db1, %1\n\tmov %%db2, %2\n\tmov %%db3, %3"
+                 : "=r"(dr[0]), "=r"(dr[1]), "=r"(dr[2]), "=r"(dr[3]));
+}
+inline void write_debug_addresses(const std::uint64_t (&dr)[4]) {
+    asm volatile("mov %0, %%db0\n\tmov %1, %%db1\n\tmov %2, %%db2\n\tmov %3, %%db3"
+                 :
+                 : "r"(dr[0]), "r"(dr[1]), "r"(dr[2]), "r"(dr[3]));
+}
 // Drops all translations that are not global, of every process-context identifier.
 inline void invalidate_all_pcids() {
     const std::uint64_t descriptor[2] = {};

@@ -67,11 +67,12 @@ void set_up_core(PerCore& p) {
     if (features().smap) cr4 |= cpu::cr4::smap;
     if (features().umip) cr4 |= cpu::cr4::umip;
     if (features().pcid) cr4 |= cpu::cr4::pcide;  // the loaded tables have number 0, as they must
+    if (features().xsave.supported != 0) cr4 |= cpu::cr4::osxsave;
     cpu::write_cr4(cr4);
-    // Kernel and servers use no floating point: EM makes every attempt a fault, so the registers
-    // always belong to the guest that used them last.
-    cpu::write_cr0((cpu::read_cr0() & ~(cpu::cr0::ts | cpu::cr0::am)) | cpu::cr0::em |
-                   cpu::cr0::mp | cpu::cr0::wp);
+    // Kernel and servers use no floating point: EM and TS, of which AVX heeds only the second, make every
+    // attempt a fault, so the registers always belong to the guest that used them last.
+    cpu::write_cr0((cpu::read_cr0() & ~cpu::cr0::am) | cpu::cr0::ts | cpu::cr0::em | cpu::cr0::mp |
+                   cpu::cr0::wp);
     machine_check::enable();
     enable_mitigations();
     apic::enable();

@@ -115,7 +115,7 @@ void reset(std::uint64_t ram) {
         c.budget = nullptr;
         c.reschedule = false;
         c.quantum_end = c.armed_for = no_deadline;
-        c.fpu_owner = nullptr;
+        c.lazy_owner = nullptr;
         c.last_guest = nullptr;
         c.stray_interrupts = c.nmis = c.machine_checks = 0;
         reset_backend(c);
@@ -183,6 +183,45 @@ void fxrstor(const std::uint8_t* image) {
     now.x87_pointers_clear = false;
     std::memcpy(now.fpu, image, sizeof(now.fpu));
 }
+// In standard form. Parts that XCR0 or the caller leaves out stay as they are; those that the header does not name
+// become their initial state.
+void xsave(std::uint8_t* area, std::uint64_t parts) {
+    if ((parts & ~now.xcr0) != 0) throw machine::Panic{"XSAVE of parts that are off"};
+    std::memcpy(area, now.fpu, sizeof(now.fpu));
+    for (const XsavePart& part : xsave_parts)
+        if ((parts >> part.bit & 1) != 0)
+            std::memcpy(area + now.xsave.offset[part.bit],
+                        now.vector + now.xsave.offset[part.bit] - xsave_header - xsave_header_bytes,
+                        part.size);
+    std::memcpy(area + xsave_header, &parts, sizeof(parts));
+}
+void xrstor(const std::uint8_t* area, std::uint64_t parts) {
+    if (!now.x87_pointers_clear) throw machine::Panic{"x87 pointers reach the next guest"};
+    now.x87_pointers_clear = false;
+    std::uint64_t header[xsave_header_bytes / 8];
+    std::memcpy(header, area + xsave_header, sizeof(header));
+    if ((header[0] & ~now.xcr0) != 0) throw machine::Panic{"#GP: XRSTOR of parts that are off"};
+    for (unsigned i = 1; i < std::size(header); ++i)
+        if (header[i] != 0) throw machine::Panic{"#GP: reserved bytes of an XSAVE header"};
+    if ((area[26] | area[27]) != 0) throw machine::Panic{"#GP: reserved bits of MXCSR"};
+    std::memcpy(now.fpu, area, sizeof(now.fpu));
+    for (const XsavePart& part : xsave_parts) {
+        std::uint8_t* const at =
+            now.vector + now.xsave.offset[part.bit] - xsave_header - xsave_header_bytes;
+        if ((parts >> part.bit & 1) == 0) continue;
+        if ((header[0] >> part.bit & 1) != 0)
+            std::memcpy(at, area + now.xsave.offset[part.bit], part.size);
+        else
+            std::memset(at, 0, part.size);
+    }
+}
+std::uint64_t read_xcr0() { return now.xcr0; }
+void write_xcr0(std::uint64_t v) {
+    if (!xcr0::is_valid(v, now.xsave.supported)) throw machine::Panic{"#GP: XSETBV"};
+    now.xcr0 = v;
+}
+void read_debug_addresses(std::uint64_t (&dr)[4]) { std::memcpy(dr, now.dr, sizeof(dr)); }
+void write_debug_addresses(const std::uint64_t (&dr)[4]) { std::memcpy(now.dr, dr, sizeof(dr)); }
 // A core that spins would see the others come.
 void pause() {
     if (now.on_pause)
@@ -260,6 +299,8 @@ const Features& features() {
     machine::the_features.physical_bits = 40;
     machine::the_features.asids = 16;
     machine::the_features.tsc_khz = now.tsc_khz;
+    machine::the_features.xsave = now.xsave;
+    machine::the_features.tsc_aux = now.tsc_aux;
     return machine::the_features;
 }
 

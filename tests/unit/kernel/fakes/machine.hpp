@@ -56,7 +56,13 @@ struct State {
     // In the place of serve_kicks when a core spins: what the others do meanwhile. It returns with the
     // same core running.
     std::function<void()> on_pause;
-    std::uint8_t fpu[512];  // the floating-point registers, as FXSAVE stores them
+    // The registers that are switched lazily: as FXSAVE stores them, and what XSAVE stores behind its header.
+    std::uint8_t fpu[512];
+    std::uint8_t vector[xsave_bytes - xsave_header - xsave_header_bytes];
+    std::uint64_t xcr0;
+    std::uint64_t dr[4];
+    XsaveLayout xsave;
+    bool tsc_aux;
     bool x87_pointers_clear;
     std::map<std::uint32_t, std::uint64_t> msr;
     bool nothing_in_service;  // in the local APIC

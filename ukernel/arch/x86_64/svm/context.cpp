@@ -14,8 +14,8 @@ namespace margay {
 
 namespace {
 
-// What the kernel intercepts whatever a handler asks for. XSETBV is of no use without XSAVE, which
-// guests are not offered; it is asked for all the same, for processors that honour it.
+// What the kernel intercepts whatever a handler asks for. Some emulators ignore XSETBV here: the guest then sets
+// XCR0 itself, within what the node's processor has.
 constexpr std::uint32_t base_intercept1 = vmcb::intr | vmcb::nmi | vmcb::smi | vmcb::init |
                                           vmcb::rdpmc | vmcb::cpuid | vmcb::invd | vmcb::hlt |
                                           vmcb::invlpga | vmcb::io | vmcb::msr | vmcb::task_switch |
@@ -53,6 +53,8 @@ void PermissionMap::init(HostPhys storage) {
          {cpu::msr::fs_base, cpu::msr::gs_base, cpu::msr::kernel_gs_base, cpu::msr::star,
           cpu::msr::lstar, cpu::msr::cstar, cpu::msr::sfmask, 0x174u, 0x175u, 0x176u})
         msr.allow(index, true, true);
+    // Lazily switched: the processor's is the guest's while it runs.
+    if (features().tsc_aux) msr.allow(cpu::msr::tsc_aux, true, true);
 }
 
 namespace backend {
@@ -91,7 +93,7 @@ void init(Vcpu& v, HostPhys storage) {
 }
 
 void forget(Vcpu& v) {
-    fpu::forget(v);
+    lazy_registers::forget(v);
     if (v.core->last_guest == &v) v.core->last_guest = nullptr;
 }
 

@@ -33,8 +33,8 @@ void backend::enter(Core& core, Vcpu& v) {
         v.guest.asid_generation = core.backend.asid.generation;
         v.guest.tables_generation = v.space->generation();
     }
-    if (core.fpu_owner != &v) [[unlikely]]
-        fpu::load(core, v);
+    if (core.lazy_owner != &v) [[unlikely]]
+        lazy_registers::load(core, v);
     if ((c.interrupt_shadow & 1) != 0 && (c.virtual_interrupt & vmcb::v_irq) != 0) [[unlikely]]
         svm::begin_step(v);
     measure::left(core.id);
@@ -106,6 +106,9 @@ extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu) {
         measure::entered(v.core->id);
         scheduler::leave();
     }
-    const Classified e = classify_exit(c, v.gpr, features().next_rip);
+    // The guest has just run: the processor's XCR0 is still its own.
+    const Classified e = classify_exit(c, v.gpr, features().next_rip, [] {
+        return features().xsave.supported != 0 ? cpu::read_xcr0() : 0;
+    });
     exit_to_handler(v, e.exit_class, e.detail0, e.detail1, e.next_rip, e.flags);
 }

@@ -16,8 +16,10 @@ struct Classified {
 };
 
 // Not for physical interrupts and NMI: those are no exits of the guest.
-// gpr: the guest's registers by GprIndex, except RAX and RSP (in the VMCB).
-inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool has_next_rip) {
+// gpr: the guest's registers by GprIndex, except RAX and RSP (in the VMCB). read_xcr0(): the guest's XCR0.
+template <typename ReadXcr0>
+Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool has_next_rip,
+                         ReadXcr0 read_xcr0) {
     const std::uint64_t code = v.exit_code;
     const std::uint64_t info1 = v.exit_info1;
     // An instruction that may be skipped. Without the NRIP feature: its shortest encoding.
@@ -39,8 +41,13 @@ inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool ha
     }
     if (code == vmcb::exit_vmmcall) [[likely]]
         return skippable(ExitClass::hypercall, v.rax, gpr[gpr_rbx], 3);
-    if (code == vmcb::exit_cpuid) [[likely]]
-        return skippable(ExitClass::cpuid, v.rax & 0xffff'ffff, ecx, 2);
+    if (code == vmcb::exit_cpuid) [[likely]] {
+        constexpr std::uint32_t xsave_leaf = 0xd;
+        std::uint64_t leaf = v.rax & 0xffff'ffff;
+        if (leaf == xsave_leaf) [[unlikely]]
+            leaf |= read_xcr0() << 32;
+        return skippable(ExitClass::cpuid, leaf, ecx | v.cr4 << 32, 2);
+    }
     if (code == vmcb::exit_npf) [[likely]]
         return {ExitClass::mmio, v.exit_info2, info1};
     switch (code) {
@@ -55,6 +62,10 @@ inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool ha
     case vmcb::exit_rdpmc: return skippable(ExitClass::rdpmc, ecx, 0, 2);
     case vmcb::exit_invd: return skippable(ExitClass::cache_control, 0, 0, 2);
     case vmcb::exit_wbinvd: return skippable(ExitClass::cache_control, 1, 0, 2);
+    case vmcb::exit_xsetbv:
+        return skippable(ExitClass::control_register,
+                         register_access::xcr | (ecx < 0xff ? ecx : 0xff),
+                         (v.rax & 0xffff'ffff) | gpr[gpr_rdx] << 32, 3);
     case vmcb::exit_rdtsc: return skippable(ExitClass::time_stamp, 0, 0, 2);
     case vmcb::exit_rdtscp: return {ExitClass::time_stamp, 1, 0, known_next()};
     case vmcb::exit_invlpg: return {ExitClass::translation, 0, 0, known_next()};
@@ -69,16 +80,17 @@ inline Classified classify_exit(const Vmcb& v, const std::uint64_t* gpr, bool ha
     case vmcb::exit_skinit:
     case vmcb::exit_monitor:
     case vmcb::exit_mwait:
-    case vmcb::exit_mwait_armed:
-    case vmcb::exit_xsetbv: return {ExitClass::unsupported_instruction, 0, 0, known_next()};
+    case vmcb::exit_mwait_armed: return {ExitClass::unsupported_instruction, 0, 0, known_next()};
     default: break;
     }
     if (code < vmcb::dr_read_0)
-        return {ExitClass::control_register, (code & 15) | (code >= vmcb::cr_write_0 ? 0x100u : 0u),
-                info1, known_next()};
+        return {ExitClass::control_register,
+                (code & 15) | (code >= vmcb::cr_write_0 ? register_access::write : 0u), info1,
+                known_next()};
     if (code < vmcb::exception_0)
-        return {ExitClass::debug_register, (code & 15) | (code >= vmcb::dr_write_0 ? 0x100u : 0u),
-                0, known_next()};
+        return {ExitClass::debug_register,
+                (code & 15) | (code >= vmcb::dr_write_0 ? register_access::write : 0u), 0,
+                known_next()};
     if (code <= vmcb::exception_31) return {ExitClass::exception, code - vmcb::exception_0, info1};
     // VMEXIT_INVALID: all ones, in 64 bits or (some processors) 32.
     if ((code & 0xffff'ffff) == 0xffff'ffff) return {ExitClass::invalid_state, 0, 0};

@@ -167,8 +167,8 @@ void store_state(Vcpu& v, std::uint64_t groups) {
     else
         store_common(v, p, [groups](std::uint64_t g) { return (groups & g) != 0; });
     if ((groups & ~emulation) != 0) store_rare(v, p, groups);
-    if ((groups & state::fpu) != 0) [[unlikely]]
-        fpu::store_state(v);
+    if ((groups & state::lazy) != 0) [[unlikely]]
+        lazy_registers::store_state(v, groups);
 }
 
 Status load_state(Vcpu& v, std::uint64_t groups) {
@@ -180,6 +180,10 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
     if ((groups & rare_groups) != 0 ? !load_rare(v, groups, rip, rflags)
                                     : !fit(c, groups, rip, rflags))
         return Status::bad_argument;
+    if ((groups & state::lazy) != 0) [[unlikely]] {
+        const Status s = lazy_registers::load_state(v, groups);
+        if (s != Status::ok) return s;
+    }
     if (groups & state::gpr_low) {
         c.rax = p.gpr[gpr_rax];
         v.gpr[gpr_rcx] = p.gpr[gpr_rcx];
@@ -205,7 +209,6 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
     }
     if (groups & state::tsc_offset) c.tsc_offset = p.tsc_offset;
     if (groups & state::shadow) c.interrupt_shadow = p.shadow & 1;
-    if (groups & state::fpu) fpu::load_state(v);
     return Status::ok;
 }
 

@@ -1,0 +1,44 @@
+"""Vector registers, XCR0, DR0 to DR3 and TSC_AUX: guests on one core have each their own, through swaps and a restore."""
+
+import json
+import time
+
+import harness
+
+SERVERS = ("init", "pmem", "console", "vmm")
+
+
+def test(node):
+    modules = [(name, node.program(name)) for name in SERVERS]
+    vms = [
+        {"name": "one", "append": "id=1 rounds=100000"},
+        {"name": "two", "append": "id=2 rounds=100000 xcr0=3"},
+        {"name": "three", "append": "id=3 rounds=100000"},
+    ]
+    for vm in vms:
+        vm.update(memory_mib=4, kernel="kernel")
+    modules += [
+        ("manifest", json.dumps({"vms": vms, "on_last_vm_off": "stay", "test_exit_port": 244}).encode()),
+        ("kernel", node.program("guest_lazy")),
+    ]
+    with node.boot(modules) as machine:
+
+        def good(**request):
+            reply = machine.ctl(**request)
+            if not reply["ok"]:
+                raise harness.TestFailure(f"{request}: {reply['error']}")
+
+        def state(name):
+            return next(vm["state"] for vm in machine.ctl(command="list")["result"] if vm["name"] == name)
+
+        machine.expect(r"lazy 1: begins")
+        for command in ("vmm-restart", "save", "suspend", "resume", "vmm-restart", "restore", "suspend", "resume"):
+            good(command=command, vm="three")
+        machine.expect(r"lazy 1: 0 wrong\r?\n")
+        for vm in ("two", "three"):
+            while (found := state(vm)) == "running":
+                time.sleep(0.1)
+            if found != "shut off":
+                raise harness.TestFailure(f"{vm}: {found}")
+        good(command="shutdown")
+        node.check_off(machine)
