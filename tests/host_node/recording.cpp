@@ -97,7 +97,7 @@ Recording Recording::read(const std::string& path) {
         try {
             reader.take(kind.at(0), fields);
         } catch (const std::exception&) {
-            throw std::runtime_error{path + ": " + line};
+            throw std::runtime_error{std::string{path}.append(": ").append(line)};
         }
     }
     return reader.recording;
