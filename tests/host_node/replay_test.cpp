@@ -150,8 +150,11 @@ class Replay {
         EXPECT_EQ(a.flags & ~exit_flag::replayed, e.flags) << where;
         if (a.exit_class != static_cast<std::uint64_t>(ExitClass::deadline)) {
             EXPECT_EQ(a.rip, e.rip) << where;
-            EXPECT_EQ(a.detail0, e.detail0) << where;
-            EXPECT_EQ(a.detail1, e.detail1) << where;
+            // Of CPUID, what the guest asked: recordings may be older than the registers beside it.
+            const bool asks = a.exit_class == static_cast<std::uint64_t>(ExitClass::cpuid);
+            const std::uint64_t counts = asks ? 0xffff'ffff : ~0ull;
+            EXPECT_EQ(a.detail0 & counts, e.detail0 & counts) << where;
+            EXPECT_EQ(a.detail1 & counts, e.detail1 & counts) << where;
         }
         EXPECT_EQ(a.dirty, e.dirty) << where;
         const auto told = [&](std::uint64_t word, std::uint64_t value) {

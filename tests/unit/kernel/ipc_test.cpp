@@ -188,7 +188,7 @@ TEST_F(Ipc, ExitMessageAndReplies) {
     EXPECT_EQ(status_of(h), Status::bad_argument) << "nobody knows how long the instruction is";
     EXPECT_EQ(reply(h, static_cast<Action>(9), sequence), &h);
     EXPECT_EQ(status_of(h), Status::bad_argument);
-    EXPECT_EQ(reply(h, Action::resume, sequence, 1 << 20), &h);
+    EXPECT_EQ(reply(h, Action::resume, sequence, 1ull << 23), &h);
     EXPECT_EQ(status_of(h), Status::bad_argument);
     v.page->event = event_injection::valid;  // an external interrupt
     EXPECT_EQ(reply(h, Action::resume, sequence, state::event), &h);
