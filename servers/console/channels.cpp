@@ -119,6 +119,8 @@ void Channels::skip(Entry& e) const {
 
 // Bytes that can be taken.
 std::uint32_t Channels::waiting(Entry& e) const {
+    // The client may have written over it: it would find no room for ever.
+    if (e.memory->output.tail() != taken(e)) e.memory->output.release(taken(e));
     const std::uint32_t ahead = e.memory->output.head() - taken(e);
     if (ahead <= e.memory->output.capacity) return ahead;
     skip(e);

@@ -59,7 +59,7 @@ constexpr auto capacity_ebx_pass = bits({0});  // CLZERO
 constexpr auto kvm_features = bits({0, 1, 3, 6, 24});
 constexpr std::uint32_t apic_bus_khz = 1'000'000;
 
-constexpr std::uint32_t last_basic = 0x0d;
+constexpr std::uint32_t last_basic = 0x0b, last_basic_with_xsave = 0x0d;
 constexpr auto xsave_pass = bits({0, 1, 2});  // XSAVEOPT XSAVEC XGETBV with ECX 1; no XSAVES
 constexpr std::uint32_t xsave_parts = 10;     // bits of XCR0 that may be shown: 0 to 9
 constexpr std::uint32_t xsave_least = 576;    // bytes of the FXSAVE image and the header
@@ -151,11 +151,11 @@ void build_basic(Builder& builder, CpuidState& state, const CpuidPolicy& policy,
                  HostCpuid host) noexcept {
     const auto vendor = host(0, 0);
     const auto host_last = vendor.eax;
-    builder.basic(0, {last_basic, vendor.ebx, vendor.ecx, vendor.edx});
+    const auto shown = shown_xcr0(host);
+    builder.basic(0, {shown != 0 ? last_basic_with_xsave : last_basic, vendor.ebx, vendor.ecx, vendor.edx});
 
     const auto one = host(1, 0);
     const auto clflush_line = one.ebx & 0xff00;
-    const auto shown = shown_xcr0(host);
     const auto vector = (shown & xcr0::avx) != 0 ? basic_ecx_vector : bits({26});  // XSAVE
     builder.basic(1, {one.eax, policy.apic_id << 24 | 1U << 16 | clflush_line,
                       (one.ecx & (basic_ecx_pass | (shown != 0 ? vector : 0U))) | basic_ecx_set,
