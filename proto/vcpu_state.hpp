@@ -100,7 +100,10 @@ static_assert(sizeof(VcpuState) == page_size);
 
 // Bits of XCR0 (AMD APM vol. 2 §11.5.2).
 namespace xcr0 {
-constexpr std::uint64_t x87 = 1 << 0, sse = 1 << 1, avx = 1 << 2, pkru = 1 << 9;
+constexpr std::uint64_t x87 = 1 << 0;
+constexpr std::uint64_t sse = 1 << 1;
+constexpr std::uint64_t avx = 1 << 2;
+constexpr std::uint64_t pkru = 1 << 9;
 constexpr std::uint64_t avx512 = 7 << 5;
 
 // What XSETBV accepts on a processor that has `supported`, and the kernel in a reply.

@@ -152,7 +152,8 @@ void build_basic(Builder& builder, CpuidState& state, const CpuidPolicy& policy,
     const auto vendor = host(0, 0);
     const auto host_last = vendor.eax;
     const auto shown = shown_xcr0(host);
-    builder.basic(0, {shown != 0 ? last_basic_with_xsave : last_basic, vendor.ebx, vendor.ecx, vendor.edx});
+    builder.basic(
+        0, {shown != 0 ? last_basic_with_xsave : last_basic, vendor.ebx, vendor.ecx, vendor.edx});
 
     const auto one = host(1, 0);
     const auto clflush_line = one.ebx & 0xff00;
