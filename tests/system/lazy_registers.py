@@ -16,7 +16,7 @@ def test(node):
         {"name": "three", "append": "id=3 rounds=100000"},
     ]
     for vm in vms:
-        vm.update(memory_mib=4, kernel="kernel")
+        vm.update(memory_mib=4, kernel="kernel", on_crash="stop")
     modules += [
         ("manifest", json.dumps({"vms": vms, "on_last_vm_off": "stay", "test_exit_port": 244}).encode()),
         ("kernel", node.program("guest_lazy")),
