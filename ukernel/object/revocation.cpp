@@ -277,7 +277,7 @@ class Step {
         s.is_copy = s.preparing = s.revoking = false;
         s.uses = 0;
         s.extent = ExtentState::unused;
-        constexpr Removal nothing = Removal::none;
+        Removal nothing = Removal::none;
         __atomic_store(&s.removal, &nothing, __ATOMIC_RELEASE);
     }
 
