@@ -271,7 +271,7 @@ void GuestScript::run(Vcpu& v) const {
         const std::uint64_t number = step_at(v);
         const std::uint64_t at = (c.rip - first_step) % step_bytes;
         // A VMM may send its guest anywhere; there is no handler for what it meets there.
-        if (number >= steps_.size()) return exit(v, {.kind = Kind::triple_fault});
+        if (number >= steps_.size()) return exit(v, {Kind::triple_fault, 0, 0, 0, {}, {}});
         const Step& step = steps_[number];
         if (at == 0) {
             begin(v, step, number);
@@ -288,7 +288,7 @@ void GuestScript::run(Vcpu& v) const {
             finish(v, step);
             skip(v);
         } else {
-            return exit(v, {.kind = Kind::triple_fault});
+            return exit(v, {Kind::triple_fault, 0, 0, 0, {}, {}});
         }
     }
 }
