@@ -98,7 +98,9 @@ Status MemoryService::start(Slot event, const Bits& bits) {
     life_.configure({restart_limit, window, window});
     clearer_life_.configure({restart_limit, window, window});
     if (const Status s = prepare(); s != Status::ok) return s;
-    if (!run()) return fail_with("pmem does not start", Status::no_memory);
+    if (!run())
+        return failure_ != Status::ok ? failure_
+                                      : fail_with("pmem does not start", Status::no_memory);
     is_open_ = true;
     node_->use_pmem(*this);
     run_clearer();
@@ -132,6 +134,7 @@ bool MemoryService::run() {
         node_->use_bootstrap(rest);
         if (is_open_) node_->use_pmem(*this);
         if (s == Status::ok) s = pmem_->start();
+        failure_ = s;
         answered_ = false;
         // It is above init: it waits for requests by now, or is dead.
         const bool lives =

@@ -69,8 +69,9 @@ class MemoryService final : public MemorySource {
     std::optional<Program> pmem_;
     Slot portal_ = no_slot;
     ServiceLife life_;
-    bool answered_ = false;  // this pmem has answered a request
-    bool is_open_ = false;   // the node's memory comes from it
+    bool answered_ = false;        // this pmem has answered a request
+    Status failure_ = Status::ok;  // of its last start
+    bool is_open_ = false;         // the node's memory comes from it
     std::uint64_t ticket_ = 0;
     std::uint64_t owed_[max_owed];  // what it was not there to take back
     unsigned owed_count_ = 0;

@@ -134,7 +134,10 @@ TEST_P(Hostile, NobodyElseNotices) {
         const std::string state = h.state_of("bad");
         EXPECT_NE(state, "") << h.node.logs.sent;
         if (state == "shut off" || state == "failed") {
-            EXPECT_TRUE(h.is_good("start", "bad")) << h.last;
+            // Its VMM may ruin the region before the answer is given.
+            EXPECT_TRUE(h.is_good("start", "bad") ||
+                        h.last.find("no build can read its device state") != std::string::npos)
+                << h.last;
             ++starts;
         } else if (state == "frozen") {
             EXPECT_TRUE(h.is_good("destroy", "bad")) << h.last;

@@ -50,8 +50,12 @@ class Replay {
         };
         node.cores.processor_of = [this](const Thread& t, std::uint32_t leaf, std::uint32_t sub) {
             const auto found = recording_.processor.find({leaf, sub});
-            return is_vmm(t) && found != recording_.processor.end() ? std::optional{found->second}
-                                                                    : std::nullopt;
+            if (!is_vmm(t) || found == recording_.processor.end())
+                return std::optional<raw::Cpuid>{};
+            raw::Cpuid r = found->second;
+            // The VMM that was recorded showed no XSAVE.
+            if (leaf == 1) r.ecx &= ~(1u << 26);
+            return std::optional{r};
         };
         node.fate = [this](const VmmMoment& m) {
             time_ = recording_.exits.at(m.sequence - 1).tsc;
