@@ -183,6 +183,10 @@ class Client:
         finally:
             self.deadline = saved
 
+    def set_timeout(self, seconds):
+        """For what begins from here on."""
+        self._timeout = seconds
+
     def give_more_time(self):
         """The time limit begins anew."""
         self.deadline = max(self.deadline, time.monotonic() + self._timeout)

@@ -280,7 +280,14 @@ class Captured:
 
         The node must be up: wait for what it prints first.
         """
-        return self._control_client().ask(request)[1]
+        client = self._control_client()
+        if time.monotonic() > self.deadline:
+            raise TimeoutError(f"time limit reached before {request}")
+        client.set_timeout(self.deadline - time.monotonic())
+        try:
+            return client.ask(request)[1]
+        except ctl.NoAnswer:
+            raise TimeoutError(f"time limit reached, no answer to {request}") from None
 
     @property
     def control_path(self):

@@ -55,7 +55,7 @@ def test(node):
     with node.boot(modules, arguments=qemu.LOG_OPTION, log=log) as machine:
         machine.expect(r"^line 0 of")
         come_and_go(machine)
-        before = node_define.in_use(machine)
+        before = node_define.in_use_at_rest(machine)
         rounds = 0
         while min(deaths(log, "the console died"), deaths(log, "pmem was killed")) < DEATHS:
             come_and_go(machine)
