@@ -13,6 +13,8 @@ import common
 
 # The programs that scripts boot by way of a tuple.
 SERVERS = ("ukernel", "init", "pmem", "console", "vmm")
+# Guests of the tests; scripts name them as modules.
+GUEST = "guest_"
 # Targets of the preset fuzz.
 FUZZ = "fuzz_"
 CASE = re.compile(r"^\s*TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
@@ -26,14 +28,14 @@ class _Build:
     def __init__(self, tree):
         self.tree = pathlib.Path(tree).absolute()
         self.all = set()
-        self.images = set()
+        self.images = set()  # what scripts may boot
         self.units = {}  # target: its test sources
         for entry in json.loads((tree / "compile_commands.json").read_text()):
             made = re.search(r" -o \S*CMakeFiles/(\w+)(\.objects)?\.dir/", entry["command"])
             if not made:
                 continue
             self.all.add(made[1])
-            if made[2]:
+            if made[2] or made[1].startswith(GUEST):
                 self.images.add(made[1])
             elif made[1].startswith("unit_"):
                 self.units.setdefault(made[1], []).append(pathlib.Path(entry["file"]))

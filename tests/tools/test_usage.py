@@ -233,6 +233,7 @@ class Needed(unittest.TestCase):
             "^system.abi$": {"ukernel", "test_abi"},
             "^fuzz.elf$": {"fuzz_elf"},
             "^system.vmm_crash$": {"ukernel", "init", "pmem", "console", "vmm", "vmm_faulty"},
+            "^system.node_define$": {"ukernel", "init", "pmem", "console", "vmm", "guest_idle"},
             "^tools.python$": set(),
             "no such test": set(),
         }.items():
