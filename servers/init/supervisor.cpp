@@ -349,6 +349,8 @@ NodeInfo Supervisor::node_info() {
     info.memory_extents = memory.extents;
     info.slots = node_.slots_in_use();
     info.windows = node_.windows_in_use();
+    info.console_deaths = services_.console_deaths();
+    info.pmem_deaths = services_.pmem_deaths();
     return info;
 }
 

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <utility>
 
@@ -122,6 +123,10 @@ TEST_P(ConsoleDeaths, Anywhere) {
         EXPECT_TRUE(node.run_until(
             [&] { return node.logs.sent.find("guest g powered off") != std::string::npos; },
             rounds));
+        node.on_block(nullptr);
+        const std::string info = node.command(R"({"command": "nodeinfo"})");
+        EXPECT_NE(info.find("\"console_deaths\":" + std::to_string(deaths) + ","), info.npos)
+            << deaths << info;
         EXPECT_NE(node.command(R"({"command": "shutdown"})"), "");
         EXPECT_TRUE(node.run());
         EXPECT_TRUE(node.ended_well());
@@ -153,10 +158,17 @@ class PmemDeath {
             node.control.type("\n");
             (void)node.run_until([&] { return machine::now.tsc >= until; });
             now = node.command(R"({"id": 1, "command": "nodeinfo"})");
+            now.resize(std::min(now.find(",\"console_deaths\""), now.size()));
             equal = now == last ? equal + 1 : 0;
             last = now;
         }
         return last;
+    }
+    bool counts(unsigned deaths) {
+        const std::string answer = node.command(R"({"id": 1, "command": "nodeinfo"})");
+        const std::string wanted =
+            "\"console_deaths\":0,\"pmem_deaths\":" + std::to_string(deaths) + "}";
+        return answer.find(wanted) != std::string::npos;
     }
     void come_and_go() {
         must(
@@ -223,6 +235,7 @@ TEST_P(PmemDeathAnywhere, NothingIsLost) {
     test.node.on_block(nullptr);
     EXPECT_EQ(test.in_use(), before);
     EXPECT_GT(deaths, 8u);
+    EXPECT_TRUE(test.counts(deaths)) << deaths;
     test.end();
 }
 INSTANTIATE_TEST_SUITE_P(Seeds, PmemDeathAnywhere, testing::Range(1u, 13u));
@@ -243,6 +256,7 @@ TEST(PmemDeaths, OfTheOneThatClears) {
         test.come_and_go();
         EXPECT_EQ(test.in_use(), before) << at;
         EXPECT_TRUE(died) << at;
+        EXPECT_TRUE(test.counts(1)) << at;
         test.end();
     }
 }

@@ -172,6 +172,8 @@ void NodeConsole::nodeinfo(const NodeInfo& node) {
     say("Used memory:    {} KiB in {} extents\n", node.memory_used >> 10, node.memory_extents);
     say("Slots in use:   {}\n", node.slots);
     say("Windows in use: {}\n", node.windows);
+    say("Console deaths: {}\n", node.console_deaths);
+    say("Pmem deaths:    {}\n", node.pmem_deaths);
 }
 
 void NodeConsole::help(std::string_view topic) {

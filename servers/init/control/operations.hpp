@@ -42,12 +42,14 @@ struct ModuleInfo {
 };
 
 // What is in use. VMs that are off, and what was saved of none, hold nothing: it is then as it was at start.
+// The deaths are counted from the node's start.
 struct NodeInfo {
     unsigned cores = 0;
     std::uint64_t memory_free = 0, memory_used = 0;  // bytes, of what pmem has
     std::uint64_t memory_extents = 0;                // given out by pmem
     unsigned slots = 0;                              // init's capability slots
     unsigned windows = 0;                            // memory that init has mapped for itself
+    unsigned console_deaths = 0, pmem_deaths = 0;    // pmem's with those of its clearer
 };
 
 struct Outcome {

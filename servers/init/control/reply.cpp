@@ -169,6 +169,8 @@ void write_node(Writer& w, const NodeInfo& node) {
     w.field("memory_extents", node.memory_extents);
     w.field("slots", node.slots);
     w.field("windows", node.windows);
+    w.field("console_deaths", node.console_deaths);
+    w.field("pmem_deaths", node.pmem_deaths);
     w.end_object();
 }
 

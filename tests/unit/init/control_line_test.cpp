@@ -154,6 +154,8 @@ TEST_F(ControlLineTest, HelpAndModules) {
     ask(R"({"command": "nodeinfo"})");
     EXPECT_EQ(document_["result"]["memory_free"].GetUint64(), 1000u << 10);
     EXPECT_EQ(document_["result"]["windows"].GetUint64(), 5u);
+    EXPECT_EQ(document_["result"]["console_deaths"].GetUint64(), 6u);
+    EXPECT_EQ(document_["result"]["pmem_deaths"].GetUint64(), 7u);
 }
 
 TEST_F(ControlLineTest, ADefinitionComesWithoutItsEscapes) {

@@ -37,7 +37,7 @@ struct FakeOperations : Operations {
     VmInfo vm_info(unsigned vm) override { return vms.at(vm); }
     unsigned module_count() override { return static_cast<unsigned>(modules.size()); }
     ModuleInfo module(unsigned index) override { return modules.at(index); }
-    NodeInfo node_info() override { return {2, 1000 << 10, 2000 << 10, 30, 40, 5}; }
+    NodeInfo node_info() override { return {2, 1000 << 10, 2000 << 10, 30, 40, 5, 6, 7}; }
     Outcome execute(const Command& c, unsigned vm) override {
         if (c.action == Action::define) defined = c.config;
         executed.push_back(std::string{commands()[static_cast<unsigned>(c.action)].name} + ":" +

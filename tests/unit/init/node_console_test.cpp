@@ -135,6 +135,8 @@ TEST_F(NodeConsoleTest, Nodeinfo) {
     EXPECT_NE(s.find("Free memory:    1000 KiB"), s.npos) << s;
     EXPECT_NE(s.find("Used memory:    2000 KiB in 30 extents"), s.npos) << s;
     EXPECT_NE(s.find("Slots in use:   40"), s.npos) << s;
+    EXPECT_NE(s.find("Console deaths: 6"), s.npos) << s;
+    EXPECT_NE(s.find("Pmem deaths:    7"), s.npos) << s;
 }
 
 TEST_F(NodeConsoleTest, ANameCannotDisturbTheTerminal) {
