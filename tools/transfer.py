@@ -67,6 +67,17 @@ def refusal(payload):
     return ctl.Refused(why or kind, ctl.STATUS_OF_KIND.get(kind, ctl.EXIT_REFUSED))
 
 
+def _next(client, stream):
+    """The next frame of the stream: its kind and payload."""
+    while True:
+        try:
+            kind, number, payload = client.frame_within(STALL_SECONDS)
+        except ctl.NoAnswer:
+            raise Broken("the node does not answer") from None
+        if number == stream:
+            return kind, payload
+
+
 def send(client, stream, transfer, data, begin, progress):
     """Sends data[begin:], and returns when the node has all of it."""
     sent = taken = begin
@@ -74,12 +85,7 @@ def send(client, stream, transfer, data, begin, progress):
         while sent < len(data) and sent - taken < AHEAD_BYTES:
             client.send(piece(stream, transfer, sent, data[sent : sent + PIECE_BYTES]))
             sent = min(sent + PIECE_BYTES, len(data))
-        try:
-            kind, number, payload = client.frame_within(STALL_SECONDS)
-        except ctl.NoAnswer:
-            raise Broken("the node does not answer") from None
-        if number != stream:
-            continue
+        kind, payload = _next(client, stream)
         if kind == frames.REFUSED:
             failure = refusal(payload)
             raise Broken(str(failure)) if failure.status == ctl.STATUS_OF_KIND["state"] else failure
@@ -101,12 +107,7 @@ def receive(client, stream, transfer, write, progress):
         client.send(piece(stream, transfer, 0, b""))
     came = 0
     while True:
-        try:
-            kind, number, payload = client.frame_within(STALL_SECONDS)
-        except ctl.NoAnswer:
-            raise Broken("the node does not answer") from None
-        if number != stream:
-            continue
+        kind, payload = _next(client, stream)
         if kind == frames.REFUSED:
             raise refusal(payload)
         if kind == frames.CLOSED:

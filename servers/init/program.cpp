@@ -24,6 +24,17 @@ StartupItem* Program::new_item(std::string_view name) {
     return &item;
 }
 
+Status Program::tell(Status mapped, std::string_view name, std::uint64_t address,
+                     std::uint64_t size, std::uint64_t value) {
+    if (mapped != Status::ok) return mapped;
+    StartupItem* item = new_item(name);
+    if (item == nullptr) return Status::no_memory;
+    item->address = address;
+    item->size = size;
+    item->value = value;
+    return Status::ok;
+}
+
 // What is only read is the module itself, shared by all who run it.
 Status Program::load_segment(const ElfSegment& s) {
     std::uint64_t rights = map_right::read;
@@ -123,36 +134,19 @@ Status Program::make_block() {
 
 Status Program::give_mapping(std::string_view name, const Extent& e, std::uint64_t address,
                              std::uint64_t rights, std::uint64_t value, std::uint64_t length) {
-    const Status s = map_all(e, domain_, address, 0, e.size, rights);
-    if (s != Status::ok) return s;
-    StartupItem* item = new_item(name);
-    if (item == nullptr) return Status::no_memory;
-    item->address = address;
-    item->size = length != 0 ? length : e.size;
-    item->value = value;
-    return Status::ok;
+    return tell(map_all(e, domain_, address, 0, e.size, rights), name, address,
+                length != 0 ? length : e.size, value);
 }
 
 Status Program::give_mapping(std::string_view name, const Ram& ram, std::uint64_t address,
                              std::uint64_t rights) {
-    const Status s = map_ram(ram, domain_, address, 0, ram.size, rights);
-    if (s != Status::ok) return s;
-    StartupItem* item = new_item(name);
-    if (item == nullptr) return Status::no_memory;
-    item->address = address;
-    item->size = ram.size;
-    return Status::ok;
+    return tell(map_ram(ram, domain_, address, 0, ram.size, rights), name, address, ram.size);
 }
 
 Status Program::give_module(std::string_view name, const Module& module, std::uint64_t address) {
     address += module.first().base % large_page;
-    const Status s = module.map(domain_, address, 0, module.size(), map_right::read);
-    if (s != Status::ok) return s;
-    StartupItem* item = new_item(name);
-    if (item == nullptr) return Status::no_memory;
-    item->address = address;
-    item->size = module.length;
-    return Status::ok;
+    return tell(module.map(domain_, address, 0, module.size(), map_right::read), name, address,
+                module.length);
 }
 
 Status Program::give_capability(std::string_view name, Slot slot, std::uint8_t rights,

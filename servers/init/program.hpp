@@ -69,6 +69,9 @@ class Program {
     Status load_stack();
     Status make_block();
     StartupItem* new_item(std::string_view name);
+    // Tells the program what has been mapped there, if that went well.
+    Status tell(Status mapped, std::string_view name, std::uint64_t address, std::uint64_t size,
+                std::uint64_t value = 0);
 
     Node& node_;
     Holdings holdings_;

@@ -25,7 +25,6 @@ constexpr std::uint64_t blackout_pause = 400'000;
 // With more than this between them they have different causes.
 constexpr std::uint64_t quiet = 2'000'000;
 constexpr unsigned max_gaps = 1000;
-constexpr std::uint64_t command_line_field = 0x228;  // cmd_line_ptr of the boot protocol
 
 struct Gap {
     std::uint64_t begin, ticks;
@@ -43,12 +42,6 @@ std::uint64_t median(unsigned count) {
         samples[k] = v;
     }
     return count == 0 ? 0 : samples[count / 2];
-}
-
-std::string_view command_line(const void* boot_parameters) {
-    std::uint32_t at;
-    __builtin_memcpy(&at, static_cast<const char*>(boot_parameters) + command_line_field, 4);
-    return {reinterpret_cast<const char*>(static_cast<std::uint64_t>(at))};
 }
 
 std::uint64_t exit_ticks(std::uint64_t begin) {
@@ -96,7 +89,7 @@ void report(std::string_view what, std::uint64_t usual) {
 }  // namespace
 
 void guest_main(void* boot_parameters) {
-    const std::string_view line = command_line(boot_parameters);
+    const std::string_view line = command_line_of(boot_parameters);
     for (unsigned i = 0; i < warm_up; ++i) samples[i] = exit_ticks(rdtsc());
     const std::uint64_t usual = median(warm_up);
     say("ready; an exit takes {} ticks\n", usual);

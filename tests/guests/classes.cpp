@@ -2,6 +2,7 @@
 // skip_NAME on its command line leaves out the checks of that name, for an emulator that fails there.
 #include "support/options.hpp"
 #include "tests/guests/guest.hpp"
+#include "tests/guests/idt.hpp"
 
 using namespace margay::guest;
 
@@ -21,15 +22,6 @@ bool skips(std::string_view option) {
     say("skipped: {}\n", option);
     return true;
 }
-
-struct [[gnu::packed]] TablePointer {
-    std::uint16_t limit;
-    std::uint64_t base;
-};
-struct Gate {
-    std::uint64_t low, high;
-};
-Gate idt[256];
 
 volatile unsigned general_protections = 0, invalid_opcodes = 0, ticks = 0;
 
@@ -64,20 +56,13 @@ volatile unsigned general_protections = 0, invalid_opcodes = 0, ticks = 0;
                  : "+m"(ticks));
 }
 
-void set_gate(unsigned vector, void (*handler)()) {
-    const auto a = reinterpret_cast<std::uint64_t>(handler);
-    idt[vector].low = (a & 0xffff) | 0x10ull << 16 | 0x8eull << 40 | (a >> 16 & 0xffff) << 48;
-    idt[vector].high = a >> 32;
-}
-
 constexpr unsigned tick_vector = 0x41;
 
 void set_up_interrupts() {
     set_gate(13, on_general_protection);
     set_gate(6, on_invalid_opcode);
     set_gate(tick_vector, on_tick);
-    const TablePointer p{sizeof(idt) - 1, reinterpret_cast<std::uint64_t>(idt)};
-    asm volatile("lidt %0" : : "m"(p));
+    load_idt();
     write_msr(0x80f, 0x1ff);  // local APIC on
 }
 

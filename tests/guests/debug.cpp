@@ -1,6 +1,7 @@
 // Debug exceptions, which pass through the kernel: the guest must have each of them, with the DR6 and the
 // return address that the processor gives, and nothing else.
 #include "tests/guests/guest.hpp"
+#include "tests/guests/idt.hpp"
 
 using namespace margay::guest;
 
@@ -12,11 +13,6 @@ void check(const char* what, bool good) {
     if (!good) ++failures;
     say("{} {}\n", good ? "ok" : "FAILED", what);
 }
-
-struct Gate {
-    std::uint64_t low, high;
-};
-Gate idt[256];
 
 struct Trap {
     std::uint64_t rip, dr6;
@@ -43,14 +39,8 @@ extern "C" [[gnu::used]] void record_trap(std::uint64_t rip) {
 }
 
 void set_up() {
-    const auto a = reinterpret_cast<std::uint64_t>(on_debug);
-    idt[1].low = (a & 0xffff) | 0x10ull << 16 | 0x8eull << 40 | (a >> 16 & 0xffff) << 48;
-    idt[1].high = a >> 32;
-    struct [[gnu::packed]] {
-        std::uint16_t limit;
-        std::uint64_t base;
-    } const pointer{sizeof(idt) - 1, reinterpret_cast<std::uint64_t>(idt)};
-    asm volatile("lidt %0" : : "m"(pointer));
+    set_gate(1, on_debug);
+    load_idt();
     asm volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ull));
 }
 

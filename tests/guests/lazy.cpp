@@ -14,7 +14,6 @@ using namespace margay::guest;
 
 namespace {
 
-constexpr std::uint64_t command_line_field = 0x228;  // cmd_line_ptr of the boot protocol
 constexpr std::uint32_t tsc_aux = 0xc0000103;
 
 alignas(32) std::uint64_t wanted[64], seen[64];  // YMM0 to YMM15
@@ -88,9 +87,7 @@ void enable(std::uint64_t xcr0) {
 }  // namespace
 
 void guest_main(void* boot_parameters) {
-    std::uint32_t at;
-    __builtin_memcpy(&at, static_cast<const char*>(boot_parameters) + command_line_field, 4);
-    const std::string_view line{reinterpret_cast<const char*>(static_cast<std::uint64_t>(at))};
+    const std::string_view line = command_line_of(boot_parameters);
     const std::uint64_t id = find_number(line, "id").value_or(1),
                         rounds = find_number(line, "rounds").value_or(1000),
                         xcr0 = find_number(line, "xcr0").value_or(7);

@@ -1,15 +1,12 @@
 // Clears CR4.PAE in long mode, which a processor refuses with #GP. Some emulators do not, and then their own
 // state is no longer sane: the node must live on. With #GP the guest goes on and powers off.
 #include "tests/guests/guest.hpp"
+#include "tests/guests/idt.hpp"
 
 using namespace margay::guest;
 
 namespace {
 
-struct Gate {
-    std::uint64_t low, high;
-};
-Gate idt[256];
 volatile unsigned faults = 0;
 
 // #GP of a three-byte MOV to CR4.
@@ -20,14 +17,8 @@ volatile unsigned faults = 0;
 }  // namespace
 
 void guest_main(void*) {
-    const auto a = reinterpret_cast<std::uint64_t>(on_general_protection);
-    idt[13].low = (a & 0xffff) | 0x10ull << 16 | 0x8eull << 40 | (a >> 16 & 0xffff) << 48;
-    idt[13].high = a >> 32;
-    struct [[gnu::packed]] {
-        std::uint16_t limit;
-        std::uint64_t base;
-    } const pointer{sizeof(idt) - 1, reinterpret_cast<std::uint64_t>(idt)};
-    asm volatile("lidt %0" : : "m"(pointer));
+    set_gate(13, on_general_protection);
+    load_idt();
     std::uint64_t cr4;
     asm volatile("mov %%cr4, %0" : "=r"(cr4));
     say("paging: CR4 is {x}\n", cr4);

@@ -2,6 +2,7 @@
 // `presses` of its command line.
 #include "support/options.hpp"
 #include "tests/guests/guest.hpp"
+#include "tests/guests/idt.hpp"
 
 using namespace margay::guest;
 
@@ -11,14 +12,6 @@ constexpr std::uint16_t pm_status = 0x600, pm_enable = 0x602;
 constexpr std::uint16_t power_button = 1 << 8;
 constexpr unsigned sci = 9, sci_vector = 0x51;
 
-struct [[gnu::packed]] TablePointer {
-    std::uint16_t limit;
-    std::uint64_t base;
-};
-struct Gate {
-    std::uint64_t low, high;
-};
-Gate idt[256];
 volatile unsigned interrupts = 0;
 
 [[gnu::naked]] void on_sci() {
@@ -42,11 +35,8 @@ volatile unsigned interrupts = 0;
 }
 
 void set_up() {
-    const auto a = reinterpret_cast<std::uint64_t>(on_sci);
-    idt[sci_vector] = {(a & 0xffff) | 0x10ull << 16 | 0x8eull << 40 | (a >> 16 & 0xffff) << 48,
-                       a >> 32};
-    const TablePointer p{sizeof(idt) - 1, reinterpret_cast<std::uint64_t>(idt)};
-    asm volatile("lidt %0" : : "m"(p));
+    set_gate(sci_vector, on_sci);
+    load_idt();
     write_msr(0x80f, 0x1ff);  // local APIC on
     auto* select = reinterpret_cast<volatile std::uint32_t*>(0xfec00000);
     auto* window = reinterpret_cast<volatile std::uint32_t*>(0xfec00010);
