@@ -1,5 +1,6 @@
-"""Frames on a node's control line (docs/manual/control-protocol.md), between lines of JSON."""
+"""Frames on a node's control line (docs/manual/control-protocol.md), and the lines of JSON between them."""
 
+import re
 import struct
 import zlib
 
@@ -13,6 +14,20 @@ OPENED, REFUSED, OUTPUT, WINDOW, LOST, CLOSED, PIECE = b"OEDWLCB"
 
 # Brings a reader to the beginning of a frame or line, whatever it has seen.
 TO_BEGINNING = b"\n" * MAX_FRAME
+
+
+_SEALED = re.compile(rb"(.*\}) ([0-9a-f]{8})", re.DOTALL)
+
+
+def seal(text):
+    """An object's JSON with its CRC."""
+    return text + b" %08x" % zlib.crc32(text)
+
+
+def unsealed(line):
+    """The JSON of a line with a CRC, or None: there is none, or it is wrong."""
+    found = _SEALED.fullmatch(line)
+    return found[1] if found and int(found[2], 16) == zlib.crc32(found[1]) else None
 
 
 def make(kind, stream, payload=b""):

@@ -1,7 +1,8 @@
 """One control line, many clients: requests and streams of each are told apart by numbers of our own.
 
 A node has one control line. Whoever runs the node's emulator holds it and serves clients at a UNIX socket; they
-speak what the line speaks (docs/manual/control-protocol.md), each as if it were alone.
+speak what the line speaks (docs/manual/control-protocol.md), each as if it were alone. A request or reply that gets lost or
+damaged on the way is repeated, and carried out once.
 """
 
 import collections
@@ -20,6 +21,30 @@ CLIENT_BYTES = 4 << 20
 # What waits for the node before clients are read again.
 NODE_BYTES = 64 << 10
 ALIVE_SECONDS = 20
+# Until a request is repeated, each time twice as long. Once they are more than LATE_SECONDS the node is only asked what became of it:
+# it may be another one by then, which must not begin it.
+REPEAT_SECONDS, LATE_SECONDS, MAX_REPEAT_SECONDS = 2, 10, 60
+# Of ids of replies that have come, told at once.
+GOT_NAMES = 8
+
+
+class _Asked:
+    """A request on its way. wanted: the client's own id for it."""
+
+    def __init__(self, client, wanted, request):
+        self.client, self.wanted, self.request = client, wanted, request
+        self.delay = REPEAT_SECONDS
+        self.due = time.monotonic() + self.delay
+
+    def line(self):
+        return frames.seal(json.dumps(self.request).encode()) + b"\n"
+
+    def repetition(self, now):
+        self.delay = min(2 * self.delay, MAX_REPEAT_SECONDS)
+        self.due = now + self.delay
+        if self.delay > LATE_SECONDS:
+            self.request["again"] = True
+        return frames.TO_BEGINNING + self.line()
 
 
 class _Client:
@@ -52,9 +77,12 @@ class Line:
         self._is_begun = False  # the node has heard of us
         self._reader = frames.Reader()
         self._clients = {}
-        self._requests = {}  # our ids to (client, the client's id as JSON)
+        self._requests = {}  # by our ids
+        self._got = collections.deque()  # ids of replies that the node may forget
         self._nameless = collections.deque()  # clients who sent what has no id
         self._streams = {}  # our numbers to (client, its number)
+        # No other's, whoever speaks to this node after us.
+        self._nonce = os.urandom(4).hex()
         self._names = itertools.count(1)
         self._next = 1
         self._alive_at = 0
@@ -94,13 +122,17 @@ class Line:
         if self._streams and now >= self._alive_at:
             self._out += frames.make(frames.ALIVE, 0)
             self._alive_at = now + ALIVE_SECONDS
+        for asked in self._requests.values():
+            if asked.due <= now:
+                self._out += asked.repetition(now)
         full = len(self._out) >= NODE_BYTES
         read, write = selectors.EVENT_READ, selectors.EVENT_WRITE
         self._selector.modify(self._node, read | (write if self._out else 0))
         for client in self._clients.values():
             events = (0 if full else read) | (write if client.out else 0)
             self._listen(client.connection, events)
-        for key, events in self._selector.select(ALIVE_SECONDS):
+        due = min((asked.due for asked in self._requests.values()), default=now + ALIVE_SECONDS)
+        for key, events in self._selector.select(min(ALIVE_SECONDS, max(0, due - now))):
             if key.fileobj is self._listener:
                 self._accept()
             elif key.fileobj is self._node:
@@ -203,21 +235,33 @@ class Line:
             self._nameless.append(client)
             self._out += line + b"\n"
             return
-        name = f"m{next(self._names)}"
-        self._requests[name] = client, request.get("id")
-        self._out += json.dumps({**request, "id": name}).encode() + b"\n"
+        name = f"{self._nonce}-{next(self._names)}"
+        got = [self._got.popleft() for _ in range(min(GOT_NAMES, len(self._got)))]
+        wanted = request.get("id")
+        # What is said of repetitions is ours to say.
+        request = {key: value for key, value in request.items() if key not in ("got", "again")} | {"id": name}
+        if got:
+            request["got"] = " ".join(got)
+        asked = self._requests[name] = _Asked(client, wanted, request)
+        self._out += asked.line()
 
     def _reply(self, line):
+        text = frames.unsealed(line)
         try:
-            reply = json.loads(line)
+            reply = json.loads(line if text is None else text)
         except ValueError:
             return
         name = reply.get("id") if isinstance(reply, dict) else None
-        if name is None:
-            client = self._nameless.popleft() if self._nameless else None
-        else:
-            client, wanted = self._requests.pop(name, (None, None))
-            line = line.replace(json.dumps(name).encode(), json.dumps(wanted).encode(), 1)
+        client = None
+        if text is None:
+            # Only what has no name is answered without a CRC.
+            if name is None and self._nameless:
+                client = self._nameless.popleft()
+        elif name in self._requests:
+            asked = self._requests.pop(name)
+            self._got.append(name)
+            client = asked.client
+            line = text.replace(json.dumps(name).encode(), json.dumps(asked.wanted).encode(), 1)
         if client and not client.is_gone:
             client.out += line + b"\n"
 

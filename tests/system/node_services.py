@@ -1,5 +1,9 @@
-"""console and pmem are killed again and again while a guest prints numbered lines and an operator gives commands: all lines
-arrive, in order, each command is answered, and in the end as much memory is in use as before."""
+"""console and pmem are killed again and again.
+
+Argument: guest: a guest prints numbered lines and an operator gives commands: all lines arrive, in order, each command is
+answered, and in the end as much memory is in use as before. requests: they come without a pause while the console lives for some
+milliseconds each time; each is answered and carried out once.
+"""
 
 import json
 import time
@@ -13,6 +17,7 @@ import qemu
 SERVERS = ("init", "pmem", "console", "vmm")
 DEATHS = 20
 LINES = 4000
+REQUESTS = 600
 PRINTING = f"i=0; while [ $i -lt {LINES} ]; do echo line $i of {LINES}; i=$((i + 1)); done"
 
 
@@ -33,7 +38,28 @@ def deaths(log, of):
     return log.read_text(errors="replace").count(f"margay: {of}; it is started again")
 
 
+def requests(node):
+    manifest = {"vms": [], "on_last_vm_off": "stay", "test_exit_port": 244, "test_kill_services_us": 8_000}
+    modules = [(name, node.program(name)) for name in SERVERS]
+    modules += [("manifest", json.dumps(manifest).encode()), ("idle", node.program("guest_idle"))]
+    log = node.directory / "log"
+    count = 0
+    with node.boot(modules, arguments=qemu.LOG_OPTION, log=log) as machine:
+        while count < REQUESTS or deaths(log, "the console died") < REQUESTS:
+            # Either is refused the second time.
+            node_define.good(machine, command="define", config='{"name": "one", "memory_mib": 4, "kernel": "idle"}')
+            node_define.good(machine, command="undefine", vm="one")
+            count += 2
+        node_define.good(machine, command="shutdown")
+        node.check_off(machine)
+    print(f"{deaths(log, 'the console died')} consoles killed, {count} requests")
+
+
 def test(node):
+    {"guest": guest, "requests": requests}[node.arguments[0]](node)
+
+
+def guest(node):
     manifest = {
         "vms": [{"name": "linux", "memory_mib": 96, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet",
                  "hang_ms": 20000}],

@@ -46,6 +46,17 @@ class Frames(unittest.TestCase):
             self.assertEqual(found[-1], ("frame", frames.DATA, 1, b"x"))
 
 
+    def test_a_sealed_line(self):
+        text = b'{"id": "a 0123abcd"}'
+        sealed = frames.seal(text)
+        self.assertEqual(frames.unsealed(sealed), text)
+        self.assertIsNone(frames.unsealed(text))
+        for at in range(len(sealed)):
+            self.assertIsNone(frames.unsealed(sealed[:at] + sealed[at + 1 :]), "a byte is missing")
+            self.assertIsNone(frames.unsealed(sealed[: at + 1] + sealed[at:]), "a byte is there twice")
+            self.assertIsNone(frames.unsealed(sealed[:at] + bytes([sealed[at] ^ 0x20]) + sealed[at + 1 :]))
+
+
 class FakeNode:
     """The other end of a line: answers requests in reverse order of pairs, echoes streams."""
 
@@ -66,12 +77,12 @@ class FakeNode:
 
     def _request(self, text):
         try:
-            request = json.loads(text)
+            request = json.loads(frames.unsealed(text) or text)
         except ValueError:
             self._connection.sendall(b'{"id":null,"ok":false,"error":"not JSON"}\n')
             return
         reply = json.dumps({"id": request["id"], "ok": True, "result": request["command"]}, separators=(",", ":"))
-        self._held.append(reply.encode() + b"\n")
+        self._held.append(frames.seal(reply.encode()) + b"\n")
         if request["command"] != "hold":
             self._connection.sendall(b"".join(reversed(self._held)))
             self._held = []
@@ -88,6 +99,60 @@ class FakeNode:
             self._connection.sendall(frames.make(frames.WINDOW, stream, len(payload).to_bytes(4, "little")))
         elif kind == frames.CLOSE:
             self.closed.append(stream)
+
+
+class LossyNode:
+    """Loses and doubles bytes both ways. Counts how often each request was carried out, and how many answers it keeps."""
+
+    def __init__(self, connection):
+        self._connection, self._random = connection, random.Random(7)
+        self.done, self.answers, self.most = {}, {}, 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _damaged(self, data):
+        chance = self._random.random()
+        at = self._random.randrange(len(data))
+        if chance < 0.2:
+            return data[:at] + data[at + 1 + self._random.randrange(12) :]
+        return data[: at + 1] + data[at:] if chance < 0.3 else data
+
+    def _serve(self):
+        reader = frames.Reader()
+        while data := self._connection.recv(65536):
+            for kind, *found in reader.feed(self._damaged(data)):
+                text = frames.unsealed(found[0]) if kind == "line" else None
+                if text is None:
+                    continue
+                request = json.loads(text)
+                name = request["id"]
+                for got in request.get("got", "").split():
+                    self.answers.pop(got, None)
+                if name not in self.answers:
+                    self.done[request["n"]] = self.done.get(request["n"], 0) + 1
+                    reply = json.dumps({"id": name, "ok": True, "result": request["n"]})
+                    self.answers[name] = frames.seal(reply.encode()) + b"\n"
+                    self.most = max(self.most, len(self.answers))
+                self._connection.sendall(frames.TO_BEGINNING + self._damaged(self.answers[name]))
+
+
+class LossyLine(unittest.TestCase):
+    def test_each_request_is_carried_out_once_and_answered(self):
+        saved = line.REPEAT_SECONDS
+        self.addCleanup(setattr, line, "REPEAT_SECONDS", saved)
+        line.REPEAT_SECONDS = 0.02
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = pathlib.Path(directory.name, "ctl")
+        ours, theirs = socket.socketpair()
+        node, listener = LossyNode(theirs), ctl.listen(path)
+        shared = line.Line(ours, listener)
+        self.addCleanup(listener.close)
+        self.addCleanup(shared.close)
+        with ctl.Client(path, 600) as client:
+            for n in range(300):
+                self.assertEqual(client.ask({"command": "x", "n": n, "got": "y", "again": True})[1]["result"], n)
+        self.assertEqual(node.done, {n: 1 for n in range(300)})
+        self.assertEqual(node.most, 1)
 
 
 class SharedLine(unittest.TestCase):

@@ -1,5 +1,6 @@
 #include "servers/init/control/control_line.hpp"
 
+#include "proto/sealed_line.hpp"
 #include "servers/init/control/reply.hpp"
 #include "support/format.hpp"
 
@@ -75,11 +76,17 @@ void ControlLine::take_text(char c) {
 }
 
 void ControlLine::answer() {
+    std::string_view text = line_.view();
+    const Seal seal = take_seal(text);
+    if (seal == Seal::broken) return;  // as a frame is dropped: it is sent again
     Pending& p = pending_[pending_count_];
     p = Pending{};
     ErrorText error;
-    if (!parse_request(line_.view(), p.request, definition_, error))
-        return write_error(output_, p.request, FailureKind::usage, error.view());
+    const bool good = parse_request(text, p.request, definition_, error);
+    p.request.is_sealed = seal == Seal::good;
+    if (!good) return write_error(output_, p.request, FailureKind::usage, error.view());
+    answered_.forget(p.request.got.view());
+    if (p.request.is_sealed && answer_again(p.request)) return;
     perform(operations_, p.request.command, p.performed);
     if (p.performed.pending)
         ++pending_count_;
@@ -87,7 +94,28 @@ void ControlLine::answer() {
         reply(p.request, p.performed);
 }
 
+// True if it is a repetition, which is not carried out: either the answer went astray, or it is still to come.
+bool ControlLine::answer_again(const Request& request) {
+    for (unsigned i = 0; i < pending_count_; ++i)
+        if (request.has_same_id(pending_[i].request)) return true;
+    const Answer* a = answered_.find(request);
+    if (a == nullptr && !request.is_again) return false;
+    // Whatever the other end takes for the beginning of a frame ends here.
+    for (unsigned i = 0; i < frame::max_frame; ++i) output_('\n');
+    if (a != nullptr)
+        write(a->request, a->performed);
+    else
+        write_error(output_, request, FailureKind::failed,
+                    "this request is not known: the node may have been restarted");
+    return true;
+}
+
 void ControlLine::reply(const Request& request, const Performed& performed) {
+    if (request.is_sealed) answered_.keep(request, performed);
+    write(request, performed);
+}
+
+void ControlLine::write(const Request& request, const Performed& performed) {
     if (!performed.good)
         return write_error(output_, request, performed.kind, performed.error.view());
     write_result(output_, request, operations_, performed);

@@ -2,6 +2,7 @@
 // with the pieces of modules.
 #pragma once
 #include "proto/frame.hpp"
+#include "servers/init/control/answered.hpp"
 #include "servers/init/control/output.hpp"
 #include "servers/init/control/perform.hpp"
 #include "servers/init/control/request.hpp"
@@ -24,15 +25,14 @@ class ControlLine {
   private:
     // Each names another VM: a VM does one thing at a time.
     static constexpr unsigned max_pending = 32;
-    struct Pending {
-        Request request;
-        Performed performed;
-    };
+    using Pending = Answer;
 
     void take_text(char c);
     void take_frame();
     void answer();
+    bool answer_again(const Request& request);
     void reply(const Request& request, const Performed& performed);
+    void write(const Request& request, const Performed& performed);
 
     Operations& operations_;
     Output output_;
@@ -42,6 +42,7 @@ class ControlLine {
     bool is_too_long_ = false;
     Pending pending_[max_pending];  // the oldest first
     unsigned pending_count_ = 0;
+    Answered answered_;  // of sealed requests
 };
 
 }  // namespace margay::init

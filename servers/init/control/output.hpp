@@ -7,7 +7,7 @@ namespace margay::init {
 class Output {
   public:
     // More than every answer to one line needs: a list of some hundred VMs.
-    static constexpr unsigned capacity = 96 << 10;
+    static constexpr unsigned capacity = 98 << 10;
 
     void operator()(char c) {
         if (length_ < capacity) data_[length_++] = c;

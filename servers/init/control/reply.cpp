@@ -1,5 +1,6 @@
 #include "servers/init/control/reply.hpp"
 
+#include "proto/sealed_line.hpp"
 #include "servers/init/control/json_arena.hpp"
 #include "servers/init/integer_json.hpp"
 
@@ -21,7 +22,8 @@ class Stream {
     void clear() { text_.clear(); }
 
   private:
-    Text<Output::capacity - 1> text_;  // the line's end behind it
+    // Around it: line ends before a repetition, a CRC, the line's end.
+    Text<Output::capacity - frame::max_frame - seal_bytes - 1> text_;
 };
 
 // One for all replies: it is too large for a stack.
@@ -194,8 +196,9 @@ void write_help(Writer& w, std::string_view topic) {
     w.end_array();
 }
 
-void send(Output& output, const Stream& stream) {
+void send(Output& output, const Stream& stream, bool is_sealed) {
     for (char c : stream.view()) output(c);
+    if (is_sealed) write_seal(output, stream.view());
     output('\n');
 }
 
@@ -208,7 +211,7 @@ void write_error(Output& output, const Request& request, FailureKind kind, std::
     w.field("error", error);
     w.field("kind", to_text(kind));
     w.end_object();
-    send(output, stream);
+    send(output, stream, request.is_sealed);
 }
 
 void write_result(Output& output, const Request& request, Operations& operations,
@@ -242,7 +245,7 @@ void write_result(Output& output, const Request& request, Operations& operations
     w.end_object();
     if (!stream.is_whole())
         return write_error(output, request, FailureKind::no_memory, "the answer is too long");
-    send(output, stream);
+    send(output, stream, request.is_sealed);
 }
 
 }  // namespace margay::init

@@ -23,6 +23,10 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 
     bool Null() { return wrong_value(); }
     bool Bool(bool value) {
+        if (depth_ == 1 && key_ == Field::again) {
+            request_.is_again = value;
+            return true;
+        }
         if (!is_argument(Parameter::value)) return wrong_value();
         return take_argument(value ? "true" : "false");
     }
@@ -55,6 +59,11 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             if (value.empty() && parameter_ != Parameter::value)
                 return refuse("an argument is empty");
             return take_argument(value);
+        case Field::got:
+            if (value.size() > max_got_bytes) return refuse("'got' is longer than 256 bytes");
+            request_.got.set(value);
+            return true;
+        case Field::again: return refuse("'again' must be true or false");
         case Field::unknown: break;
         }
         return true;
@@ -86,7 +95,7 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     }
 
   private:
-    enum class Field : std::uint8_t { id, command, argument, unknown };
+    enum class Field : std::uint8_t { id, command, argument, got, again, unknown };
 
     bool is_argument(Parameter p) const {
         return depth_ == 1 && key_ == Field::argument && parameter_ == p;
@@ -115,6 +124,15 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             key_ = Field::argument;
             parameter_ = static_cast<Parameter>(i);
             return static_cast<int>(2 + i);
+        }
+        constexpr int behind = 2 + static_cast<int>(Parameter::count);
+        if (name == "got") {
+            key_ = Field::got;
+            return behind;
+        }
+        if (name == "again") {
+            key_ = Field::again;
+            return behind + 1;
         }
         return -1;
     }

@@ -8,6 +8,7 @@
 #include <random>
 #include <string>
 
+#include "proto/sealed_line.hpp"
 #include "tests/unit/init/fake_operations.hpp"
 
 namespace margay::init {
@@ -217,6 +218,91 @@ INSTANTIATE_TEST_SUITE_P(
         Case{R"({"command": "list", "id": 1, "colour": "blue"})", "1", "unknown key 'colour'"},
         Case{R"({"command": "start", "id": 1, "vm": "123456789012345678901234"})", "1",
              "too long"}));
+
+std::string sealed(std::string text) {
+    const std::string unsealed = text;
+    write_seal([&text](char c) { text += c; }, unsealed);
+    return text;
+}
+
+class SealedRequests : public ControlLineTest {
+  protected:
+    // Without the line ends before and behind; empty: there is none.
+    std::string ask(const std::string& line) {
+        std::string s = send(line + "\n");
+        s.erase(0, s.find_first_not_of('\n'));
+        if (!s.empty()) s.pop_back();
+        return s;
+    }
+    static std::string start(const char* rest = "") {
+        return sealed(std::string{R"({"id": "a-1", "command": "start", "vm": "two")"} + rest + "}");
+    }
+};
+
+TEST_F(SealedRequests, HaveSealedReplies) {
+    std::string reply = ask(start());
+    std::string_view text = reply;
+    EXPECT_EQ(take_seal(text), Seal::good) << reply;
+    EXPECT_TRUE(text.starts_with("{\"id\":\"a-1\",\"ok\":true")) << reply;
+    reply = ask(sealed(R"({"id": "a-2", "command": "lst"})"));
+    text = reply;
+    EXPECT_EQ(take_seal(text), Seal::good) << reply;
+    EXPECT_NE(text.find("unknown command"), text.npos);
+}
+
+TEST_F(SealedRequests, AreCarriedOutOnce) {
+    const std::string first = ask(start());
+    EXPECT_EQ(operations_.executed.size(), 1u);
+    const std::string again = send(start() + "\n");
+    EXPECT_EQ(again, std::string(frame::max_frame, '\n') + first + "\n");
+    EXPECT_EQ(ask(start(R"(, "again": true)")), first);
+    EXPECT_EQ(operations_.executed.size(), 1u);
+    // Without a seal an id may come again.
+    (void)ask(R"({"id": "a-1", "command": "start", "vm": "two"})");
+    EXPECT_EQ(operations_.executed.size(), 2u);
+}
+
+TEST_F(SealedRequests, AreForgottenWhenTheAnswerHasCome) {
+    (void)ask(start());
+    (void)ask(sealed(R"({"id": "a-3", "command": "list", "got": "x a-1 y"})"));
+    (void)ask(start());
+    EXPECT_EQ(operations_.executed.size(), 2u);
+}
+
+TEST_F(SealedRequests, ThatTheNodeDoesNotKnowAreNotBegunAgain) {
+    EXPECT_NE(ask(start(R"(, "again": true)")).find("this request is not known"),
+              std::string::npos);
+    EXPECT_TRUE(operations_.executed.empty());
+    EXPECT_NE(ask(start(R"(, "again": 1)")).find("a value is not text"), std::string::npos);
+    EXPECT_NE(ask(start(R"(, "again": "x")")).find("must be true or false"), std::string::npos);
+    const std::string names(257, 'x');
+    EXPECT_NE(ask(start((R"(, "got": ")" + names + "\"").c_str())).find("longer than 256"),
+              std::string::npos);
+}
+
+TEST_F(SealedRequests, EachDamageIsFound) {
+    const std::string good = start();
+    for (std::size_t at = 0; at < good.size(); ++at) {
+        for (const std::string& bad :
+             {good.substr(0, at) + good.substr(at + 1), good.substr(0, at + 1) + good.substr(at),
+              good.substr(0, at) + '~' + good.substr(at + 1)}) {
+            const std::string reply = ask(bad);
+            EXPECT_TRUE(reply.empty() || reply.starts_with(R"({"id":null,"ok":false)")) << reply;
+        }
+    }
+    EXPECT_TRUE(operations_.executed.empty());
+}
+
+TEST_F(SealedRequests, OldAnswersGiveWay) {
+    for (unsigned n = 0; n <= Answered::capacity; ++n)
+        (void)ask(
+            sealed("{\"id\": " + std::to_string(n) + R"(, "command": "start", "vm": "two"})"));
+    const std::size_t before = operations_.executed.size();
+    (void)ask(sealed(R"({"id": 1, "command": "start", "vm": "two"})"));
+    EXPECT_EQ(operations_.executed.size(), before);
+    (void)ask(sealed(R"({"id": 0, "command": "start", "vm": "two"})"));
+    EXPECT_EQ(operations_.executed.size(), before + 1);
+}
 
 TEST_F(ControlLineTest, LongIds) {
     const std::string id(64, 'i');
