@@ -18,13 +18,13 @@ class ControlLineTest : public testing::Test {
   protected:
     std::string send(const std::string& text) {
         for (char c : text) line_->type(c);
-        const std::string s{line_->output().pending()};
+        std::string s{line_->output().pending()};
         while (!line_->output().empty()) line_->output().pop();
         return s;
     }
     // One reply, which must be a whole line of JSON.
     std::string ask(const std::string& request) {
-        const std::string s = send(request + "\n");
+        std::string s = send(request + "\n");
         EXPECT_FALSE(s.empty());
         EXPECT_EQ(s.find('\n'), s.size() - 1) << s;
         document_.Parse<rapidjson::kParseValidateEncodingFlag>(s.data(), s.size());

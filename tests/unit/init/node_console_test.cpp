@@ -23,7 +23,7 @@ class NodeConsoleTest : public testing::Test {
         return s;
     }
     std::string shown() {
-        const std::string s{console_->output().pending()};
+        std::string s{console_->output().pending()};
         while (!console_->output().empty()) console_->output().pop();
         return s;
     }
