@@ -369,8 +369,12 @@ void VmLife::vmm_died(const VmSample& s) {
     const bool refused = killed_for_ == KilledFor::refusal;
     const bool for_test = killed_for_ == KilledFor::test;
     service_ = Service::none;
-    if (for_test) return replace_dead(vmm_, s.now);
-    decide(s, refused);
+    if (for_test)
+        replace_dead(vmm_, s.now);
+    else
+        decide(s, refused);
+    // A standby tells when it serves. To look before that would only keep the core from it.
+    if (service_ == Service::attaching && task_ == Task::none) changed_ = false;
 }
 
 void VmLife::decide(const VmSample& s, bool refused) {

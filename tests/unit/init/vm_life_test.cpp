@@ -392,6 +392,20 @@ TEST_F(VmLifeTest, AFrozenVmIsKeptOrHasFailed) {
     }
 }
 
+// A standby has the core at once: until it tells something, there is nothing to look at.
+TEST_F(VmLifeTest, StandbyIsNotLookedAtBeforeItServes) {
+    LifeLimits l = limits;
+    l.standby = true;
+    configure(l);
+    run();
+    pass(10 * l.head_start);
+    ASSERT_TRUE(life.has_standby());
+    hands.now.vmm_dead = true;
+    look();
+    EXPECT_EQ(life.service(), Service::attaching);
+    EXPECT_GT(life.next_look(), hands.now.now);
+}
+
 // Limits that change while it runs.
 TEST_F(VmLifeTest, LimitsChange) {
     run();
