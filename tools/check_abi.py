@@ -187,7 +187,7 @@ def matching(text, position, opening="{", closing="}"):
 def read_headers(directory):
     interface = Interface()
     # What is on the serial line is no binary interface: docs/manual/control-protocol.md.
-    paths = sorted(set(directory.glob("*.hpp")) - {directory / "frame.hpp"})
+    paths = sorted(set(directory.glob("*.hpp")) - {directory / "frame.hpp", directory / "sealed_line.hpp"})
     # In the order in which they include each other.
     done = set()
 
