@@ -404,6 +404,12 @@ TEST_F(VmLifeTest, StandbyIsNotLookedAtBeforeItServes) {
     look();
     EXPECT_EQ(life.service(), Service::attaching);
     EXPECT_GT(life.next_look(), hands.now.now);
+    // One that never tells anything is found all the same.
+    hands.now.vmm_dead = false;
+    hands.said.clear();
+    pass(10 * l.watch.start);
+    EXPECT_FALSE(hands.said.empty());
+    EXPECT_EQ(hands.said.front(), "kill");
 }
 
 // Limits that change while it runs.
