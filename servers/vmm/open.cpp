@@ -68,7 +68,7 @@ void announce(VmControl& control, VmmPhase phase) {
     log("cannot take over the VM: {}\n", why);
     set_reason(control, why);
     announce(control, VmmPhase::refused);
-    // The supervisor ends this program; until then nobody calls it.
+    // The supervisor ends this program, if no exit of the guest does it before.
     (void)reply_wait({});
     fail("an exit came to a VMM that had refused its VM");
 }

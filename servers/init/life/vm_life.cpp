@@ -273,11 +273,13 @@ void VmLife::look(const VmSample& s) {
     changed_ = false;
     if (!is_active() || state_ == VmState::frozen) return;
     if (started_ && s.guest_dead) return guest_ended(s);
+    const bool refuses = service_ == Service::attaching && s.phase == VmmPhase::refused &&
+                         killed_for_ == KilledFor::nothing;
+    // An exit of the guest ends it as well, and may come first.
+    if (refuses) killed_for_ = KilledFor::refusal;
     if (service_ != Service::none && s.vmm_dead) return vmm_died(s);
     if (service_ == Service::attaching && s.phase == VmmPhase::serving) serving(s.now);
-    if (service_ == Service::attaching && s.phase == VmmPhase::refused &&
-        killed_for_ == KilledFor::nothing) {
-        killed_for_ = KilledFor::refusal;
+    if (refuses) {
         hands_.kill();
         changed_ = true;
         return;

@@ -94,6 +94,19 @@ TEST_F(VmLifeTest, ASuccessorThatRefuses) {
     EXPECT_EQ(life.restarts(), 0u);
 }
 
+TEST_F(VmLifeTest, ASuccessorThatRefusesAndDiesOfTheNextExit) {
+    run();
+    (void)life.replace_vmm("new", 0);
+    settle();
+    hands.now.phase = VmmPhase::refused;
+    hands.now.pending = true;
+    die();
+    EXPECT_EQ(hands.said, (Said{"load new", "unbind", "take over", "take back"}));
+    EXPECT_EQ(life.service(), Service::serving);
+    EXPECT_STREQ(life.ended().text, "VMM new refuses: what it says");
+    EXPECT_EQ(life.restarts(), 0u);
+}
+
 TEST_F(VmLifeTest, ASuccessorThatDies) {
     run();
     (void)life.replace_vmm("new", 0);
