@@ -1,5 +1,5 @@
 // What a sealed request was answered, until its client has said that it has the answer: a repetition gets the same one,
-// and nothing is done twice. Pure logic.
+// and nothing is done twice. Of requests that only show something no more than the id is needed. Pure logic.
 #pragma once
 #include "servers/init/control/perform.hpp"
 #include "servers/init/control/request.hpp"
@@ -17,16 +17,18 @@ class Answered {
     static constexpr unsigned capacity = 32;
 
     void keep(const Request& request, const Performed& performed) {
-        Answer& a = answer_[next_ % capacity];
+        // Looking around makes nobody forget what was done.
+        Ring& ring = only_shows(request.command.action) ? shown_ : done_;
+        Answer& a = ring.answer[ring.next++ % capacity];
         a = {request, performed};
         // They refer to text that is the next request's.
         a.request.command.config = a.request.command.value = {};
-        ++next_;
     }
     // nullptr: it is not known, or not any more.
     const Answer* find(const Request& request) const {
-        for (const Answer& a : answer_)
-            if (request.has_same_id(a.request)) return &a;
+        for (const Ring* ring : {&done_, &shown_})
+            for (const Answer& a : ring->answer)
+                if (request.has_same_id(a.request)) return &a;
         return nullptr;
     }
     // ids: texts with blanks between them.
@@ -34,16 +36,24 @@ class Answered {
         while (!ids.empty()) {
             std::size_t end = 0;
             while (end < ids.size() && ids[end] != ' ') ++end;
-            for (Answer& a : answer_)
-                if (a.request.id_kind == IdKind::text && a.request.id.view() == ids.substr(0, end))
-                    a.request.id_kind = IdKind::none;
+            for (Ring* ring : {&done_, &shown_}) ring->forget(ids.substr(0, end));
             ids.remove_prefix(end < ids.size() ? end + 1 : end);
         }
     }
 
   private:
-    Answer answer_[capacity];
-    unsigned next_ = 0;
+    struct Ring {
+        Answer answer[capacity];
+        unsigned next = 0;
+
+        void forget(std::string_view id) {
+            for (Answer& a : answer)
+                if (a.request.id_kind == IdKind::text && a.request.id.view() == id)
+                    a.request.id_kind = IdKind::none;
+        }
+    };
+
+    Ring done_, shown_;
 };
 
 }  // namespace margay::init

@@ -39,6 +39,12 @@ enum class Action : std::uint8_t {
     count
 };
 
+// Such commands change nothing, and may be carried out any number of times.
+constexpr bool only_shows(Action a) {
+    return a == Action::dominfo || a == Action::help || a == Action::list || a == Action::modules ||
+           a == Action::nodeinfo;
+}
+
 // What a command is given. The name is also the key in a request.
 enum class Parameter : std::uint8_t {
     vm,

@@ -94,7 +94,8 @@ void ControlLine::answer() {
         reply(p.request, p.performed);
 }
 
-// True if it is a repetition, which is not carried out: either the answer went astray, or it is still to come.
+// True if it is a repetition that is not carried out: either the answer went astray, or it is still to come. What only shows
+// something is: what was true when it was first answered need not be now.
 bool ControlLine::answer_again(const Request& request) {
     for (unsigned i = 0; i < pending_count_; ++i)
         if (request.has_same_id(pending_[i].request)) return true;
@@ -102,6 +103,7 @@ bool ControlLine::answer_again(const Request& request) {
     if (a == nullptr && !request.is_again) return false;
     // Whatever the other end takes for the beginning of a frame ends here.
     for (unsigned i = 0; i < frame::max_frame; ++i) output_('\n');
+    if (only_shows(request.command.action)) return false;
     if (a != nullptr)
         write(a->request, a->performed);
     else

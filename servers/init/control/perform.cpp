@@ -99,19 +99,12 @@ void perform(Operations& operations, const Command& command, Performed& result) 
         if (result.vm == operations.vm_count())
             return print(result.error, "there is no VM '{}'; try list", name);
     }
-    switch (command.action) {
-    case Action::list:
-    case Action::dominfo:
-    case Action::modules:
-    case Action::nodeinfo: break;
-    case Action::help:
-        if (const std::string_view topic = command[Parameter::topic];
-            !topic.empty() && find_command(topic) == nullptr) {
-            result.kind = FailureKind::usage;
-            return print(result.error, "unknown command '{}'; try help", topic);
-        }
-        break;
-    default: return conclude(operations, command, operations.execute(command, result.vm), result);
+    if (!only_shows(command.action))
+        return conclude(operations, command, operations.execute(command, result.vm), result);
+    if (const std::string_view topic = command[Parameter::topic];
+        !topic.empty() && find_command(topic) == nullptr) {
+        result.kind = FailureKind::usage;
+        return print(result.error, "unknown command '{}'; try help", topic);
     }
     result.good = true;
 }

@@ -280,6 +280,30 @@ TEST_F(SealedRequests, ThatTheNodeDoesNotKnowAreNotBegunAgain) {
               std::string::npos);
 }
 
+TEST_F(SealedRequests, ThatOnlyShowAreAnsweredAnew) {
+    const std::string info = sealed(R"({"id": "a-4", "command": "dominfo", "vm": "two"})");
+    EXPECT_NE(ask(info).find(R"("state":"failed")"), std::string::npos);
+    operations_.vms[1].phase = VmPhase::running;
+    std::string again = send(info + "\n");
+    EXPECT_TRUE(again.starts_with(std::string(frame::max_frame, '\n') + "{")) << again;
+    EXPECT_NE(again.find(R"("state":"running")"), std::string::npos);
+    operations_.vms[1].name = "";  // undefined meanwhile
+    again = ask(info);
+    EXPECT_NE(again.find("there is no VM 'two'"), std::string::npos) << again;
+    // Not even when the node does not know it any more.
+    again = ask(sealed(R"({"id": "a-5", "command": "list", "again": true})"));
+    EXPECT_NE(again.find(R"("name":"linux")"), std::string::npos) << again;
+    EXPECT_TRUE(operations_.executed.empty());
+}
+
+TEST_F(SealedRequests, LookingAroundMakesNobodyForget) {
+    (void)ask(start());
+    for (unsigned n = 0; n < 2 * Answered::capacity; ++n)
+        (void)ask(sealed("{\"id\": " + std::to_string(n) + R"(, "command": "list"})"));
+    (void)ask(start());
+    EXPECT_EQ(operations_.executed.size(), 1u);
+}
+
 TEST_F(SealedRequests, EachDamageIsFound) {
     const std::string good = start();
     for (std::size_t at = 0; at < good.size(); ++at) {
