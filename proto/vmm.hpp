@@ -7,6 +7,7 @@
 //   devices  the device-state region: outlives the VMM  control  VmControl, shared with the supervisor
 //   console  the VM's serial line (ConsoleChannel)      log      lines of the VMM itself
 //   supervisor  signalled, with the bits in value, when VmControl::phase has changed
+//   unknown_msrs  value: 1 if MSRs that do not exist read zero, 0 if they fault; for a new VM
 //   epoch    value: Unix time in seconds when the VM was created
 //   restart  value: how many VMMs the VM has had before
 //   restored value: TSC when the VM was saved, if it goes on from there; else 0

@@ -31,8 +31,9 @@ struct VmConfig {
     std::uint64_t test_kill_seed = 1;
     std::uint64_t core = 0;
     bool attached = true;
-    bool standby = false;   // a second VMM waits, loaded
-    bool autostart = true;  // it is started when the node is
+    bool standby = false;            // a second VMM waits, loaded
+    bool autostart = true;           // it is started when the node is
+    bool zero_unknown_msrs = false;  // MSRs that do not exist read zero, instead of a fault
     // What becomes of it when its guest ends in such a way: true: it is started anew (of a frozen one: it is kept).
     bool restarts_on_reset = true, restarts_on_crash = true, keeps_frozen = true;
 };

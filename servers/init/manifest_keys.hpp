@@ -86,6 +86,8 @@ constexpr ManifestKey vm_keys[] = {
      "must be 0 to 63"},
     {"console", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, attached), 0, 0, "attached",
      "detached", "must be \"attached\" or \"detached\""},
+    {"unknown_msrs", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, zero_unknown_msrs), 0, 0,
+     "zero", "fault", "must be \"fault\" or \"zero\""},
     {"hang_ms",
      ManifestKey::Kind::number,
      MARGAY_MEMBER(VmConfig, hang_ms),
@@ -152,7 +154,7 @@ constexpr ManifestKey::Change change_of(const ManifestKey& key) {
     for (const std::string_view name : {"name", "console"})
         if (key.name == name) return Change::never;
     for (const std::string_view name :
-         {"memory_mib", "kernel", "initrd", "append", "vmm_options", "core"})
+         {"memory_mib", "kernel", "initrd", "append", "vmm_options", "unknown_msrs", "core"})
         if (key.name == name) return Change::when_off;
     return key.name == "vmm" ? Change::at_next_start : Change::now;
 }

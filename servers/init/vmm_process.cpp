@@ -76,6 +76,7 @@ Status VmmProcess::load_piece(bool& done) {
 }
 
 Status VmmProcess::serve(const Guest& guest, const VmmStart& start) {
+    program_->give_value("unknown_msrs", config_->zero_unknown_msrs ? 1 : 0);
     program_->give_value("epoch", start.epoch);
     program_->give_value("restart", start.restarts);
     program_->give_value("restored", start.restored);

@@ -19,7 +19,12 @@ Board::Board(BoardState& state, const Transaction& transaction, Clock& clock, Co
              MachineControl& control, GuestMemory& memory, GuestWords& words) noexcept
     : state_{state},
       offer_{state.offer, transaction},
-      local_apic_{{state.local_apic, transaction}, state.time.live, clock, *this, words},
+      local_apic_{{state.local_apic, transaction},
+                  state.time.live,
+                  state.config.live.physical_bits,
+                  clock,
+                  *this,
+                  words},
       pic_{{state.pic, transaction}},
       io_apic_{{state.io_apic, transaction}, *this},
       uart_{{state.uart, transaction}, console, *this, com1_irq},
@@ -188,7 +193,7 @@ std::uint64_t Board::mmio_read(std::uint64_t address, unsigned width) {
     const auto page = address & ~0xfffULL;
     const auto offset = static_cast<std::uint32_t>(address & 0xfff);
     if (width != 0 && width <= 8 && offset + width <= 0x1000) {
-        if (page == local_apic_address && local_apic_.has_page()) {
+        if (local_apic_.has_page_at(page)) {
             return local_apic_.mmio_read(offset, width);
         }
         if (page == io_apic_address) {
@@ -203,7 +208,7 @@ void Board::mmio_write(std::uint64_t address, unsigned width, std::uint64_t valu
     const auto page = address & ~0xfffULL;
     const auto offset = static_cast<std::uint32_t>(address & 0xfff);
     if (width != 0 && width <= 8 && offset + width <= 0x1000) {
-        if (page == local_apic_address && local_apic_.has_page()) {
+        if (local_apic_.has_page_at(page)) {
             local_apic_.mmio_write(offset, width, value);
             return;
         }

@@ -73,6 +73,11 @@ class Board final : private IrqLines, private ApicBus {
         return lookup_cpuid(state_.cpuid.live, leaf, subleaf);
     }
 
+    /// It is not disabled by APIC_BASE.
+    [[nodiscard]] bool has_local_apic() const noexcept {
+        return (state_.local_apic.live.base >> 11 & 1) != 0;
+    }
+
     [[nodiscard]] const BoardConfig& config() const noexcept { return state_.config.live; }
 
     /// The vector to offer to hardware now, from the local APIC or the PIC. Asking again replaces the offer;
@@ -125,6 +130,9 @@ class Board final : private IrqLines, private ApicBus {
     [[nodiscard]] std::uint64_t unclaimed_ports() const noexcept { return unclaimed_ports_; }
     [[nodiscard]] std::uint64_t unclaimed_mmio() const noexcept { return unclaimed_mmio_; }
     [[nodiscard]] std::uint64_t unknown_msrs() const noexcept { return msrs_.unknown(); }
+    [[nodiscard]] Msrs::News note_unknown_msr(std::uint32_t index) {
+        return msrs_.note_unknown(index);
+    }
 
   private:
     void deliver(const ApicMessage& message) override;

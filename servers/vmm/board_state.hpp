@@ -25,12 +25,13 @@ struct BoardConfig {
     std::uint64_t epoch_s;       ///< Unix time, in seconds, at which Clock::now_ns() was 0
     std::uint32_t apic_id;       ///< of the only vCPU, 0..254
     std::uint8_t physical_bits;  ///< guest-physical address width for CPUID and MTRR masks, 36..52
-    std::uint8_t start_in_x2apic;  ///< 1: firmware left the local APIC in x2APIC mode
-    std::uint8_t reserved[2];
+    std::uint8_t start_in_x2apic;    ///< 1: firmware left the local APIC in x2APIC mode
+    std::uint8_t zero_unknown_msrs;  ///< 1: MSRs that do not exist read zero; 0: #GP
+    std::uint8_t reserved;
 };
 
-MARGAY_STATE(BoardConfig, "config", 1, 1, section_flag::critical | section_flag::constant, tsc_khz,
-             epoch_s, apic_id, physical_bits, start_in_x2apic, reserved);
+MARGAY_STATE(BoardConfig, "config", 2, 1, section_flag::critical | section_flag::constant, tsc_khz,
+             epoch_s, apic_id, physical_bits, start_in_x2apic, zero_unknown_msrs, reserved);
 
 /// The interrupt last handed to hardware and not reported taken.
 struct OfferState {

@@ -42,6 +42,7 @@ class Defaults final : public StateDefaults {
             config.epoch_s = need("epoch").value;
             config.physical_bits = 40;
             config.start_in_x2apic = 1;
+            config.zero_unknown_msrs = need("unknown_msrs").value != 0;
         }
         Board::reset(s.board, config, host_cpuid);
         s.vcpu.live = {};

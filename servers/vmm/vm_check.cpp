@@ -14,7 +14,8 @@ bool is_flag(std::uint8_t value) { return value <= 1; }
 
 bool is_sound(const BoardConfig& s) {
     return s.tsc_khz >= 1000 && s.tsc_khz <= 100'000'000 && s.apic_id <= 254 &&
-           s.physical_bits >= 36 && s.physical_bits <= 52 && is_flag(s.start_in_x2apic);
+           s.physical_bits >= 36 && s.physical_bits <= 52 && is_flag(s.start_in_x2apic) &&
+           is_flag(s.zero_unknown_msrs);
 }
 
 bool is_sound(const TimeBase& s) {
@@ -66,6 +67,8 @@ bool is_sound(const KvmClockState& s) {
     return s.tsc_shift > -32 && s.tsc_shift < 32 && ((s.version | s.wall_version) & 1) == 0;
 }
 
+bool is_sound(const MsrState& s) { return s.reported_count <= reported_msrs; }
+
 bool is_sound(const CpuidState& s) {
     const auto fit = [](std::span<const CpuidRange> ranges) {
         return std::ranges::all_of(
@@ -78,7 +81,7 @@ bool is_sound(const CpuidState& s) {
 template <typename State>
 bool is_sound(const State&) {
     static_assert(std::is_same_v<State, ConsoleState> || std::is_same_v<State, AcpiPmState> ||
-                  std::is_same_v<State, PciHostState> || std::is_same_v<State, MsrState>);
+                  std::is_same_v<State, PciHostState>);
     return true;
 }
 

@@ -28,6 +28,7 @@ void detect_features() {
                           hypervisor.ecx == 0x43544743 &&
                           hypervisor.edx == 0x47435447;  // "TCGTCGTCGTCG"
     const auto ext1 = cpu::cpuid(0x80000001);
+    if ((ext1.edx >> 25 & 1) != 0) found.guest_efer |= cpu::efer::ffxsr;
     found.gigabyte_pages = ext1.edx >> 26 & 1;
     found.svm = ext1.ecx >> 2 & 1;
     found.tsc_aux = ext1.edx >> 27 & 1;

@@ -19,7 +19,8 @@ struct Features {
     // are still there, and silently leaves paging off if the guest had no paging, LME and no PAE. It
     // also lets a guest clear PAE in long mode. The node dies of it.
     bool pae_unchecked = false;
-    std::uint64_t guest_cr4 = 0;  // bits of CR4 that a guest may set
+    std::uint64_t guest_cr4 = 0;       // bits of CR4 that a guest may set
+    std::uint64_t guest_efer = 0x901;  // likewise of EFER: SCE, LME, NXE
     XsaveLayout xsave;
     bool tsc_aux = false;  // there are RDTSCP and TSC_AUX
     std::uint64_t tsc_khz = 0;

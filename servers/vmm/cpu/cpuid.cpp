@@ -25,7 +25,7 @@ constexpr auto basic_ecx_vector = bits({12, 26, 28, 29});
 constexpr auto basic_ecx_set = bits({21, 24, 31});  // x2APIC, TSC deadline, hypervisor
 // FPU VME DE PSE TSC MSR PAE CX8 SEP PGE CMOV PSE36 CLFSH MMX FXSR SSE SSE2
 constexpr auto basic_edx_pass = bits({0, 1, 2, 3, 4, 5, 6, 8, 11, 13, 15, 17, 19, 23, 24, 25, 26});
-constexpr auto basic_edx_set = bits({9, 12, 16});  // APIC, MTRR, PAT
+constexpr auto basic_edx_set = bits({7, 9, 12, 14, 16});  // MCE, APIC, MTRR, MCA, PAT
 
 constexpr auto power_eax_set = bits({2});  // ARAT: the APIC timer does not stop
 
@@ -49,7 +49,7 @@ constexpr auto extended_ecx_vector = bits({11, 16});  // XOP FMA4
 // as leaf 1, and SYSCALL NX MMXEXT FFXSR PDPE1GB RDTSCP LM 3DNowExt 3DNow
 constexpr auto extended_edx_pass =
     bits({0, 1, 2, 3, 4, 5, 6, 8, 11, 13, 15, 17, 20, 22, 23, 24, 25, 26, 27, 29, 30, 31});
-constexpr auto extended_edx_set = bits({9, 12, 16});
+constexpr auto extended_edx_set = basic_edx_set;
 
 constexpr auto invariant_tsc = bits({8});
 constexpr auto capacity_ebx_pass = bits({0});  // CLZERO

@@ -16,7 +16,7 @@ struct CpuidPolicy {
 };
 
 /// Compute the guest's CPUID: the host's with everything removed that the VMM does not provide (SVM, XSAVES,
-/// MONITOR, PCID, machine checks, performance counters, …), one core, and added what it models (x2APIC, TSC
+/// MONITOR, PCID, performance counters, …), one core, and added what it models (machine checks, x2APIC, TSC
 /// deadline, TSC_ADJUST, invariant TSC, ARAT, the KVM paravirtual clock and EOI).
 void build_cpuid(CpuidState& state, const CpuidPolicy& policy, HostCpuid host) noexcept;
 
@@ -47,6 +47,10 @@ void build_cpuid(CpuidState& state, const CpuidPolicy& policy, HostCpuid host) n
 
 /// What of CPUID follows registers of the guest (AMD APM vol. 3 appendix E). Leaf 1, leaf 7, and sub-leaves 0 and 1
 /// of leaf 0xd, whose EBX is the size of an area with the parts that XCR0 enables.
+/// Leaves 1 and 0x8000'0001: there is no APIC while APIC_BASE disables it (AMD APM vol. 2 §16.3.1).
+inline void show_apic(CpuidResult& leaf, bool enabled) noexcept {
+    leaf.edx &= ~(static_cast<std::uint32_t>(!enabled) << 9);
+}
 inline void show_osxsave(CpuidResult& leaf_1, std::uint64_t cr4) noexcept {
     leaf_1.ecx |= static_cast<std::uint32_t>((cr4 >> 18 & 1) << 27);
 }

@@ -1,5 +1,8 @@
 #include "servers/vmm/cpu/msr.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 namespace margay::vmm {
 
 namespace {
@@ -15,11 +18,18 @@ constexpr std::uint32_t msr_patch_level = 0x8b;
 constexpr std::uint32_t msr_mtrr_capability = 0xfe;
 constexpr std::uint32_t msr_mcg_capability = 0x179;
 constexpr std::uint32_t msr_mcg_status = 0x17a;
+constexpr std::uint32_t msr_mcg_control = 0x17b;
 constexpr std::uint32_t msr_misc_enable = 0x1a0;
 constexpr std::uint32_t msr_mtrr_default = 0x2ff;
+constexpr std::uint32_t msr_mc_first = 0x400;  // CTL, STATUS, ADDR, MISC of each bank
 constexpr std::uint32_t msr_tsc_deadline = 0x6e0;
 constexpr std::uint32_t msr_tsc_aux = 0xc000'0103;
 // AMD
+constexpr std::uint32_t msr_event_select_old = 0xc001'0000;  // the first four of each
+constexpr std::uint32_t msr_counter_old = 0xc001'0004;
+constexpr std::uint32_t msr_event_select = 0xc001'0200;  // event select and counter in turn
+constexpr std::uint32_t msr_iorr = 0xc001'0016;
+constexpr std::uint32_t msr_mc_control_mask = 0xc001'0044;
 constexpr std::uint32_t msr_amd_patch_loader = 0xc001'0020;
 constexpr std::uint32_t msr_syscfg = 0xc001'0010;
 constexpr std::uint32_t msr_hwcr = 0xc001'0015;
@@ -51,7 +61,9 @@ constexpr std::uint64_t fixed_mtrrs = 1U << 8;
 constexpr std::uint64_t write_combining = 1U << 10;
 constexpr std::uint64_t de_cfg_lfence_serializes = 1U << 1;
 constexpr std::uint64_t hwcr_tsc_invariant = 1U << 24;  // TscFreqSel
-constexpr std::uint64_t vm_cr_svm_disabled = 0x18;      // SVMDIS and LOCK
+constexpr std::uint64_t hwcr_mc_status_writable = 1U << 18;
+constexpr std::uint64_t mcg_control_present = 1U << 8;
+constexpr std::uint64_t vm_cr_svm_disabled = 0x18;  // SVMDIS and LOCK
 constexpr std::uint64_t misc_enable_fast_strings = 1;
 
 constexpr bool valid_memory_type(std::uint64_t type, bool uncached_minus) {
@@ -81,6 +93,35 @@ constexpr int fixed_mtrr(std::uint32_t index) {
     return -1;
 }
 
+/// Where a register that is mere storage is kept: machine-check banks, event selects, I/O ranges. Performance counters
+/// exist and are kept nowhere: they read zero, by which a guest finds that they do not count.
+template <typename State>
+auto storage(State& state, std::uint32_t index, bool& exists) -> decltype(&state.pat) {
+    exists = true;
+    if (const auto i = index - msr_mc_first; i < 4 * machine_check_banks) {
+        switch (i % 4) {
+        case 0: return &state.mc_control[i / 4];
+        case 1: return &state.mc_status[i / 4];
+        case 2: return &state.mc_address[i / 4];
+        default: return &state.mc_misc[i / 4];
+        }
+    }
+    if (const auto i = index - msr_mc_control_mask; i < machine_check_banks) {
+        return &state.mc_control_mask[i];
+    }
+    if (const auto i = index - msr_iorr; i < std::size(state.iorr)) {
+        return &state.iorr[i];
+    }
+    if (const auto i = index - msr_event_select_old; i < 4) {
+        return &state.event_select[i];
+    }
+    if (const auto i = index - msr_event_select; i < 2 * performance_counters) {
+        return i % 2 == 0 ? &state.event_select[i / 2] : nullptr;
+    }
+    exists = index - msr_counter_old < 4;
+    return nullptr;
+}
+
 }  // namespace
 
 void Msrs::reset(MsrState& state) noexcept {
@@ -103,6 +144,16 @@ void Msrs::move_tsc(std::uint64_t delta) {
     kvm_clock_.tsc_changed();
 }
 
+Msrs::News Msrs::note_unknown(std::uint32_t index) {
+    const auto* const end = state_->reported + state_->reported_count;
+    if (state_->reported_count == reported_msrs || std::find(state_->reported, end, index) != end) {
+        return News::none;
+    }
+    auto& state = state_.edit();
+    state.reported[state.reported_count++] = index;
+    return state.reported_count == reported_msrs ? News::last : News::one;
+}
+
 MsrResult Msrs::read(std::uint32_t index, std::uint64_t& value) {
     value = 0;
     if ((index & ~0xffU) == 0x800) {
@@ -116,7 +167,9 @@ MsrResult Msrs::read(std::uint32_t index, std::uint64_t& value) {
     case msr_patch_level: value = patch_level; break;
     case msr_pat: value = state_->pat; break;
     case msr_misc_enable: value = state_->misc_enable; break;
+    case msr_mcg_capability: value = machine_check_banks | mcg_control_present; break;
     case msr_mcg_status: value = state_->mcg_status; break;
+    case msr_mcg_control: value = state_->mcg_control; break;
     case msr_syscfg: value = state_->syscfg; break;
     case msr_hwcr: value = state_->hwcr; break;
     case msr_top_mem: value = state_->top_mem; break;
@@ -127,7 +180,6 @@ MsrResult Msrs::read(std::uint32_t index, std::uint64_t& value) {
     case msr_p5_machine_check_address:
     case msr_p5_machine_check_type:
     case msr_platform_id:
-    case msr_mcg_capability:  // no banks
     case msr_int_pending:
     case msr_pstate_limit:
     case msr_smm_mask:
@@ -145,7 +197,7 @@ MsrResult Msrs::read(std::uint32_t index, std::uint64_t& value) {
     case msr_kvm_system_time:
     case msr_kvm_eoi_assist: break;
     default: {
-        const auto result = read_mtrr(index, value);
+        const auto result = read_other(index, value);
         if (result == MsrResult::unknown) {
             ++unknown_;
         }
@@ -180,6 +232,7 @@ MsrResult Msrs::write(std::uint32_t index, std::uint64_t value) {
         }
         state_.edit().mcg_status = 0;
         break;
+    case msr_mcg_control: state_.edit().mcg_control = value; break;
     case msr_syscfg:
         state_.edit().syscfg = value & 0x007c'0000;  // the MTRR and TOP_MEM bits
         break;
@@ -221,12 +274,38 @@ MsrResult Msrs::write(std::uint32_t index, std::uint64_t value) {
     case msr_nb_cfg:
     case msr_bu_cfg2: break;
     default: {
-        const auto result = write_mtrr(index, value);
+        const auto result = write_other(index, value);
         if (result == MsrResult::unknown) {
             ++unknown_;
         }
         return result;
     }
+    }
+    return MsrResult::done;
+}
+
+/// Registers of which there are several.
+MsrResult Msrs::read_other(std::uint32_t index, std::uint64_t& value) {
+    bool exists = false;
+    if (const auto* const kept = storage(*state_, index, exists); kept != nullptr) {
+        value = *kept;
+    }
+    return exists ? MsrResult::done : read_mtrr(index, value);
+}
+
+MsrResult Msrs::write_other(std::uint32_t index, std::uint64_t value) {
+    bool exists = false;
+    const auto* const kept = storage(*state_, index, exists);
+    if (!exists) {
+        return write_mtrr(index, value);
+    }
+    // A status is cleared by software, and set only where HWCR.McStatusWrEn says so (APM vol. 2 §9.3.2.2).
+    if (index - msr_mc_first < 4 * machine_check_banks && index % 4 == 1 && value != 0 &&
+        (state_->hwcr & hwcr_mc_status_writable) == 0) {
+        return MsrResult::fault;
+    }
+    if (kept != nullptr && *kept != value) {
+        *storage(state_.edit(), index, exists) = value;
     }
     return MsrResult::done;
 }

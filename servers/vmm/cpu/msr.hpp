@@ -35,7 +35,13 @@ class Msrs {
     /// Accesses to registers that do not exist, since this VMM started.
     [[nodiscard]] std::uint64_t unknown() const noexcept { return unknown_; }
 
+    /// Whether such an access is the VM's first to this register, and worth a log line. `last`: no others will be.
+    enum class News : std::uint8_t { none, one, last };
+    [[nodiscard]] News note_unknown(std::uint32_t index);
+
   private:
+    [[nodiscard]] MsrResult read_other(std::uint32_t index, std::uint64_t& value);
+    [[nodiscard]] MsrResult write_other(std::uint32_t index, std::uint64_t value);
     [[nodiscard]] MsrResult read_mtrr(std::uint32_t index, std::uint64_t& value) const noexcept;
     [[nodiscard]] MsrResult write_mtrr(std::uint32_t index, std::uint64_t value) noexcept;
     void move_tsc(std::uint64_t delta);

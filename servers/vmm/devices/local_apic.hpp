@@ -15,12 +15,17 @@ namespace margay::vmm {
 inline constexpr std::uint64_t local_apic_address = 0xfee0'0000;
 
 /// Local APIC, xAPIC and x2APIC (AMD APM vol. 2 ch. 16, Intel SDM vol. 3 ch. 11). The timer's input clock
-/// is 1 GHz. The register page does not move.
+/// is 1 GHz. The register page may be moved to where there is no RAM: RAM hides it.
 class LocalApic {
   public:
-    LocalApic(Journaled<LocalApicState> state, const TimeBase& time, Clock& clock, ApicBus& bus,
-              GuestWords& words) noexcept
-        : state_{state}, time_{time}, clock_{clock}, bus_{bus}, words_{words} {}
+    LocalApic(Journaled<LocalApicState> state, const TimeBase& time, std::uint8_t physical_bits,
+              Clock& clock, ApicBus& bus, GuestWords& words) noexcept
+        : state_{state},
+          time_{time},
+          physical_bits_{physical_bits},
+          clock_{clock},
+          bus_{bus},
+          words_{words} {}
 
     /// As firmware leaves the boot processor's: enabled, LINT0 = ExtINT, LINT1 = NMI.
     static void reset(LocalApicState& state, std::uint32_t id, bool x2apic) noexcept;
@@ -38,8 +43,10 @@ class LocalApic {
     [[nodiscard]] MsrResult write_base(std::uint64_t value);
     [[nodiscard]] std::uint32_t id() const noexcept { return state_->id; }
     [[nodiscard]] std::uint64_t base() const noexcept { return state_->base; }
-    /// The register page answers.
-    [[nodiscard]] bool has_page() const noexcept { return (state_->base & 0xc00) == 0x800; }
+    /// The register page answers at this address, a multiple of 4096.
+    [[nodiscard]] bool has_page_at(std::uint64_t address) const noexcept {
+        return (state_->base & ~0x3ffULL) == (address | 0x800);
+    }
     [[nodiscard]] bool x2apic() const noexcept { return (state_->base & 0xc00) == 0xc00; }
 
     /// MSR 0x6e0. Ignored, and read as 0, unless the timer is in TSC-deadline mode.
@@ -97,6 +104,7 @@ class LocalApic {
     void check_eoi_assist();
     [[nodiscard]] MsrResult x2apic_write_other(unsigned index, std::uint64_t value);
     void self_ipi(std::uint8_t vector);
+    void expire_if_due();
     void start_timer(std::uint32_t initial);
     void rescale_timer(std::uint32_t left);
     void timer_mode_changed(std::uint32_t before);
@@ -108,6 +116,7 @@ class LocalApic {
 
     Journaled<LocalApicState> state_;
     const TimeBase& time_;
+    std::uint8_t physical_bits_;
     Clock& clock_;
     ApicBus& bus_;
     GuestWords& words_;

@@ -100,6 +100,7 @@ bool LocalApic::write_register(unsigned index, std::uint32_t value) {
         return true;
     }
     case reg_timer_divide: {
+        expire_if_due();
         // Counting goes on from the present count at the new rate.
         const auto left = timer_current();
         state_.edit().timer_divide = value & 0x0b;
@@ -118,6 +119,9 @@ bool LocalApic::write_register(unsigned index, std::uint32_t value) {
 void LocalApic::write_lvt(unsigned entry, std::uint32_t value) {
     static constexpr std::uint32_t writable[6] = {0x0007'00ff, 0x0001'07ff, 0x0001'07ff,
                                                   0x0001'a7ff, 0x0001'a7ff, 0x0001'00ff};
+    if (entry == apic::lvt_timer) {
+        expire_if_due();
+    }
     auto next = value & writable[entry];
     if (!software_enabled()) {
         next |= apic::lvt_masked;
@@ -139,16 +143,18 @@ void LocalApic::write_spurious(std::uint32_t value) {
 }
 
 MsrResult LocalApic::write_base(std::uint64_t value) {
-    constexpr auto writable = apic::base_enable | apic::base_x2apic;
-    const auto before = state_->base;
-    // The page does not move, and of the modes x2APIC cannot be left but by disabling (APM §16.9).
-    if (((value ^ before) & ~writable) != 0) {
+    constexpr auto modes = apic::base_enable | apic::base_x2apic;
+    const auto address = ((1ULL << physical_bits_) - 1) & ~0xfffULL;
+    if ((value & ~(address | modes | apic::base_bsp)) != 0) {
         return MsrResult::fault;
     }
-    const auto mode = value & writable;
-    const auto was = before & writable;
-    if (mode == apic::base_x2apic || (was == writable && mode == apic::base_enable) ||
-        (was == 0 && mode == writable)) {
+    // Which processor is the boot processor is read only.
+    value = (value & ~apic::base_bsp) | (state_->base & apic::base_bsp);
+    const auto mode = value & modes;
+    const auto was = state_->base & modes;
+    // Of the modes x2APIC cannot be left but by disabling (APM vol. 2 §16.9).
+    if (mode == apic::base_x2apic || (was == modes && mode == apic::base_enable) ||
+        (was == 0 && mode == modes)) {
         return MsrResult::fault;
     }
     state_.edit().base = value;

@@ -18,10 +18,18 @@ unsigned LocalApic::divide_shift() const noexcept {
     return (((state_->timer_divide & 3) | (state_->timer_divide & 8) >> 1) + 1) & 7;
 }
 
+/// What has run out by now has run out before the registers change, though its exit is still to come.
+void LocalApic::expire_if_due() {
+    if (state_->deadline_ns != no_deadline) {
+        expire(clock_.now_ns());
+    }
+}
+
 void LocalApic::start_timer(std::uint32_t initial) {
     if (mode_of(*state_) == apic::timer_tsc_deadline) {
         return;
     }
+    expire_if_due();
     state_.edit().timer_initial = initial;
     rescale_timer(initial);
 }
@@ -73,6 +81,7 @@ void LocalApic::write_tsc_deadline(std::uint64_t value) {
     if (mode_of(*state_) != apic::timer_tsc_deadline) {
         return;
     }
+    expire_if_due();
     state_.edit().tsc_deadline = value;
     arm_tsc_deadline();
 }

@@ -8,7 +8,11 @@ void Machine::on_cpuid(const Exit& e, Reply& r) {
                subleaf = static_cast<std::uint32_t>(e.detail1);
     CpuidResult c = board_.cpuid(leaf, subleaf);
     switch (leaf) {
-    case 1: show_osxsave(c, e.detail1 >> 32); break;
+    case 1:
+        show_osxsave(c, e.detail1 >> 32);
+        show_apic(c, board_.has_local_apic());
+        break;
+    case 0x8000'0001: show_apic(c, board_.has_local_apic()); break;
     case 7: show_ospke(c, subleaf, e.detail1 >> 32); break;
     case 0xd:
         if (subleaf <= 1) show_xsave_size(c, subleaf, e.detail0 >> 32, board_.cpuid_table());

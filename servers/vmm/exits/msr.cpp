@@ -7,14 +7,23 @@ namespace margay::vmm {
 namespace {
 
 constexpr std::uint32_t msr_efer = 0xc0000080;
-// SCE, LME, NXE.
+// SCE, LME, NXE; FFXSR where CPUID shows it.
 constexpr std::uint64_t efer_writable = 0x901;
+constexpr std::uint64_t efer_ffxsr = 1 << 14;
 constexpr std::uint64_t efer_lma = 1 << 10;
 constexpr std::uint64_t efer_lme = 1 << 8;
 constexpr std::uint64_t cr0_pg = 1ull << 31;
 constexpr unsigned general_protection = 13;
 
 }  // namespace
+
+// One line for each register and VM: a guest may ask for the same ones without end.
+[[gnu::noinline, gnu::cold]] void Machine::on_unknown_msr(std::uint32_t index, bool write) {
+    const Msrs::News news = board_.note_unknown_msr(index);
+    if (news == Msrs::News::none) return;
+    log("guest {} unknown MSR {x}{}\n", write ? "writes" : "reads", index,
+        news == Msrs::News::last ? "; further ones are not told" : "");
+}
 
 void Machine::on_msr(const Exit& e, Reply& r) {
     const auto index = static_cast<std::uint32_t>(e.detail0);
@@ -24,12 +33,14 @@ void Machine::on_msr(const Exit& e, Reply& r) {
         read_state(state::control);
         if (write) {
             const bool changes_lme = ((value ^ state_.efer) & efer_lme) != 0;
-            if ((value & ~(efer_writable | efer_lma)) != 0 ||
+            const bool has_ffxsr = (board_.cpuid(0x8000'0001, 0).edx >> 25 & 1) != 0;
+            const std::uint64_t writable = efer_writable | (has_ffxsr ? efer_ffxsr : 0);
+            if ((value & ~(writable | efer_lma)) != 0 ||
                 (changes_lme && (state_.cr0 & cr0_pg) != 0)) {
                 inject_exception(r, general_protection, true, 0);
                 return;
             }
-            state_.efer = (value & efer_writable) | (state_.efer & efer_lma);
+            state_.efer = (value & writable) | (state_.efer & efer_lma);
             r.dirty |= state::control;
             return;
         }
@@ -37,13 +48,12 @@ void Machine::on_msr(const Exit& e, Reply& r) {
     } else {
         const MsrResult result =
             write ? board_.msr_write(index, value) : board_.msr_read(index, value);
-        if (result != MsrResult::done) {
-            if (result == MsrResult::unknown && unknown_msrs_ != index) {
-                unknown_msrs_ = index;
-                log("guest {} unknown MSR {x}\n", write ? "writes" : "reads", index);
+        if (result != MsrResult::done) [[unlikely]] {
+            if (result == MsrResult::unknown) on_unknown_msr(index, write);
+            if (result == MsrResult::fault || board_.config().zero_unknown_msrs == 0) {
+                inject_exception(r, general_protection, true, 0);
+                return;
             }
-            inject_exception(r, general_protection, true, 0);
-            return;
         }
         if (write) {
             if (index == msr_pat) {

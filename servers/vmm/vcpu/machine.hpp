@@ -47,12 +47,14 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     void go_on(Reply& r);
     [[gnu::noinline]] void on_wake(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_msr(const Exit& e, Reply& r);
+    void on_unknown_msr(std::uint32_t index, bool write);
     [[gnu::noinline]] void on_port_string(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_mmio(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_control_register(const Exit& e, Reply& r);
     void apply(const EmulationResult& result, Reply& r);
     void on_halt(const Exit& e, Reply& r);
     void on_hypercall(const Exit& e, Reply& r);
+    void on_rdpmc(Reply& r);
     [[gnu::noinline]] void on_other(const Exit& e, Reply& r);
 
     // What every exit ends with: the interrupt to offer and the deadline to wait for.
@@ -93,7 +95,6 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     Emulator emulator_;
     StartState start_{};
     VmOutcome outcome_ = VmOutcome::running;
-    std::uint32_t unknown_msrs_ = 0;
     // A processor that does not report the next instruction makes the kernel assume the shortest form
     // of the one that exited. Here are places where that was found to be right.
     static constexpr unsigned checked_places = 64;

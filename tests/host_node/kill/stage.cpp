@@ -85,6 +85,7 @@ Stage::Stage(const GuestScript& guest, std::vector<std::string> typed)
     give("console", &remains_->console, sizeof(ConsoleChannel));
     give("log", &remains_->log, sizeof(ConsoleChannel));
     give("epoch", nullptr, 0, no_slot, 1'700'000'000);
+    give("unknown_msrs", nullptr, 0, no_slot, 0);
     give("restored", nullptr, 0, no_slot, 0);
 
     vmm::open_machine();

@@ -72,7 +72,8 @@ TEST(Manifest, EveryKeyIsTaken) {
                            "[{\"name\": \"a\", \"memory_mib\": 1048576, "
                            "\"kernel\": \"k\", \"initrd\": \"i\", \"append\": \"quiet \\\"x\\\"\", "
                            "\"vmm\": \"v\", \"core\": 63, \"vmm_fallback\": \"f\", "
-                           "\"vmm_options\": \"o=1 p\", \"hang_ms\": 10, \"restart_limit\": 0, "
+                           "\"vmm_options\": \"o=1 p\", \"unknown_msrs\": \"zero\", \"hang_ms\": "
+                           "10, \"restart_limit\": 0, "
                            "\"restart_window_ms\": 1, \"test_kill_us\": 7, \"test_kill_seed\": 8, "
                            "\"console\": \"detached\"}, {\"kernel\": \"k\", \"name\": \"b\"}]}");
     ASSERT_EQ(p.error.what, nullptr) << p.error.what;
@@ -87,6 +88,7 @@ TEST(Manifest, EveryKeyIsTaken) {
     EXPECT_FALSE(vm.attached);
     EXPECT_STREQ(vm.vmm_fallback, "f");
     EXPECT_STREQ(vm.vmm_options, "o=1 p");
+    EXPECT_TRUE(vm.zero_unknown_msrs);
     EXPECT_EQ(vm.hang_ms, 10u);
     EXPECT_EQ(vm.restart_limit, 0u);
     EXPECT_EQ(vm.restart_window_ms, 1u);

@@ -12,7 +12,7 @@ namespace {
 class BoardTest : public ::testing::Test {
   protected:
     BoardTest() {
-        Board::reset(own->state, {2'000'000, 1'700'000'000, 0, 40, 1, {}}, test::generous_cpuid);
+        Board::reset(own->state, {2'000'000, 1'700'000'000, 0, 40, 1, 0, 0}, test::generous_cpuid);
     }
 
     void out(std::uint16_t port, std::uint32_t value) { board.port_write(port, 1, value); }

@@ -34,8 +34,6 @@ TEST_F(CpuidTest, what_the_vmm_lacks_is_hidden) {
     for (const auto number : {2U, 3U, 4U, 5U, 6U, 7U, 8U, 10U, 15U, 17U, 18U, 27U}) {
         EXPECT_FALSE(bit(one.ecx, number)) << number;  // MONITOR … PCID, OSXSAVE
     }
-    EXPECT_FALSE(bit(one.edx, 7));   // machine check exception
-    EXPECT_FALSE(bit(one.edx, 14));  // machine check architecture
     EXPECT_FALSE(bit(one.edx, 28));  // hyper-threading
     const auto seven = get(7);
     EXPECT_EQ(seven.eax, 0U);
@@ -64,6 +62,7 @@ TEST_F(CpuidTest, what_the_vmm_models_is_shown) {
     EXPECT_TRUE(bit(one.ecx, 24));  // TSC deadline
     EXPECT_TRUE(bit(one.ecx, 31));  // hypervisor
     EXPECT_TRUE(bit(one.edx, 9));
+    EXPECT_TRUE(bit(one.edx, 7) && bit(one.edx, 14));  // machine checks
     EXPECT_EQ(one.ebx >> 24, 3U);
     EXPECT_EQ(one.ebx >> 16 & 0xff, 1U);
     EXPECT_TRUE(bit(get(6).eax, 2));             // ARAT
@@ -109,6 +108,18 @@ TEST_F(CpuidTest, vector_units_are_shown_as_the_host_has_them) {
                  bit(get(7).ebx, 5) || bit(get(7).ecx, 9) || bit(get(0x8000'0001).ecx, 11));
     EXPECT_EQ(build(1, false), 0U);
     EXPECT_FALSE(bit(get(1).ecx, 26));
+}
+
+TEST_F(CpuidTest, no_apic_is_shown_while_it_is_disabled) {
+    for (const auto leaf : {1U, 0x8000'0001U}) {
+        auto r = get(leaf);
+        const auto before = r.edx;
+        EXPECT_TRUE(bit(before, 9));
+        show_apic(r, true);
+        EXPECT_EQ(r.edx, before);
+        show_apic(r, false);
+        EXPECT_EQ(r.edx, before & ~(1U << 9));
+    }
 }
 
 TEST_F(CpuidTest, sizes_follow_xcr0) {

@@ -22,9 +22,10 @@ struct NoRam final : GuestMemory {
 struct Defaults final : StateDefaults {
     void reset(RegionHalf& half) override {
         VmState& s = vm_state(half);
-        Board::reset(s.board, {2'000'000, 0, 0, 40, 1, {}}, [](std::uint32_t leaf, std::uint32_t) {
-            return CpuidResult{leaf, 1, 2, 3};
-        });
+        Board::reset(s.board, {2'000'000, 0, 0, 40, 1, 0, 0},
+                     [](std::uint32_t leaf, std::uint32_t) {
+                         return CpuidResult{leaf, 1, 2, 3};
+                     });
         s.vcpu.live = {};
         s.vcpu.live.offered_vector = 0x100;
     }

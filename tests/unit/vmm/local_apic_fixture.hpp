@@ -37,7 +37,7 @@ class LocalApicFixture : public ::testing::Test {
     FakeMemory memory;
     GuestWordUndo undo[guest_word_undos] = {};
     GuestWords words{memory, undo, own.transaction};
-    LocalApic apic{own.journaled(), time, clock, bus, words};
+    LocalApic apic{own.journaled(), time, 40, clock, bus, words};
 };
 
 }  // namespace margay::vmm::test

@@ -179,9 +179,9 @@ TEST_F(LocalApicTest, read_only_and_reserved_registers_fault) {
 
 TEST_F(LocalApicTest, base_register_transitions) {
     const auto base = apic.base();
-    EXPECT_EQ(apic.write_base(base & ~0x400ULL), MsrResult::fault);  // x2APIC → xAPIC
-    EXPECT_EQ(apic.write_base(base & ~0x800ULL), MsrResult::fault);  // x2APIC without enable
-    EXPECT_EQ(apic.write_base(base + 0x1000), MsrResult::fault);     // does not move
+    EXPECT_EQ(apic.write_base(base & ~0x400ULL), MsrResult::fault);   // x2APIC → xAPIC
+    EXPECT_EQ(apic.write_base(base & ~0x800ULL), MsrResult::fault);   // x2APIC without enable
+    EXPECT_EQ(apic.write_base(base | 1ULL << 40), MsrResult::fault);  // beyond the address width
     EXPECT_EQ(apic.write_base(base | 1), MsrResult::fault);
     request(0x61);
     EXPECT_EQ(apic.write_base(base & ~0xc00ULL), MsrResult::done);
@@ -191,6 +191,22 @@ TEST_F(LocalApicTest, base_register_transitions) {
     EXPECT_EQ(apic.write_base(base & ~0x400ULL), MsrResult::done);
     EXPECT_EQ(apic.write_base(base), MsrResult::done);
     EXPECT_EQ(state.id, 1U);
+}
+
+TEST_F(XapicTest, the_page_moves) {
+    constexpr std::uint64_t other = 0xfd00'0000;
+    EXPECT_TRUE(apic.has_page_at(local_apic_address));
+    EXPECT_FALSE(apic.has_page_at(other));
+    EXPECT_EQ(apic.write_base(other | 0x800), MsrResult::done);
+    EXPECT_EQ(apic.base(), other | 0x900) << "which processor is the first is read only";
+    EXPECT_TRUE(apic.has_page_at(other));
+    EXPECT_FALSE(apic.has_page_at(local_apic_address));
+    EXPECT_EQ(apic.write_base(other | 0xd00), MsrResult::done);
+    EXPECT_FALSE(apic.has_page_at(other)) << "x2APIC has no page";
+    EXPECT_EQ(apic.write_base(other | 0x100), MsrResult::done);
+    EXPECT_FALSE(apic.has_page_at(other)) << "disabled";
+    EXPECT_EQ(apic.write_base(local_apic_address | 0x900), MsrResult::done);
+    EXPECT_TRUE(apic.has_page_at(local_apic_address));
 }
 
 TEST_F(XapicTest, msrs_fault_in_xapic_mode) {

@@ -121,6 +121,48 @@ TEST_F(LocalApicTimerTest, deadline_follows_a_tsc_jump) {
     EXPECT_EQ(apic.next_deadline(), 1000U);
 }
 
+TEST_F(LocalApicTimerTest, a_change_of_mode_does_not_touch_the_count) {
+    write(0x32, 0xec);
+    write(0x3e, 0x0b);
+    write(0x38, 1000);
+    clock.ns = 600;
+    write(0x32, periodic | 0xec);
+    EXPECT_EQ(read(0x39), 400U);
+    EXPECT_EQ(read(0x38), 1000U);
+    clock.ns = 1300;
+    apic.expire(clock.ns);
+    EXPECT_EQ(read(0x39), 700U);
+    write(0x32, 0xec);
+    EXPECT_EQ(read(0x39), 700U);
+    EXPECT_EQ(apic.next_deadline(), 2000U);
+}
+
+// The exit that says so comes later than the guest may look.
+TEST_F(LocalApicTimerTest, what_has_run_out_stays_so_whatever_is_written) {
+    write(0x3e, 0x0b);
+    const auto run_out = [&](auto change) {
+        write(0x32, 0xec);
+        write(0x38, 1000);
+        clock.ns += 1500;
+        change();
+        EXPECT_EQ(apic.deliverable(), 0xec) << "the interrupt of the one that ran out";
+        take(0xec);
+        write(0x0b, 0);
+    };
+    run_out([&] { write(0x32, periodic | 0xec); });
+    EXPECT_EQ(read(0x39), 0U) << "it does not begin again";
+    EXPECT_EQ(apic.next_deadline(), no_deadline);
+    run_out([&] { write(0x3e, 0x0b); });
+    run_out([&] { write(0x38, 500); });
+    EXPECT_EQ(read(0x39), 500U);
+    run_out([&] { write(0x32, deadline_mode | 0xec); });
+    apic.write_tsc_deadline(clock.tsc() + 1000);
+    clock.ns += 1000;
+    apic.write_tsc_deadline(0);
+    EXPECT_EQ(apic.deliverable(), 0xec);
+    EXPECT_EQ(apic.next_deadline(), no_deadline);
+}
+
 TEST_F(LocalApicTimerTest, bad_vector_is_an_error) {
     write(0x32, 0x05);
     write(0x3e, 0x0b);

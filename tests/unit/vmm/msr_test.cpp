@@ -36,7 +36,7 @@ class MsrTest : public ::testing::Test {
     test::FakeBus bus;
     test::FakeMemory memory;
     GuestWords words{memory, undo, own_apic.transaction};
-    LocalApic apic{own_apic.journaled(), time, clock, bus, words};
+    LocalApic apic{own_apic.journaled(), time, 40, clock, bus, words};
     KvmClock kvm_clock{own_clock.journaled(), 0, clock, memory};
     Msrs msrs{own.journaled(), 40, clock, apic, kvm_clock};
 };
@@ -106,7 +106,7 @@ TEST_F(MsrTest, moving_the_tsc_updates_clock_and_timer) {
 
 TEST_F(MsrTest, apic_base_and_x2apic_range) {
     EXPECT_EQ(read(0x1b), 0xfee0'0d00U);
-    expect_fault(0x1b, 0);
+    expect_fault(0x1b, 0xfee0'0400);
     EXPECT_EQ(read(0x802), 0U);
     std::uint64_t value = 0;
     EXPECT_EQ(msrs.read(0x8ff, value), MsrResult::fault);
@@ -127,20 +127,75 @@ TEST_F(MsrTest, amd_registers) {
     expect_fault(0xc000'0103, 1ULL << 32);
 }
 
-TEST_F(MsrTest, machine_check_has_no_banks) {
-    EXPECT_EQ(read(0x179), 0U);
+TEST_F(MsrTest, machine_check_banks_stay_quiet) {
+    EXPECT_EQ(read(0x179), 0x100U + machine_check_banks);
     expect_fault(0x179, 1);
     expect_fault(0x17a, 1);
     expect_storage(0x17a, 0);
+    expect_storage(0x17b, ~0ULL);
+    for (unsigned bank = 0; bank < machine_check_banks; ++bank) {
+        const auto first = 0x400 + 4 * bank;
+        for (const auto index : {first, first + 2, first + 3, 0xc001'0044 + bank}) {
+            EXPECT_EQ(read(index), 0U);
+            expect_storage(index, ~0ULL - index);
+        }
+        EXPECT_EQ(read(first + 1), 0U);
+        expect_storage(first + 1, 0);
+        expect_fault(first + 1, 1);
+    }
+    EXPECT_EQ(msrs.write(0xc001'0015, 1U << 18), MsrResult::done);  // McStatusWrEn
+    expect_storage(0x401, 1ULL << 63);
+    std::uint64_t value = 0;
+    EXPECT_EQ(msrs.read(0x400 + 4 * machine_check_banks, value), MsrResult::unknown);
+    EXPECT_EQ(msrs.read(0xc001'0044 + machine_check_banks, value), MsrResult::unknown);
+}
+
+// They are there, and a guest that tries them finds that they do not count.
+TEST_F(MsrTest, performance_counters_stand_still) {
+    for (unsigned i = 0; i < 4; ++i) {
+        expect_storage(0xc001'0000 + i, 0x53'0076 + i);
+        EXPECT_EQ(read(0xc001'0200 + 2 * i), 0x53'0076U + i) << "one register by two names";
+        EXPECT_EQ(msrs.write(0xc001'0004 + i, 0xffff), MsrResult::done);
+        EXPECT_EQ(read(0xc001'0004 + i), 0U);
+    }
+    for (unsigned i = 0; i < 6; ++i) {
+        expect_storage(0xc001'0200 + 2 * i, 0x43'0000 + i);
+        EXPECT_EQ(msrs.write(0xc001'0201 + 2 * i, 1), MsrResult::done);
+        EXPECT_EQ(read(0xc001'0201 + 2 * i), 0U);
+    }
+    std::uint64_t value = 0;
+    EXPECT_EQ(msrs.read(0xc001'0008, value), MsrResult::unknown);
+    EXPECT_EQ(msrs.read(0xc001'020c, value), MsrResult::unknown);
+}
+
+TEST_F(MsrTest, io_ranges_are_storage) {
+    for (unsigned i = 0; i < 4; ++i) {
+        EXPECT_EQ(read(0xc001'0016 + i), 0U);
+        expect_storage(0xc001'0016 + i, 0x1000 + i);
+    }
 }
 
 TEST_F(MsrTest, unknown_registers) {
     std::uint64_t value = 0;
     for (const auto index :
-         {0x02U, 0x48U, 0x49U, 0x186U, 0x400U, 0xc000'0080U, 0xc001'0000U, 0xdead'beefU, ~0U}) {
+         {0x02U, 0x48U, 0x49U, 0x186U, 0x17cU, 0xc000'0080U, 0xc001'000fU, 0xdead'beefU, ~0U}) {
         EXPECT_EQ(msrs.read(index, value), MsrResult::unknown) << std::hex << index;
         EXPECT_EQ(msrs.write(index, 0), MsrResult::unknown) << std::hex << index;
     }
+}
+
+// However often, in whatever order, and whichever VMM: what was told is part of the VM's state.
+TEST_F(MsrTest, each_unknown_register_is_news_once) {
+    EXPECT_EQ(msrs.note_unknown(0x186), Msrs::News::one);
+    EXPECT_EQ(msrs.note_unknown(0x187), Msrs::News::one);
+    EXPECT_EQ(msrs.note_unknown(0x186), Msrs::News::none);
+    Msrs successor{own.journaled(), 40, clock, apic, kvm_clock};
+    EXPECT_EQ(successor.note_unknown(0x187), Msrs::News::none);
+    for (unsigned i = 2; i + 1 < reported_msrs; ++i) {
+        EXPECT_EQ(msrs.note_unknown(0x1000 + i), Msrs::News::one);
+    }
+    EXPECT_EQ(msrs.note_unknown(0x2000), Msrs::News::last);
+    EXPECT_EQ(msrs.note_unknown(0x3000), Msrs::News::none);
 }
 
 }  // namespace

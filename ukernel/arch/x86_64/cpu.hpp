@@ -30,6 +30,7 @@ constexpr std::uint64_t lme = 1 << 8;
 constexpr std::uint64_t lma = 1 << 10;
 constexpr std::uint64_t nxe = 1 << 11;
 constexpr std::uint64_t svme = 1 << 12;
+constexpr std::uint64_t ffxsr = 1 << 14;
 constexpr std::uint64_t aibrse = 1 << 21;
 }  // namespace efer
 

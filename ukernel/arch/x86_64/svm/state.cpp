@@ -13,8 +13,6 @@ namespace margay::backend {
 namespace {
 
 constexpr std::uint64_t rflags_valid = 0x3f7fd5;
-constexpr std::uint64_t efer_valid =
-    cpu::efer::sce | cpu::efer::lme | cpu::efer::lma | cpu::efer::nxe;
 
 // Groups whose values depend on each other, or that few replies contain.
 constexpr std::uint64_t rare_groups = state::segments | state::tables | state::control |
@@ -88,7 +86,7 @@ template <typename Wants>
     System s{c.cr0, c.cr3, c.cr4, c.efer, c.rip, c.rflags, c.cs.attributes};
     if (groups & state::control) {
         s.cr0 = p.cr0, s.cr3 = p.cr3, s.cr4 = p.cr4;
-        s.efer = (p.efer & efer_valid & ~cpu::efer::lma) | cpu::efer::svme;
+        s.efer = (p.efer & features().guest_efer) | cpu::efer::svme;
         if (s.long_mode()) s.efer |= cpu::efer::lma;
         // Without paging PAE means nothing, so it may be set there.
         if (features().pae_unchecked && !s.paging() && (s.efer & cpu::efer::lme) != 0)
