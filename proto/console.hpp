@@ -72,7 +72,8 @@ struct ConsoleControl {
     // Which terminal to show on the first serial line: attach_request of a channel; 0: nothing. The console
     // takes it by writing 0.
     std::atomic<std::uint32_t> attach{0};
-    // 0: all that was put before is on the serial lines, or nobody takes it there. The console's.
+    // 0: all that was put before is on the serial lines, or nobody takes it there. The console's; the supervisor sets it before
+    // a console starts. Whoever is busy makes a turn when console_bit::control is signalled, or hangs.
     std::atomic<std::uint32_t> busy{0};
     std::atomic<std::uint32_t> turns{0};  // counted up at each turn. The console's
     std::uint32_t reserved[13] = {};

@@ -313,6 +313,7 @@ std::uint64_t Server::deadline(bool flowing) const {
 }
 
 void Server::run() {
+    control_.busy.store(1);
     follow_table();
     // Whatever the console before this one has asked for.
     bool rung_for = false;
@@ -320,7 +321,6 @@ void Server::run() {
         // Acknowledged first: whatever happens from here on interrupts again.
         for (Line* line : {first_, second_})
             if (line != nullptr) (void)irq_ctl(line->irq, IrqOp::acknowledge);
-        control_.busy.store(1);
         control_.turns.store(control_.turns.load() + 1);
         bool flowing = turn();
         if (!flowing && !rung_for) {
@@ -339,6 +339,8 @@ void Server::run() {
         if (!flowing && !has_output()) control_.busy.store(0);
         const Result<std::uint64_t> signalled = wait(event_, deadline(flowing));
         const std::uint64_t bits = signalled ? *signalled : 0;
+        // From here on a turn is due: whoever watches sees whether there is one.
+        control_.busy.store(1);
         if ((bits & console_bit::control) != 0) follow_table();
         if (bits == 0 || (bits & ~console_bit::channels) != 0) continue;
         if (const std::uint64_t until = budget_.woken(rdtsc()); until != 0)

@@ -41,6 +41,7 @@ Status ConsoleChannels::clear_state() {
 Status ConsoleChannels::begin_console(Program& console, bool anew) {
     domain_ = console.domain();
     given_ = 0;
+    control_->busy.store(1);
     Status s = anew ? clear_state() : Status::ok;
     if (s == Status::ok)
         s = console.give_mapping("state", state_memory_, state_address, read_write);
@@ -150,6 +151,8 @@ void ConsoleChannels::attach(const Channel& terminal) {
     control_->attach.store(attach_request(terminal.index));
     (void)signal(console_event_, console_bit::control);
 }
+
+void ConsoleChannels::ask_for_turn() { (void)signal(console_event_, console_bit::control); }
 
 bool ConsoleChannels::is_drained() const {
     for (const Place& place : places_)

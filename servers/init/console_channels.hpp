@@ -38,6 +38,10 @@ class ConsoleChannels {
     void end_console() { domain_ = no_slot; }
     // Turns that consoles have made so far.
     std::uint32_t turns() const { return control_->turns.load(); }
+    // The console says that it has something to do.
+    bool is_busy() const { return control_->busy.load() != 0; }
+    // Has it make a turn.
+    void ask_for_turn();
 
     // The console shows it from now on; nothing waits for that. no_memory, also if all places are taken.
     Result<Channel> add(const ChannelOptions& options);

@@ -12,6 +12,8 @@ namespace {
 constexpr std::uint16_t com1 = 0x3f8;
 // Deaths of a service within ten seconds that are answered at once; then it pauses for as long.
 constexpr std::uint64_t restart_limit = 16, restart_window_ms = 10'000;
+// What the console has to do for a turn takes it less than a millisecond, and it has at least half of init's core.
+constexpr std::uint64_t hang_ms = 2000;
 
 // While there is no console: straight to the serial line, which init has by its authority over ports.
 template <typename... Arguments>
@@ -76,6 +78,7 @@ bool Services::load_console() {
     if (console_.load_piece(console_life_.begins_anew(), done) != Status::ok) return false;
     if (done) {
         console_life_.started();
+        console_watch_.begin(tsc_khz_ * hang_ms, rdtsc());
         turns_ = channels_.turns();
     }
     return true;
@@ -83,15 +86,26 @@ bool Services::load_console() {
 
 // What init has to say is in its ring until there is a console again; a person at the terminal is told at once if that
 // takes long.
-void Services::console_failed(const char* why, bool killed) {
+void Services::console_failed(const char* why, bool worked, bool killed) {
     console_.release();
-    console_life_.died(channels_.turns() != turns_, killed, rdtsc());
+    console_watch_.end();
+    console_life_.died(worked, killed, rdtsc());
     const bool pauses = console_life_.state() == ServiceLife::State::pausing;
     log("margay: the console {}; it is started again{}\n", why,
         pauses ? " after a pause of 10 s" : "");
     if (pauses)
         say_directly(
             "\r\nmargay: the console died too often; the node goes on without it for 10 s\r\n");
+}
+
+// One that rests is left alone: it counts no turns either.
+void Services::watch_console(std::uint64_t now) {
+    switch (console_watch_.look({now, channels_.is_busy(), channels_.turns()})) {
+    case ServiceFinding::well: return;
+    // It may wait for its line to take something.
+    case ServiceFinding::stands: return channels_.ask_for_turn();
+    case ServiceFinding::hangs: hung_ = console_.kill() == Status::ok; return;
+    }
 }
 
 void Services::kill_for_test(std::uint64_t microseconds) {
@@ -103,9 +117,13 @@ void Services::look(std::uint64_t bits) {
     memory_.look(bits);
     const std::uint64_t now = rdtsc();
     const bool runs = console_life_.state() == ServiceLife::State::running;
-    if ((bits & node_bit::console_died) != 0 && runs && console_.is_dead()) {
-        console_failed("died", killed_);
-        killed_ = false;
+    if (runs) watch_console(now);
+    if (((bits & node_bit::console_died) != 0 || hung_) && runs && console_.is_dead()) {
+        // A turn that never ended is no work done.
+        const std::uint32_t turns = channels_.turns() - turns_;
+        console_failed(hung_ ? "hung and was ended" : "died", hung_ ? turns > 1 : turns != 0,
+                       killed_);
+        killed_ = hung_ = false;
     }
     (void)console_life_.begin(now);
     if (now >= killer_.next()) {
@@ -121,12 +139,13 @@ void Services::look(std::uint64_t bits) {
 
 std::uint64_t Services::next_look() const {
     if (console_life_.state() == ServiceLife::State::loading) return 0;
-    return std::min({console_life_.next_look(), memory_.next_look(), killer_.next()});
+    return std::min({console_life_.next_look(), console_watch_.next_look(), memory_.next_look(),
+                     killer_.next()});
 }
 
 void Services::do_piece() {
     if (console_life_.state() == ServiceLife::State::loading && !load_console())
-        console_failed(console_.why(), false);
+        console_failed(console_.why(), channels_.turns() != turns_, false);
 }
 
 void Services::open_node_terminal() {

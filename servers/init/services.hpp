@@ -2,6 +2,7 @@
 #pragma once
 #include "servers/init/console_process.hpp"
 #include "servers/init/life/service_life.hpp"
+#include "servers/init/life/service_watch.hpp"
 #include "servers/init/manifest.hpp"
 #include "servers/init/memory_service.hpp"
 #include "servers/init/node.hpp"
@@ -61,7 +62,8 @@ class Services {
   private:
     Channel make_channel(const ChannelOptions& options);
     bool load_console();
-    void console_failed(const char* why, bool killed);
+    void console_failed(const char* why, bool worked, bool killed);
+    void watch_console(std::uint64_t now);
 
     std::uint64_t tsc_khz_ = 0;
     Slot console_event_ = no_slot, node_event_ = no_slot;
@@ -70,9 +72,10 @@ class Services {
     ConsoleChannels channels_;
     ConsoleProcess console_;
     ServiceLife console_life_;
+    ServiceWatch console_watch_;
     std::uint32_t turns_ = 0;  // of the consoles before this one
     TestKiller killer_;
-    bool killed_ = false, pmem_is_next_ = false;
+    bool killed_ = false, hung_ = false, pmem_is_next_ = false;
 };
 
 }  // namespace margay::init

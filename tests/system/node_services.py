@@ -2,7 +2,8 @@
 
 Argument: guest: a guest prints numbered lines and an operator gives commands: all lines arrive, in order, each command is
 answered, and in the end as much memory is in use as before. requests: they come without a pause while the console lives for some
-milliseconds each time; each is answered and carried out once.
+milliseconds each time; each is answered and carried out once. hang: the console spins when it has lived for a while; it is found and
+replaced, and all lines of a guest arrive.
 """
 
 import json
@@ -15,7 +16,7 @@ import node_define
 import qemu
 
 SERVERS = ("init", "pmem", "console", "vmm")
-DEATHS = 20
+DEATHS, HANGS = 20, 3
 LINES = 4000
 REQUESTS = 600
 PRINTING = f"i=0; while [ $i -lt {LINES} ]; do echo line $i of {LINES}; i=$((i + 1)); done"
@@ -32,6 +33,14 @@ def is_whole(sent, text, deaths):
         else:
             deaths -= 1
     return at == len(text)
+
+
+def check_lines(lines, deaths):
+    begin = next(i for i, line in enumerate(lines) if line.startswith("line 0 of"))
+    end = next(i for i, line in enumerate(lines) if "command ended with status" in line)
+    expected = "".join(f"line {i} of {LINES}\n" for i in range(LINES))
+    if not is_whole("".join(line + "\n" for line in lines[begin:end]), expected, deaths):
+        raise harness.TestFailure("the guest's lines did not arrive as they were printed")
 
 
 def deaths(log, of):
@@ -55,8 +64,29 @@ def requests(node):
     print(f"{deaths(log, 'the console died')} consoles killed, {count} requests")
 
 
+def hang(node):
+    manifest = {"vms": [], "on_last_vm_off": "stay", "test_exit_port": 244}
+    manifest["vms"] = [{"name": "linux", "memory_mib": 96, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet"}]
+    modules = [(name, node.program(name)) for name in ("init", "pmem", "vmm")]
+    modules += [("console", node.program("console_faulty")), ("manifest", json.dumps(manifest).encode()),
+                ("kernel", fetch.kernel()), ("initrd", initramfs.with_command(initramfs.base(), PRINTING))]
+    log = node.directory / "log"
+    hung = "the console hung and was ended"
+    with node.boot(modules, arguments=qemu.LOG_OPTION, log=log) as machine:
+        machine.expect(r"the command ended with status 0")
+        requests = 0
+        while deaths(log, hung) < HANGS:
+            node_define.good(machine, command="list")
+            requests += 1
+        node_define.good(machine, command="shutdown")
+        node.check_off(machine)
+        lines = machine.lines()
+    print(f"{deaths(log, hung)} consoles hung, {requests} requests")
+    check_lines(lines, deaths(log, "the console died") + deaths(log, hung))
+
+
 def test(node):
-    {"guest": guest, "requests": requests}[node.arguments[0]](node)
+    {"guest": guest, "requests": requests, "hang": hang}[node.arguments[0]](node)
 
 
 def guest(node):
@@ -96,8 +126,4 @@ def guest(node):
         lines = machine.lines()
     count = deaths(log, "the console died")
     print(f"{count} consoles and {deaths(log, 'pmem was killed')} pmems killed, {rounds} VMs came and went")
-    begin = next(i for i, line in enumerate(lines) if line.startswith("line 0 of"))
-    end = next(i for i, line in enumerate(lines) if "command ended with status" in line)
-    expected = "".join(f"line {i} of {LINES}\n" for i in range(LINES))
-    if not is_whole("".join(line + "\n" for line in lines[begin:end]), expected, count):
-        raise harness.TestFailure("the guest's lines did not arrive as they were printed")
+    check_lines(lines, count)
