@@ -196,6 +196,12 @@ def ctl_command(options):
                 return carries(client)
             if is_log:
                 return ctl.log_command(client, request.get("vm"), options.follow, options.json)
+            if request["command"] in ("start", "reset") and request.get("vm"):
+                progress = transfer.StartProgress(client, request["vm"], options.json)
+                try:
+                    return ctl.command(client, request, options.json, progress)
+                finally:
+                    progress.end()
             return ctl.command(client, request, options.json)
     except ctl.Unreachable as failure:
         if options.words[0] == "help":

@@ -20,6 +20,8 @@ DEFAULT_TIMEOUT_SECONDS = 120
 # What a command is given, in this order. The node knows which command takes what.
 PARAMETERS = ("vm", "module")
 RETRY_SECONDS = 0.05
+# What goes on is asked for so often.
+LOOK_SECONDS = 0.5
 
 EXIT_OK, EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_NO_ANSWER = 0, 1, 2, 3, 4
 # By kind of error, as the node calls them.
@@ -101,6 +103,7 @@ class Client:
         self._name = f"{os.getpid()}-{time.monotonic_ns()}"
         self._reader = frames.Reader()
         self._lines = collections.deque()
+        self._replies = {}  # to requests of ours, by their ids
         self._frames = collections.deque()
         self._socket = socket.socket(socket.AF_UNIX)
         try:
@@ -215,20 +218,46 @@ class Client:
         except (BrokenPipeError, ConnectionResetError):
             raise Unreachable("the node ended before it answered") from None
 
-    def ask(self, request):
-        """Sends the request, a dictionary, under an id of its own; the reply line and the reply."""
+    def ask(self, request, meanwhile=None):
+        """Sends the request, a dictionary, under an id of its own; the reply line and the reply.
+
+        meanwhile: called now and then while there is no reply; it may ask as well.
+        """
+        name = self._send_request(request)
+        while True:
+            end = self.deadline
+            if meanwhile:
+                self.deadline = min(end, time.monotonic() + LOOK_SECONDS)
+            try:
+                return self._reply(name)
+            except NoAnswer:
+                if self.deadline >= end:
+                    raise
+            finally:
+                self.deadline = end
+            try:
+                meanwhile()
+            finally:
+                self.deadline = end
+
+    def _send_request(self, request):
         name = f"{self._name}-{next(self._numbers)}"
         self.give_more_time()
         # The empty line ends what an earlier client left unfinished.
         self.send(("\n" + json.dumps({"id": name, **request}) + "\n").encode())
-        while True:
+        return name
+
+    def _reply(self, name):
+        while name not in self._replies:
             line = self._line()
             try:
                 reply = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(reply, dict) and reply.get("id") == name:
-                return line.decode(), reply
+            found = reply.get("id") if isinstance(reply, dict) else None
+            if isinstance(found, str) and found.startswith(self._name):
+                self._replies[found] = line.decode(), reply
+        return self._replies.pop(name)
 
 
 def request(words):
@@ -288,9 +317,9 @@ def readable(result):
     return "\n".join([lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])
 
 
-def command(client, wanted, as_json):
-    """Carries out a request() and shows the answer; the exit status."""
-    return show(*client.ask(wanted), as_json)
+def command(client, wanted, as_json, meanwhile=None):
+    """Carries out a request() and shows the answer; the exit status. meanwhile: see Client.ask."""
+    return show(*client.ask(wanted, meanwhile), as_json)
 
 
 def show(line, reply, as_json):

@@ -52,6 +52,26 @@ class Progress:
             self._width = 0
 
 
+class StartProgress:
+    """Called while a VM starts: says how much of its guest's files is in place."""
+
+    def __init__(self, client, vm, quiet=False):
+        self._client, self._vm, self._quiet = client, vm, quiet
+        self._progress = None
+
+    def __call__(self):
+        vm = self._client.ask({"command": "dominfo", "vm": self._vm})[1].get("result", {})
+        if not vm.get("file_bytes"):
+            return
+        if not self._progress:
+            self._progress = Progress(f"{vm['name']} starts", vm["file_bytes"], quiet=self._quiet)
+        self._progress.at(vm["placed_bytes"])
+
+    def end(self):
+        if self._progress:
+            self._progress.end()
+
+
 class Broken(common.Failure):
     """Pieces got lost: it goes on where the node says."""
 

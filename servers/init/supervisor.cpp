@@ -279,6 +279,10 @@ VmInfo Supervisor::vm_info(unsigned index) {
     info.blackout_ns = vm.blackout_ns();
     info.saved = vm.checkpoint().is_taken();
     info.saved_bytes = vm.checkpoint().bytes();
+    if (life.state() == VmState::starting) {
+        info.file_bytes = vm.file_bytes();
+        info.placed_bytes = vm.placed();
+    }
     // What went wrong with an operation was its answer; it says nothing about a VM that runs.
     if (life.state() != VmState::running) copy_text(info.reason, life.reason());
     return info;

@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint64_t head_start_us = 500;
 constexpr std::uint64_t poll_us = 2;
 constexpr std::uint64_t us_per_ms = 1000;
+// A start that takes longer says so often how far it is.
+constexpr std::uint64_t tell_us = 2'000'000;
 
 FailureKind kind_of(Status s) {
     switch (s) {
@@ -159,6 +161,7 @@ void Vm::look() {
         if (s.sequence > 1) guest_.needs_files = false;
     }
     life_.look(s);
+    tell_progress(s.now);
     if (life_.state() != VmState::running)
         killer_.stop();
     else if (killer_.next() == no_deadline)
@@ -169,7 +172,20 @@ void Vm::look() {
     }
 }
 
-std::uint64_t Vm::next_look() const { return std::min(life_.next_look(), killer_.next()); }
+void Vm::tell_progress(std::uint64_t now) {
+    const bool starts = life_.state() == VmState::starting;
+    if (starts && now >= tells_at_)
+        log("margay: guest {} starts: {} of {} KiB of its files are in place\n", config_->name,
+            placed() >> 10, file_bytes() >> 10);
+    if (!starts)
+        tells_at_ = no_deadline;
+    else if (now >= tells_at_ || tells_at_ == no_deadline)
+        tells_at_ = now + node_->ticks(tell_us);
+}
+
+std::uint64_t Vm::next_look() const {
+    return std::min({life_.next_look(), killer_.next(), tells_at_});
+}
 
 std::uint64_t Vm::exits() const {
     if (guest_.control == nullptr) return exits_;

@@ -80,6 +80,7 @@ class Vm final : private VmHands {
     void say_ended(const char* reason, bool well) override;
 
     void drop(unsigned& place);
+    void tell_progress(std::uint64_t now);
     LifeLimits limits() const;
     std::uint64_t bytes_of(const char* module) const;
 
@@ -96,6 +97,7 @@ class Vm final : private VmHands {
     std::uint64_t epoch_ = 0, first_sequence_ = 0, restored_ = 0;
     std::uint32_t power_presses_ = 0;  // since the guest was made
     bool ends_with_guest_ = false;
+    std::uint64_t tells_at_ = no_deadline;       // TSC; then it says how far a start is
     std::uint64_t exits_ = 0, rolled_back_ = 0;  // of a VM that is off
 };
 

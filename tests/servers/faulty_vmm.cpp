@@ -12,6 +12,7 @@
 //   deadly=S           dies at exit S, every time
 //   hypercall=N        dies at each hypercall N, once at each
 //   start              dies before it serves
+//   slow=M             takes M milliseconds for the first 4 MiB of the guest's files
 #include <cstring>
 
 #include "libipc/start.hpp"
@@ -82,6 +83,17 @@ struct Faults {
     }
 };
 
+// They are not moved yet, but counted.
+void start_slowly(std::uint64_t ms) {
+    constexpr std::uint64_t steps = 16, step_bytes = 256 << 10;
+    auto& control = *mapped<VmControl>(*find_startup_item("control"));
+    for (std::uint64_t i = 0; i < steps; ++i) {
+        const std::uint64_t end = rdtsc() + startup().tsc_khz * ms / steps;
+        while (rdtsc() < end) asm volatile("pause");
+        control.placed.fetch_add(step_bytes);
+    }
+}
+
 }  // namespace
 
 // The compiler calls it at the beginning of each basic block.
@@ -93,6 +105,7 @@ void program_main(std::uint64_t) {
     const StartupItem* append = find_startup_item("append");
     const std::string_view options{mapped<const char>(*append) + vmm_options_offset};
     if (find_option(options, "start")) die();
+    if (const auto ms = find_number(options, "slow")) start_slowly(*ms);
     Faults faults{options};
     serve(faults);
 }

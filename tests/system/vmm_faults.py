@@ -1,8 +1,13 @@
 """VMMs that fail in their ways, and what becomes of the guest. Argument: the case, see CASES."""
 
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 
+import common
 import fetch
 import initramfs
 import qemu
@@ -101,6 +106,30 @@ def spoil(node):
 def start(node):
     survives(node, "VMM of test ended: it died before it served", vmm="vmm_faulty", vmm_options="start",
              vmm_fallback="vmm")
+
+
+def slow(node):
+    """A start that takes long shows how far it is: on the node's console, and to who asked for it."""
+    with boot(node, {"name": "test", "vmm": "vmm_faulty", "vmm_options": "slow=6000"}, command=UNTIL_TOLD) as machine:
+        machine.expect("^begin")
+        said = [int(n) for n in re.findall(r"guest test starts: (\d+) of \d{4,} KiB of its files are in place", log_of(node))]
+        if not said or said != sorted(said) or said[-1] == 0:
+            raise RuntimeError(f"KiB in place, as it said: {said}")
+        # As on a terminal: there it is shown more often.
+        ours, theirs = pty.openpty()
+        line = [sys.executable, "-B", str(common.ROOT / "tools" / "cli.py"), "ctl", "--socket", str(machine.control_path)]
+        with subprocess.Popen([*line, "reset", "test"], stdout=subprocess.PIPE, stderr=theirs) as process:
+            answer = process.stdout.read().decode()
+        os.close(theirs)
+        shown = os.read(ours, 65536).decode()
+        os.close(ours)
+        if process.returncode != 0 or "was reset" not in answer:
+            raise RuntimeError(f"reset: status {process.returncode}, {answer!r}, {shown!r}")
+        if not re.search(r"test starts: [1-9]\.\d of \d+\.\d MB", shown):
+            raise RuntimeError(f"it does not show how far the start is: {shown!r}")
+        machine.expect("^begin")
+        end_told(machine)
+        node.check_off(machine)
 
 
 def deadly(node):
@@ -312,7 +341,7 @@ def shared_memory(node):
         machine.wait()
 
 
-CASES = [hang, corrupt, scribble, spoil, start, deadly, swap, bad_successor, refuse, control, save, fuzz, overrule, news, bells, storm, spin, shared_memory]
+CASES = [hang, corrupt, scribble, spoil, start, slow, deadly, swap, bad_successor, refuse, control, save, fuzz, overrule, news, bells, storm, spin, shared_memory]
 
 
 def test(node):

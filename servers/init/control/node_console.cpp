@@ -164,6 +164,9 @@ void NodeConsole::dominfo(const VmInfo& vm) {
         say("Saved state:    {} KiB\n", (vm.saved_bytes + 1023) >> 10);
     else
         say("Saved state:    -\n");
+    if (vm.file_bytes != 0)
+        say("Its start:      {} of {} KiB of its files are in place\n", vm.placed_bytes >> 10,
+            vm.file_bytes >> 10);
 }
 
 void NodeConsole::nodeinfo(const NodeInfo& node) {

@@ -30,6 +30,8 @@ struct VmInfo {
     std::uint64_t blackout_ns = 0;  // of the last restart or swap; 0: there was none
     bool saved = false;
     std::uint64_t saved_bytes = 0;
+    // While it starts: bytes of the guest's files, and how many of them are in place.
+    std::uint64_t file_bytes = 0, placed_bytes = 0;
     char reason[128] = {};  // why it failed or is frozen; zero-terminated, may be empty
 };
 

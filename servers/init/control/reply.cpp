@@ -132,6 +132,8 @@ void write_vm(Writer& w, const VmInfo& vm, unsigned index) {
     w.key("saved");
     w.truth(vm.saved);
     w.field("saved_bytes", vm.saved_bytes);
+    w.field("file_bytes", vm.file_bytes);
+    w.field("placed_bytes", vm.placed_bytes);
     w.field("reason", vm.reason);
     w.end_object();
 }

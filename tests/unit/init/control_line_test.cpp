@@ -110,6 +110,12 @@ TEST_F(ControlLineTest, Dominfo) {
     EXPECT_EQ(vm["blackout_ns"].GetUint64(), 0u);
     EXPECT_EQ(vm["rolled_back"].GetUint64(), 0u);
     EXPECT_EQ(vm["saved_bytes"].GetUint64(), 0u);
+    EXPECT_EQ(vm["placed_bytes"].GetUint64(), 0u);
+    operations_.vms[1].file_bytes = 9 << 20;
+    operations_.vms[1].placed_bytes = 3 << 20;
+    ask(R"({"command": "dominfo", "vm": "two"})");
+    EXPECT_EQ(document_["result"]["file_bytes"].GetUint64(), 9u << 20);
+    EXPECT_EQ(document_["result"]["placed_bytes"].GetUint64(), 3u << 20);
 }
 
 TEST_F(ControlLineTest, Actions) {

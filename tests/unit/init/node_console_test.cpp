@@ -68,6 +68,10 @@ TEST_F(NodeConsoleTest, Dominfo) {
     const std::string two = run("dominfo 2");
     EXPECT_NE(two.find("Reason:         triple fault"), two.npos) << two;
     EXPECT_NE(two.find("Last blackout:  -\nSaved state:    -\n"), two.npos) << two;
+    operations_.vms[1].file_bytes = 9 << 20;
+    operations_.vms[1].placed_bytes = 3 << 20;
+    EXPECT_TRUE(
+        run("dominfo 2").ends_with("Its start:      3072 of 9216 KiB of its files are in place\n"));
 }
 
 TEST_F(NodeConsoleTest, Actions) {
