@@ -42,8 +42,8 @@ class Temporary(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.directory = pathlib.Path(directory.name)
 
-    def one_line(self, done, *parts):
-        self.assertEqual(done.returncode, 1, done.stderr)
+    def one_line(self, done, *parts, status=1):
+        self.assertEqual(done.returncode, status, done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         for part in parts:
             self.assertIn(part, done.stderr)
@@ -55,6 +55,31 @@ class Temporary(unittest.TestCase):
         file.write_text("#!/bin/bash\n" + text)
         file.chmod(0o755)
         return f"{file.parent}:{os.environ['PATH']}"
+
+
+class Refused(Temporary):
+    """Bad options of `run`, before anything is built or booted: one line, with the option's name."""
+
+    def refused(self, *arguments):
+        ctl = str(self.directory / "ctl")
+        self.one_line(margay("run", "--headless", "--ctl", ctl, *arguments), *arguments[:1], status=2)
+        self.assertFalse(pathlib.Path(ctl).exists())
+
+    def test_empty_names_of_files(self):
+        for option in ("--kernel", "--initrd", "--manifest"):
+            self.refused(option, "")
+        for option in ("--module", "--vmm"):
+            self.refused(option, "")
+            self.refused(option, "name=")
+
+    def test_files_that_are_none(self):
+        for option in ("--kernel", "--initrd", "--manifest"):
+            self.refused(option, str(self.directory))
+            self.refused(option, str(self.directory / "none"))
+
+    def test_command_lines(self):
+        self.refused("--append", "two\nlines")
+        self.refused("--append", "x" * 2048)
 
 
 class Unusable(Temporary):
