@@ -291,6 +291,12 @@ NATIVE_TARGETS = ["ukernel", "init", "pmem", "console", "vmm"]
 def bench(options):
     import bench as bench_tool
 
+    if options.plot:
+        import plot
+
+        for file in plot.write(options.plot):
+            common.progress(f"made {file}")
+        return 0
     fetch.zydis()
     if options.what == "native":
         import native
@@ -408,6 +414,8 @@ def _parser():
     command.add_argument("what", nargs="?", choices=["native"],
         help="native: HPC kernels and system calls in a guest against the same on the machine itself")
     command.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there")
+    command.add_argument("--plot", metavar="DIR", type=pathlib.Path,
+        help="measure nothing: draw bar charts of the figures in tests/bench/history, costs.svg and native.svg, there")
     _add_preset(command)
 
     command = add("image", image_command, "Make a boot image: a hybrid ISO for BIOS and UEFI.")
