@@ -138,6 +138,7 @@ void check_outcome(const VcpuState& before, const VcpuState& after, const Emulat
         require(before.rip == after.rip && (after.event >> 31 & 1) == 1, "a fault is injected");
         require(result.vector != 14 || after.cr2 == result.address, "CR2");
         break;
+    case Emulation::not_emulated:
     case Emulation::unhandled:
         require(result.reason != nullptr, "there is a reason");
         [[fallthrough]];

@@ -92,6 +92,42 @@ void test_trace_over_exit() {
     check("traced again", trap_count == before + 5);
 }
 
+// Instructions that the VMM executes: the trap comes behind each of them, with its address, HLT's as well.
+void test_trace_over_intercepted() {
+    const unsigned before = trap_count;
+    std::uint64_t end;
+    asm volatile("pushfq\n\t"
+                 "orq $0x100, (%%rsp)\n\t"
+                 "xor %%eax, %%eax\n\t"
+                 "mov $0x277, %%ecx\n\t"
+                 "popfq\n\t"
+                 "cpuid\n\t"              // 1: leaves ECX, which is no MSR's
+                 "mov $0x277, %%ecx\n\t"  // 2
+                 "rdmsr\n\t"              // 3
+                 "wrmsr\n\t"              // 4
+                 "in $0x80, %%al\n\t"     // 5
+                 "hlt\n\t"                // 6
+                 "mov %%cr8, %%rax\n\t"   // 7
+                 "mov %%rax, %%cr8\n\t"   // 8
+                 "mov %%cr4, %%rax\n\t"   // 9
+                 "mov %%rax, %%cr4\n\t"   // 10
+                 "wbinvd\n\t"             // 11
+                 "1: pushfq\n\t"
+                 "andq $~0x100, (%%rsp)\n\t"
+                 "popfq\n\t"
+                 "lea 1b(%%rip), %0"
+                 : "=r"(end)
+                 :
+                 : "rax", "rbx", "rcx", "rdx", "memory", "cc");
+    check("a trap behind each intercepted instruction", trap_count == before + 14);
+    check("and behind the last one of them its address",
+          traps[(before + 10) % 64].rip == end &&
+              (traps[(before + 10) % 64].dr6 & 0xe00f) == 0x4000);
+    check("the addresses grow", traps[before % 64].rip < traps[(before + 1) % 64].rip &&
+                                    traps[(before + 4) % 64].rip < traps[(before + 5) % 64].rip &&
+                                    traps[(before + 5) % 64].rip + 1 < end);
+}
+
 // Thousands of them.
 void test_many() {
     const unsigned before = trap_count;
@@ -116,6 +152,7 @@ void guest_main(void*) {
     set_up();
     test_trace();
     test_trace_over_exit();
+    test_trace_over_intercepted();
     test_many();
     say("debug checks: {} failed\n", failures);
     if (failures == 0) power_off();

@@ -119,6 +119,172 @@ void test_apic_base() {
     check("and comes back", version_at(usual) == 0x50014 && (cpuid(1).edx >> 9 & 1) == 1);
 }
 
+void test_control_registers() {
+    std::uint64_t cr4;
+    asm volatile("mov %%cr4, %0" : "=r"(cr4));
+    const auto fault_of_setting = [&](std::uint64_t bits) {
+        return FAULT_OF("mov %1, %%cr4", "r"(cr4 | bits));
+    };
+    // VMXE, SMXE, and whatever nobody knows yet.
+    check("reserved bits of CR4 fault", fault_of_setting(1 << 13) == general_protection &&
+                                            fault_of_setting(1 << 14) == general_protection &&
+                                            fault_of_setting(1ull << 40) == general_protection);
+    const bool has_xsave = (cpuid(1).ecx >> 26 & 1) != 0, has_pku = (cpuid(7).ecx >> 3 & 1) != 0;
+    check("OSXSAVE where there is XSAVE",
+          fault_of_setting(1 << 18) == (has_xsave ? 0 : general_protection));
+    check("PKE where there are keys",
+          fault_of_setting(1 << 22) == (has_pku ? 0 : general_protection));
+    asm volatile("mov %0, %%cr4" : : "r"(cr4));
+}
+
+void test_instructions_of_hypervisors() {
+    const unsigned faults[] = {FAULT_OF("xor %%eax, %%eax\n\tvmrun", "i"(0)),
+                               FAULT_OF("xor %%eax, %%eax\n\tvmload", "i"(0)),
+                               FAULT_OF("xor %%eax, %%eax\n\tvmsave", "i"(0)),
+                               FAULT_OF("stgi", "i"(0)),
+                               FAULT_OF("clgi", "i"(0)),
+                               FAULT_OF("xor %%eax, %%eax\n\tskinit", "i"(0)),
+                               FAULT_OF("vmcall", "i"(0))};
+    bool undefined = true;
+    for (const unsigned fault : faults) undefined = undefined && fault == invalid_opcode;
+    check("instructions of hypervisors do not exist", undefined);
+}
+
+void test_tsc_aux() {
+    if ((cpuid(0x80000001).edx >> 27 & 1) == 0) return;
+    write_msr(0xc0000103, 0x1234567);
+    std::uint32_t low, high, aux;
+    asm volatile("rdtscp" : "=a"(low), "=d"(high), "=c"(aux));
+    check("RDTSCP reads TSC_AUX", aux == 0x1234567);
+}
+
+void test_devices() {
+    constexpr std::uint64_t io_apic = 0xfec00000, io_apic_window = 0xfec00010;
+    asm volatile("mov %%cr4, %%rax\n\tor $0x200, %%rax\n\tmov %%rax, %%cr4" : : : "rax");  // OSFXSR
+    check("SMSW to a device", FAULT_OF("smsw (%1)", "r"(io_apic)) == 0);
+    check("a selector to a device", FAULT_OF("mov %%ds, (%1)", "r"(io_apic)) == 0);
+    check("a vector to a device",
+          FAULT_OF("movups %%xmm0, (%1)", "r"(io_apic_window)) == invalid_opcode);
+    check("a vector from a device",
+          FAULT_OF("movups (%1), %%xmm0", "r"(io_apic_window)) == invalid_opcode);
+    check("a far jump through a device",
+          FAULT_OF("ljmp *(%1)", "r"(io_apic_window)) == invalid_opcode);
+    check("a segment from a device",
+          FAULT_OF("lss (%1), %%eax", "r"(io_apic_window)) == invalid_opcode);
+    check("code in a device", FAULT_OF("call *%1", "r"(io_apic)) == invalid_opcode);
+}
+
+// xAPIC registers.
+volatile std::uint32_t& apic(unsigned offset) {
+    return *reinterpret_cast<volatile std::uint32_t*>(0xfee00000ull + offset);
+}
+constexpr std::uint32_t to_self = 1 << 18, as_nmi = 4 << 8, tick_vector = 0x41, trap_vector = 0x42;
+constexpr std::uint64_t trap_flag = 1 << 8;
+volatile std::uint64_t ticks = 0, pushed_flags = 0;
+
+[[gnu::naked]] void on_tick() {
+    asm volatile("incq %0\n\tpush %%rax\n\tmov $0xfee000b0, %%eax\n\tmovl $0, (%%rax)\n\t"
+                 "pop %%rax\n\tiretq"
+                 : "+m"(ticks));
+}
+// INT, and a fault that goes on two bytes further (UD2): what did they push?
+[[gnu::naked]] void on_trap() {
+    asm volatile("push %%rax\n\tmov 24(%%rsp), %%rax\n\tor %%rax, %0\n\tpop %%rax\n\tiretq"
+                 : "+m"(pushed_flags));
+}
+[[gnu::naked]] void on_ud2() {
+    asm volatile("push %%rax\n\tmov 24(%%rsp), %%rax\n\tor %%rax, %0\n\tpop %%rax\n\t"
+                 "addq $2, (%%rsp)\n\tiretq"
+                 : "+m"(pushed_flags));
+}
+
+// STI holds interrupts back for one instruction more. If the timer's exit comes right there, the kernel steps over that
+// instruction, which must not see it.
+void test_interrupted_shadow() {
+    constexpr std::uint32_t periodic = 1 << 17;
+    const std::uint64_t before = ticks;
+    std::uint64_t seen = 0, dr6 = 0;
+    asm volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ull));
+    apic(0x3e0) = 0xb;
+    apic(0x320) = periodic | tick_vector;
+    apic(0x380) = 50'000;              // ns
+    constexpr unsigned enough = 1000;  // ticks in each loop
+    std::uint64_t flags;
+    while (ticks < before + enough) {
+        asm volatile("sti\n\tpushfq\n\tcli\n\tpop %0" : "=r"(flags) : : "memory");
+        seen |= flags;
+    }
+    while (ticks < before + 2 * enough) asm volatile("sti\n\tint $0x42\n\tcli" : : : "memory");
+    while (ticks < before + 3 * enough) asm volatile("sti\n\tud2\n\tcli" : : : "memory");
+    while (ticks < before + 4 * enough) {
+        asm volatile("sti\n\tmov %%dr6, %0\n\tcli" : "=r"(flags) : : "memory");
+        dr6 |= flags;
+    }
+    apic(0x380) = 0;
+    asm volatile("sti\n\tnop\n\tcli");
+    check("an interrupted shadow leaves no trap flag", ((seen | pushed_flags) & trap_flag) == 0);
+    check("and nothing in DR6", (dr6 & 0x4000) == 0);
+}
+
+// An interrupt waits already.
+void test_interrupt_shadow() {
+    set_gate(tick_vector, on_tick);
+    set_gate(trap_vector, on_trap);
+    set_gate(invalid_opcode, on_ud2);
+    apic(0xf0) = 0x1ff;
+    constexpr unsigned rounds = 200;
+    std::uint64_t seen = 0, dr6 = 0;
+    asm volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ull));
+    for (unsigned i = 0; i < rounds; ++i) {
+        std::uint64_t flags;
+        apic(0x300) = to_self | tick_vector;
+        asm volatile("sti\n\tpushfq\n\tcli\n\tpop %0" : "=r"(flags) : : "memory");
+        seen |= flags;
+        apic(0x300) = to_self | tick_vector;
+        asm volatile("sti\n\tint $0x42\n\tcli" : : : "memory");
+        apic(0x300) = to_self | tick_vector;
+        asm volatile("sti\n\tud2\n\tcli" : : : "memory");
+        apic(0x300) = to_self | tick_vector;
+        asm volatile("sti\n\tmov %%dr6, %0\n\tcli" : "=r"(flags) : : "memory");
+        dr6 |= flags;
+        apic(0x300) = to_self | tick_vector;
+        asm volatile("sti\n\thlt\n\tcli" : : : "memory");
+    }
+    check("a shadow leaves no trap flag", ((seen | pushed_flags) & trap_flag) == 0);
+    check("and nothing in DR6", (dr6 & 0x4000) == 0);
+    check("each interrupt came once", ticks == 5 * rounds);
+}
+
+volatile std::uint64_t nmis = 0, nmi_depth = 0, deepest_nmi = 0;
+
+extern "C" [[gnu::used]] void take_nmi() {
+    nmis = nmis + 1;
+    nmi_depth = nmi_depth + 1;
+    if (nmi_depth > deepest_nmi) deepest_nmi = nmi_depth;
+    if (nmis == 1) {
+        apic(0x300) = to_self | as_nmi;
+        for (unsigned i = 0; i < 10; ++i) (void)cpuid(0);
+    }
+    nmi_depth = nmi_depth - 1;
+}
+[[gnu::naked]] void on_nmi() {
+    asm volatile("push %rax\n\tpush %rbx\n\tpush %rcx\n\tpush %rdx\n\tpush %rsi\n\tpush %rdi\n\t"
+                 "push %r8\n\tpush %r9\n\tpush %r10\n\tpush %r11\n\t"
+                 "call take_nmi\n\t"
+                 "pop %r11\n\tpop %r10\n\tpop %r9\n\tpop %r8\n\t"
+                 "pop %rdi\n\tpop %rsi\n\tpop %rdx\n\tpop %rcx\n\tpop %rbx\n\tpop %rax\n\tiretq");
+}
+
+void test_nmis() {
+    set_gate(2, on_nmi);
+    apic(0x300) = to_self | as_nmi;
+    for (unsigned i = 0; i < 10; ++i) (void)cpuid(0);
+    check("an NMI waits for the end of the one before", nmis == 2 && deepest_nmi == 1);
+    apic(0x300) = to_self | as_nmi;
+    (void)cpuid(0);
+    check("and the next one comes", nmis == 3);
+}
+
 }  // namespace
 
 void guest_main(void* boot_parameters) {
@@ -131,6 +297,13 @@ void guest_main(void* boot_parameters) {
     test_unknown_registers();
     test_efer();
     test_apic_base();
+    test_control_registers();
+    test_instructions_of_hypervisors();
+    test_tsc_aux();
+    test_devices();
+    test_interrupt_shadow();
+    test_interrupted_shadow();
+    test_nmis();
     say("foreign checks: {} failed\n", failures);
     power_off();
 }

@@ -74,6 +74,7 @@ OperationKind kind_of(ZydisMnemonic mnemonic) {
     case ZYDIS_MNEMONIC_BTS: return K::bit_set;
     case ZYDIS_MNEMONIC_BTR: return K::bit_reset;
     case ZYDIS_MNEMONIC_BTC: return K::bit_complement;
+    case ZYDIS_MNEMONIC_SMSW: return K::store_machine_status;
     case ZYDIS_MNEMONIC_PUSH: return K::push;
     case ZYDIS_MNEMONIC_POP: return K::pop;
     case ZYDIS_MNEMONIC_SETB:
@@ -230,6 +231,13 @@ bool reduce(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperan
             if (other.type != ZYDIS_OPERAND_TYPE_REGISTER) {
                 return false;
             }
+            if (first && instruction.mnemonic == ZYDIS_MNEMONIC_MOV &&
+                other.reg.value >= ZYDIS_REGISTER_ES && other.reg.value <= ZYDIS_REGISTER_GS) {
+                operation.kind = OperationKind::store_segment;
+                operation.other_register =
+                    static_cast<std::uint8_t>(other.reg.value - ZYDIS_REGISTER_ES);
+                return operation.width == 2;
+            }
             const auto found = general_register(other.reg.value);
             if (!found) {
                 return false;
@@ -277,12 +285,14 @@ DecodeStatus decode(std::span<const std::byte> bytes, CodeSize code,
     if (kind != OperationKind::unsupported &&
         (is_string(kind) ? reduce_string(instruction, operands, operation)
                          : reduce(instruction, operands, operation))) {
-        operation.kind = kind;
+        if (operation.kind == OperationKind::unsupported) {
+            operation.kind = kind;
+        }
         operation.address_mask = width_mask(operation.address_width);
         operation.width_mask = width_mask(operation.width);
         // XCHG may name memory second.
-        operation.memory_is_written =
-            kind == OperationKind::exchange || (operation.memory_is_target && can_write(kind));
+        operation.memory_is_written = kind == OperationKind::exchange ||
+                                      (operation.memory_is_target && can_write(operation.kind));
     }
     return DecodeStatus::ok;
 }

@@ -48,7 +48,7 @@ const Operation* Emulator::decode_at(VcpuState& s, const CpuMode& mode,
     case DecodeStatus::ok: return operations_.insert(s.rip, mode.code, fetched.bytes, operation);
     case DecodeStatus::invalid:
         // The processor took it for an instruction, so it is one that the decoder does not know.
-        result.outcome = Emulation::unhandled;
+        result.outcome = Emulation::not_emulated;
         result.reason = "unknown instruction";
         return nullptr;
     case DecodeStatus::incomplete: break;
@@ -61,8 +61,8 @@ const Operation* Emulator::decode_at(VcpuState& s, const CpuMode& mode,
     case FetchedBytes::End::limit: inject_exception(s, result, general_protection, 0); break;
     case FetchedBytes::End::complete:
     case FetchedBytes::End::no_memory:
-        result.outcome = Emulation::unhandled;
-        result.reason = "the instruction does not lie in RAM";
+        result.outcome = Emulation::not_emulated;
+        result.reason = "an instruction that does not lie in RAM";
         break;
     }
     return nullptr;
@@ -77,7 +77,7 @@ void Emulator::finish(const VcpuState& s, EmulationResult& result) noexcept {
         result.reason = "the guest's page tables do not lead to the address of the exit";
     }
     retries_ = 0;
-    if (result.outcome == Emulation::unhandled) {
+    if (result.outcome >= Emulation::not_emulated) {
         result.code_length = static_cast<std::uint8_t>(
             read_guest_code(memory_, s, {result.code, longest_instruction}));
     }
@@ -86,19 +86,20 @@ void Emulator::finish(const VcpuState& s, EmulationResult& result) noexcept {
 EmulationResult Emulator::mmio(VcpuState& s, std::uint64_t gpa, std::uint64_t access) noexcept {
     EmulationResult result;
     start(result);
+    // Where nothing is there are ones, which are no instruction.
     if ((access & (mmio_access::fetch | mmio_access::page_walk)) != 0) [[unlikely]] {
-        result.outcome = Emulation::unhandled;
-        result.reason = (access & mmio_access::fetch) != 0
-                            ? "the guest executes what is not RAM"
-                            : "a page table of the guest is not in RAM";
+        const bool fetch = (access & mmio_access::fetch) != 0;
+        result.outcome = fetch ? Emulation::not_emulated : Emulation::unhandled;
+        result.reason =
+            fetch ? "code that is not in RAM" : "a page table of the guest is not in RAM";
         finish(s, result);
         return result;
     }
     const auto& mode = modes_.of(s);
     if (const auto* const operation = operation_at(s, mode, result); operation != nullptr) {
         if (operation->kind == OperationKind::unsupported) [[unlikely]] {
-            result.outcome = Emulation::unhandled;
-            result.reason = "an instruction that is not emulated";
+            result.outcome = Emulation::not_emulated;
+            result.reason = "an instruction that is not emulated for devices";
         } else {
             Execution{s, mode, memory_, walks_, bus_, result}.mmio(*operation, gpa);
         }

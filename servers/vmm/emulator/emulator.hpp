@@ -17,9 +17,9 @@ namespace margay::vmm {
 /// Needs these groups of VcpuState: gpr_low, gpr_mid, gpr_high, rip, rflags, segments, control. What it changes
 /// is said in EmulationResult::dirty. Emulated with a memory operand: MOV, MOVZX, MOVSX, MOVSXD, MOVBE, ADD, ADC,
 /// SUB, SBB, AND, OR, XOR, CMP, TEST, INC, DEC, NOT, NEG, XCHG, XADD, CMPXCHG, BT, BTS, BTR, BTC, PUSH, POP, SETcc,
-/// CMOVcc; MOVS, STOS, LODS, SCAS, CMPS, INS, OUTS with and without REP; in 16-, 32- and 64-bit code. LOCK is
+/// CMOVcc, SMSW, MOV from a segment register; MOVS, STOS, LODS, SCAS, CMPS, INS, OUTS with and without REP; in 16-, 32- and 64-bit code. LOCK is
 /// accepted and means nothing: devices are not shared with other processors' caches. Not emulated: vector
-/// registers, segment loads, alignment checks (#AC), protection keys, debug breakpoints.
+/// registers, far transfers, segment loads, alignment checks (#AC), protection keys, debug breakpoints.
 class Emulator {
   public:
     Emulator(GuestMemory& memory, Bus& bus) noexcept : memory_{memory}, bus_{bus} {}

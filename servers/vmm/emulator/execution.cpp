@@ -229,6 +229,12 @@ void Execution::one(const Operation& operation) noexcept {
     case K::set_condition:
         store(operand, condition_holds(operation.condition, s_.rflags) ? 1 : 0);
         break;
+    case K::store_machine_status: store(operand, s_.cr0 & 0xffff); break;
+    case K::store_segment: {
+        const SegmentState* const segments[] = {&s_.es, &s_.cs, &s_.ss, &s_.ds, &s_.fs, &s_.gs};
+        store(operand, segments[operation.other_register]->selector);
+        break;
+    }
     case K::move_condition: {
         // Memory is read in any case, and a 32-bit register loses its upper half in any case.
         const std::uint64_t value = load(operand);

@@ -36,6 +36,8 @@ enum class OperationKind : std::uint8_t {
     push,
     pop,
     set_condition,
+    store_machine_status,  ///< SMSW
+    store_segment,         ///< MOV from the segment register `other_register`
     move_condition,
     // Strings.
     movs,

@@ -3,6 +3,7 @@
 // processor does not name the general register, so the instruction is looked at: [REX] 0F 20/22 /r.
 #include <array>
 
+#include "servers/vmm/emulator/cpu_mode.hpp"
 #include "servers/vmm/emulator/instruction_fetch.hpp"
 #include "servers/vmm/emulator/instruction_length.hpp"
 #include "servers/vmm/vcpu/machine.hpp"
@@ -24,7 +25,9 @@ bool Machine::may_set_cr4(std::uint64_t value) const {
 
 namespace {
 constexpr unsigned general_protection = 13;
-}
+
+bool is_64bit_code(const VcpuState& s) { return CpuMode::of(s).is_64bit(); }
+}  // namespace
 
 // AMD APM vol. 2 §11.5.2.
 void Machine::on_xsetbv(const Exit& e, Reply& r) {
@@ -39,10 +42,10 @@ void Machine::on_xsetbv(const Exit& e, Reply& r) {
     r.dirty |= state::xcr0;
 }
 
-void Machine::on_control_register(const Exit& e, Reply& r) {
+unsigned Machine::on_control_register(const Exit& e, Reply& r) {
     if ((e.detail0 & register_access::xcr) != 0) {
         on_xsetbv(e, r);
-        return;
+        return 0;
     }
     read_state(state::gpr_low | state::gpr_mid | state::gpr_high | state::rip | state::rflags |
                state::segments | state::control);
@@ -53,32 +56,32 @@ void Machine::on_control_register(const Exit& e, Reply& r) {
     const std::uint64_t number = e.detail0 & register_access::number_mask;
     if ((number != 8 && (number != 4 || !write)) || length < 3 || length > bytes) {
         fail(r, "an access to a control register that is not intercepted");
-        return;
+        return 0;
     }
     const auto modrm = static_cast<unsigned>(code[length - 1]);
     const auto before_opcode = length > 3 ? static_cast<unsigned>(code[length - 4]) : 0;
     const bool rex_b = (before_opcode & 0xf0) == 0x40 && (before_opcode & 1) != 0;
     std::uint64_t& reg = state_.gpr[(modrm & 7) + (rex_b ? 8 : 0)];
     if (number == 4) {
-        if (!may_set_cr4(reg)) {
+        // Other code than that of 64 bits has registers of 32.
+        const std::uint64_t value = is_64bit_code(state_) ? reg : reg & 0xffff'ffff;
+        if (!may_set_cr4(value)) {
             inject_exception(r, general_protection, true, 0);
-            return;
+            return 0;
         }
-        state_.cr4 = reg;
+        state_.cr4 = value;
         r.dirty |= state::control;
     } else if (write) {
         if (reg > 15) {
             inject_exception(r, general_protection, true, 0);
-            return;
+            return 0;
         }
         board_.set_task_priority(static_cast<std::uint8_t>(reg << 4));
     } else {
         reg = board_.task_priority() >> 4;
         r.dirty |= state::gpr_low | state::gpr_mid | state::gpr_high;
     }
-    state_.rip = e.rip + length;
-    r.dirty |= state::rip;
-    r.action = Action::resume;
+    return length;
 }
 
 }  // namespace margay::vmm

@@ -4,30 +4,42 @@
 
 namespace margay::vmm {
 
+namespace {
+constexpr unsigned invalid_opcode = 6;
+// Of instructions that are not emulated: a guest may try them without end.
+constexpr unsigned most_told = 16;
+}  // namespace
+
 void Machine::apply(const EmulationResult& result, Reply& r) {
     r.action = Action::resume;
     r.dirty |= result.dirty;
     switch (result.outcome) {
     case Emulation::done:
-        if (result.single_step) {
-            constexpr unsigned debug_exception = 1;
-            constexpr std::uint64_t dr6_bs = 1 << 14;
-            read_state(state::debug);
-            state_.dr6 |= dr6_bs;
-            inject_exception(r, debug_exception, false, 0);
-            r.dirty |= state::debug;
-        }
+        if (result.single_step) trap_single_step(r);
         return;
     case Emulation::partial:
     case Emulation::exception:
     case Emulation::retry: return;
+    case Emulation::not_emulated:
+        if (told_ < most_told) {
+            log("guest fault #UD at {x}: {}", state_.rip, result.reason);
+            tell_code(result);
+            if (++told_ == most_told) log("further ones are not told\n");
+        }
+        inject_exception(r, invalid_opcode, false, 0);
+        return;
     case Emulation::unhandled: break;
     }
-    log("cannot emulate:");
+    log("cannot emulate");
+    tell_code(result);
+    fail(r, result.reason != nullptr ? result.reason : "an instruction that cannot be emulated");
+}
+
+void Machine::tell_code(const EmulationResult& result) {
+    log(":");
     for (unsigned i = 0; i < result.code_length && i < sizeof(result.code); ++i)
         log(" {x}", static_cast<unsigned>(result.code[i]));
     log("\n");
-    fail(r, result.reason != nullptr ? result.reason : "an instruction that cannot be emulated");
 }
 
 void Machine::on_mmio(const Exit& e, Reply& r) {

@@ -62,12 +62,17 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
         else
             r.action = r.action == Action::advance ? Action::park_advance : Action::park;
     }
+    // An instruction that is done, with TF set before it: the trap comes before anything else does.
+    if ((e.rflags & rflags::tf) != 0 && r.action == Action::advance) trap_single_step(r);
     if (clock_.adjusted) {
         clock_.adjusted = false;
         state_.tsc_offset = clock_.offset();
         r.dirty |= state::tsc_offset;
     }
-    if (board_.nmi_to_inject()) {
+    const bool injects = (r.dirty & state::event) != 0;
+    if (board_.has_nmi() && injects)
+        arm(r, clock_.now_ns());  // one event at a time: the NMI comes with the next exit, at once
+    else if (board_.nmi_to_inject()) {
         state_.event = event_injection::valid | event_injection::type_nmi | 2;
         r.dirty |= state::event;
         if (glue_->halted != 0) {
@@ -93,8 +98,8 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
     const std::uint64_t deadline = board_.next_deadline();
     if (deadline != glue.armed_deadline_ns) [[unlikely]]
         arm(r, deadline);
-    if (glue.halted != 0 || clock_.adjusted || board_.has_nmi() || outcome_ != VmOutcome::running)
-        [[unlikely]]
+    if (glue.halted != 0 || clock_.adjusted || board_.has_nmi() || outcome_ != VmOutcome::running ||
+        (e.rflags & rflags::tf) != 0) [[unlikely]]
         finish_rarely(e, r, offer);
 }
 
@@ -170,7 +175,7 @@ Reply Machine::handle(const Exit& e) {
     case ExitClass::recall:
     case ExitClass::deadline: on_wake(e, r); break;
     case ExitClass::startup: on_startup(r); break;
-    case ExitClass::control_register: on_control_register(e, r); break;
+    case ExitClass::control_register: length = on_control_register(e, r); break;
     default:
         check_length();
         on_other(e, r);
@@ -201,6 +206,17 @@ void Machine::inject_exception(Reply& r, unsigned vector, bool has_error, std::u
                                                          << event_injection::error_shift;
     r.dirty |= state::event;
     r.action = Action::resume;
+}
+
+void Machine::trap_single_step(Reply& r) {
+    constexpr unsigned debug_exception = 1;
+    constexpr std::uint64_t dr6_bs = 1 << 14;
+    const Action action = r.action;
+    read_state(state::debug);
+    state_.dr6 |= dr6_bs;
+    inject_exception(r, debug_exception, false, 0);
+    r.dirty |= state::debug;
+    r.action = action;
 }
 
 void Machine::read_state(std::uint64_t groups) {

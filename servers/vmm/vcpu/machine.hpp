@@ -50,8 +50,10 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     void on_unknown_msr(std::uint32_t index, bool write);
     [[gnu::noinline]] void on_port_string(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_mmio(const Exit& e, Reply& r);
-    [[gnu::noinline]] void on_control_register(const Exit& e, Reply& r);
+    // The length of an instruction that has been executed: it is still to be skipped.
+    [[gnu::noinline]] unsigned on_control_register(const Exit& e, Reply& r);
     void apply(const EmulationResult& result, Reply& r);
+    void tell_code(const EmulationResult& result);
     void on_halt(const Exit& e, Reply& r);
     void on_hypercall(const Exit& e, Reply& r);
     void on_rdpmc(Reply& r);
@@ -66,6 +68,8 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     [[gnu::noinline]] void finish_rarely(const Exit& e, Reply& r, std::uint64_t offer);
     [[gnu::noinline]] void offer_interrupt(Reply& r, std::uint64_t vector);
     [[gnu::noinline]] void arm(Reply& r, std::uint64_t deadline_ns);
+    // The trap behind an instruction that was executed with RFLAGS.TF set.
+    void trap_single_step(Reply& r);
     void read_console();
     void inject_exception(Reply& r, unsigned vector, bool has_error, std::uint32_t error);
     // Ends the VM with a report.
@@ -95,6 +99,7 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     Emulator emulator_;
     StartState start_{};
     VmOutcome outcome_ = VmOutcome::running;
+    unsigned told_ = 0;  // lines about instructions that are not emulated
     // A processor that does not report the next instruction makes the kernel assume the shortest form
     // of the one that exited. Here are places where that was found to be right.
     static constexpr unsigned checked_places = 64;

@@ -82,10 +82,10 @@ TEST_F(EmulatorTest, AddressThatDisagreesIsTriedAgainAndThenReported) {
     EXPECT_EQ(mmio(device_base).outcome, Emulation::done);
 }
 
-TEST_F(EmulatorTest, UnhandledComesWithItsBytes) {
+TEST_F(EmulatorTest, WhatIsNotEmulatedComesWithItsBytes) {
     instruction({0x0f, 0x11, 0x00, 0xaa});  // movups [rax], xmm0
     const auto result = mmio(device_base);
-    ASSERT_EQ(result.outcome, Emulation::unhandled);
+    ASSERT_EQ(result.outcome, Emulation::not_emulated);
     EXPECT_NE(result.reason, nullptr);
     ASSERT_EQ(result.code_length, 15);
     EXPECT_EQ(result.code[0], std::byte{0x0f});
@@ -94,12 +94,41 @@ TEST_F(EmulatorTest, UnhandledComesWithItsBytes) {
     EXPECT_EQ(result.dirty, 0U);
 }
 
+TEST_F(EmulatorTest, FarTransfersAndSegmentLoadsAreNotEmulated) {
+    instruction({0xff, 0x28});  // jmp far [rax]
+    EXPECT_EQ(mmio(device_base).outcome, Emulation::not_emulated);
+    instruction({0xff, 0x18});  // call far [rax]
+    EXPECT_EQ(mmio(device_base).outcome, Emulation::not_emulated);
+    instruction({0x0f, 0xb2, 0x00});  // lss eax, [rax]
+    EXPECT_EQ(mmio(device_base).outcome, Emulation::not_emulated);
+    instruction({0x8e, 0x18});  // mov ds, [rax]
+    EXPECT_EQ(mmio(device_base).outcome, Emulation::not_emulated);
+    instruction({0x0f, 0x01, 0x10});  // lgdt [rax]
+    EXPECT_EQ(mmio(device_base).outcome, Emulation::not_emulated);
+    EXPECT_TRUE(log.empty());
+}
+
+TEST_F(EmulatorTest, MachineStatusAndSelectorsAreStored) {
+    s.gpr[gpr_rax] = device;
+    s.cr0 = 0x8005'0033;
+    s.gs.selector = 0x2b;
+    instruction({0x0f, 0x01, 0x20});  // smsw [rax]
+    EXPECT_EQ(mmio(device_base, mmio_access::write).outcome, Emulation::done);
+    EXPECT_EQ(s.rip, code + 3);
+    s.rip = code;
+    instruction({0x8c, 0x28});  // mov [rax], gs
+    EXPECT_EQ(mmio(device_base, mmio_access::write).outcome, Emulation::done);
+    EXPECT_EQ(s.rip, code + 2);
+    EXPECT_THAT(log, testing::ElementsAre(Access{true, device_base, 2, 0x33},
+                                          Access{true, device_base, 2, 0x2b}));
+}
+
 TEST_F(EmulatorTest, NoInstructionAndNoCode) {
     instruction({0x06});  // no such instruction in 64-bit mode
-    EXPECT_EQ(mmio(device_base).outcome, Emulation::unhandled);
+    EXPECT_EQ(mmio(device_base).outcome, Emulation::not_emulated);
     s.rip = device;
-    EXPECT_EQ(mmio(device_base).outcome, Emulation::unhandled);
-    EXPECT_EQ(mmio(device_base, mmio_access::fetch).outcome, Emulation::unhandled);
+    EXPECT_EQ(mmio(device_base).outcome, Emulation::not_emulated);
+    EXPECT_EQ(mmio(device_base, mmio_access::fetch).outcome, Emulation::not_emulated);
     EXPECT_EQ(mmio(device_base, mmio_access::page_walk).outcome, Emulation::unhandled);
     EXPECT_TRUE(log.empty());
 }

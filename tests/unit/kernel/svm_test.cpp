@@ -138,6 +138,86 @@ TEST_F(Svm, StepOutOfAShadowIsInvisible) {
     EXPECT_NE(c->virtual_interrupt & vmcb::v_irq, 0u);
 }
 
+// PUSHF, INT, SYSCALL and faults would show the trap flag: they are executed without it, and without the shadow.
+TEST_F(Svm, WhatWouldSeeTheStepIsNotStepped) {
+    const auto exceptions = c->exceptions;
+    const auto intercept1 = c->intercept1, intercept2 = c->intercept2;
+    c->efer |= cpu::efer::sce;
+    for (const std::uint64_t code :
+         {+vmcb::exit_pushf, +vmcb::exit_popf, +vmcb::exit_iret, +vmcb::exit_software_interrupt,
+          +vmcb::exit_icebp, +vmcb::dr_read_0 + 6, +vmcb::dr_write_0 + 6, vmcb::exception_0 + 3ul,
+          vmcb::exception_0 + 6ul, vmcb::exception_0 + 14ul}) {
+        ASSERT_EQ(exit(vmcb::exit_npf), h);
+        c->interrupt_shadow = 1;
+        ASSERT_EQ(reply(Action::resume, state::irq_word, 0, 0x41), v);
+        EXPECT_EQ(c->exceptions, ~0u);
+        EXPECT_EQ(c->efer & cpu::efer::sce, 0u);
+        EXPECT_NE(c->rflags & tf, 0u);
+        const std::uint64_t sequence = v->sequence;
+        ASSERT_EQ(exit(code), v) << code;
+        EXPECT_EQ(v->sequence, sequence) << "no handler hears of it";
+        EXPECT_EQ(c->rflags & tf, 0u);
+        EXPECT_EQ(c->interrupt_shadow, 0u);
+        EXPECT_NE(c->virtual_interrupt & vmcb::v_irq, 0u);
+        EXPECT_EQ(c->exceptions, exceptions);
+        EXPECT_EQ(c->intercept1, intercept1);
+        EXPECT_EQ(c->intercept2, intercept2);
+        EXPECT_EQ(c->dr_read | c->dr_write, 0);
+        EXPECT_NE(c->efer & cpu::efer::sce, 0u);
+        EXPECT_EQ(c->event_injection, 0u) << "it comes again";
+        c->virtual_interrupt &= ~vmcb::v_irq;
+    }
+}
+
+// STI;HLT must not sleep: the shadow stays until the instruction was executed.
+TEST_F(Svm, AnInterruptedStepBeginsAgain) {
+    ASSERT_EQ(exit(vmcb::exit_npf), h);
+    c->interrupt_shadow = 1;
+    ASSERT_EQ(reply(Action::resume, state::irq_word, 0, 0x41), v);
+    c->interrupt_shadow = 0;  // as the emulator leaves it
+    ASSERT_EQ(exit(vmcb::exit_intr), v);
+    EXPECT_EQ(c->interrupt_shadow & 1, 1u);
+    EXPECT_EQ(c->virtual_interrupt & vmcb::v_irq, 0u) << "stepped once more";
+    EXPECT_NE(c->rflags & tf, 0u);
+}
+
+TEST_F(Svm, AnEventEndsTheShadow) {
+    fill_page();
+    const VcpuState page = *v->page;
+    ASSERT_EQ(exit(vmcb::exit_npf), h);
+    *v->page = page;
+    v->page->event = exception | 6;
+    c->interrupt_shadow = 1;
+    ASSERT_EQ(reply(Action::resume, state::irq_word | state::event, 0, 0x41), v);
+    EXPECT_EQ(c->rflags & tf, 0u) << "it would be pushed";
+    EXPECT_EQ(c->interrupt_shadow, 0u);
+}
+
+TEST_F(Svm, NmisDoNotNest) {
+    const auto send = [this] {
+        fill_page();
+        v->page->event = nmi;
+        return accepted(state::event);
+    };
+    ASSERT_TRUE(send());
+    EXPECT_EQ(c->event_injection, nmi);
+    EXPECT_NE(c->intercept1 & vmcb::iret, 0u);
+    ASSERT_EQ(exit(vmcb::exit_intr), v);
+    ASSERT_TRUE(send());
+    ASSERT_TRUE(send());
+    EXPECT_EQ(c->event_injection, 0u) << "they wait, as one";
+    const std::uint64_t sequence = v->sequence;
+    ASSERT_EQ(exit(vmcb::exit_iret), v);
+    EXPECT_EQ(c->event_injection, nmi);
+    EXPECT_NE(c->intercept1 & vmcb::iret, 0u);
+    ASSERT_EQ(exit(vmcb::exit_iret), v);
+    EXPECT_EQ(c->event_injection, 0u);
+    EXPECT_EQ(c->intercept1 & vmcb::iret, 0u);
+    EXPECT_EQ(v->sequence, sequence) << "no handler hears of it";
+    ASSERT_TRUE(send());
+    EXPECT_EQ(c->event_injection, nmi);
+}
+
 TEST_F(Svm, StepKeepsTheGuestsOwnDebugException) {
     for (const bool traced : {true, false}) {
         ASSERT_EQ(exit(vmcb::exit_npf), h);

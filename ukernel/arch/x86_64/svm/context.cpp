@@ -30,6 +30,8 @@ constexpr std::uint32_t base_intercept2 =
 
 void svm::apply_intercepts(Vcpu& v) {
     Vmcb& c = *v.guest.vmcb;
+    c.dr_read = c.dr_write = 0;
+    c.intercept2 = base_intercept2;
     const InterceptState& i = v.guest.wanted;
     c.cr_read = i.cr_read;
     // CR8 writes are never passed: V_TPR would then decide what the handler already decided.
@@ -39,6 +41,7 @@ void svm::apply_intercepts(Vcpu& v) {
     c.intercept1 = base_intercept1 | ((i.flags & intercept_flag::rdtsc) ? vmcb::rdtsc : 0) |
                    ((i.flags & intercept_flag::pause) ? vmcb::pause : 0) |
                    ((i.flags & intercept_flag::invlpg) ? vmcb::invlpg : 0) |
+                   ((v.guest.irregular & irregular::in_nmi) ? vmcb::iret : 0) |
                    ((i.flags & intercept_flag::interrupt_window) ? vmcb::vintr : 0);
 }
 
@@ -75,9 +78,6 @@ void init(Vcpu& v, HostPhys storage) {
     v.guest.vmcb = direct<Vmcb>(storage);
     Vmcb& c = *v.guest.vmcb;
     c = Vmcb{};
-    c.intercept2 = base_intercept2;
-    c.dr_read = 0;
-    c.dr_write = 0;
     c.io_bitmap = v.space->permissions.io_phys().value();
     c.msr_bitmap = v.space->permissions.msr_phys().value();
     c.asid = 1;

@@ -13,11 +13,13 @@ namespace margay {
 
 // What the next exit must look after; zero for most.
 namespace irregular {
-constexpr std::uint32_t event = 1;    // an event was injected
-constexpr std::uint32_t flush = 2;    // the TLB was flushed
-constexpr std::uint32_t step = 4;     // one single step, out of an interrupt shadow
-constexpr std::uint32_t offered = 8;  // an interrupt is offered
-constexpr std::uint32_t nmi = 16;     // an NMI waits until an exception is delivered
+constexpr std::uint32_t event = 1;      // an event was injected
+constexpr std::uint32_t flush = 2;      // the TLB was flushed
+constexpr std::uint32_t step = 4;       // one single step, out of an interrupt shadow
+constexpr std::uint32_t offered = 8;    // an interrupt is offered
+constexpr std::uint32_t nmi = 16;       // an NMI waits until an exception is delivered
+constexpr std::uint32_t in_nmi = 32;    // the guest has not executed IRET since its last NMI
+constexpr std::uint32_t next_nmi = 64;  // and another one waits for that
 }  // namespace irregular
 
 // The guest's general registers but RAX and RSP, which the VMCB holds, are in Vcpu::gpr.
@@ -31,8 +33,8 @@ struct GuestContext {
     std::uint32_t irregular = 0;           // see irregular
     std::uint64_t irq_vector = no_vector;  // interrupt asked for and not taken yet
     InterceptState wanted{};
-    // While an interrupt shadow is stepped over: the guest's own trap flag and DR6.
-    std::uint64_t step_flag = 0, step_dr6 = 0;
+    // While an interrupt shadow is stepped over: the guest's own trap flag, DR6 and EFER, and where it began.
+    std::uint64_t step_flag = 0, step_dr6 = 0, step_efer = 0, step_rip = 0;
 
     std::uint64_t rip() const { return vmcb->rip; }
     std::uint64_t rax() const { return vmcb->rax; }

@@ -52,9 +52,10 @@ bool settle(Vcpu& v) {
     c.event_injection = 0;
     c.tlb_control = 0;
     v.guest.irregular &= ~(irregular::event | irregular::flush);
-    if (stepped) {
-        const bool own = svm::end_step(v);
-        if (c.exit_code == vmcb::exception_db && !own) return false;
+    if (stepped && !svm::end_step(v)) return false;
+    if ((v.guest.irregular & irregular::in_nmi) != 0 && c.exit_code == vmcb::exit_iret) {
+        svm::at_iret(v);
+        return false;
     }
     const bool offered = (c.virtual_interrupt & vmcb::v_irq) != 0;
     if ((c.exit_int_info & vmcb::event_valid) != 0 && !offered) {

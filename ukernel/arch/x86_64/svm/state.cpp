@@ -133,8 +133,13 @@ template <typename Wants>
     }
     if (groups & state::pat) c.g_pat = p.pat;
     if (groups & state::event) {
-        c.event_injection = p.event;
-        v.guest.irregular |= irregular::event;
+        constexpr std::uint64_t kind = vmcb::event_valid | vmcb::event_type;
+        if ((p.event & kind) == (event_injection::valid | event_injection::type_nmi)) {
+            svm::inject_nmi(v);
+        } else {
+            c.event_injection = p.event;
+            v.guest.irregular |= irregular::event;
+        }
     }
     return true;
 }
