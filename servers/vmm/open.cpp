@@ -129,7 +129,7 @@ void open_machine() {
     if (!taken_over) {
         const std::string_view append{mapped<const char>(need("append"))};
         if (!the_machine().load_guest(module("kernel"), module("initrd"), append))
-            fail("the guest cannot be loaded");
+            __builtin_trap();  // it has said why: the supervisor tells it when this program has ended
     }
     announce(control, VmmPhase::serving);
 }
