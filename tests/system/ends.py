@@ -103,8 +103,10 @@ def change(node):
         refused(machine, "state", "while the VM is off", command="set", vm="a", key="append", value="x")
         refused(machine, "not found", "no VM", command="set", vm="c", key="append", value="x")
         refused(machine, "usage", "set needs VALUE", command="set", vm="a", key="append")
-        # It crashes; then it is another program, with more memory, and hears its button.
-        good(machine, command="start", vm="b")
+        # It crashes; then it is another program, with more memory, and hears its button. Whether it ran for long enough
+        # to be seen running before that is the machine's affair; a start that saw it crash says so.
+        reply = machine.ctl(command="start", vm="b")
+        assert reply["ok"] or (reply["kind"], reply["error"]) == ("failed", "the guest ended: triple fault"), reply
         machine.expect(r"guest b failed: triple fault")
         refused(machine, "usage", "must have a kernel", command="set", vm="b", key="kernel", value="")
         for key, value in (("kernel", "guest_power_button"), ("append", "presses=1"), ("memory_mib", "8")):
