@@ -30,7 +30,7 @@ struct Ram final : GuestMemory {
 
 struct Defaults final : StateDefaults {
     void reset(RegionHalf& half) override {
-        Board::reset(vm_state(half).board, {2'000'000, 0, 0, 40, 1, {}},
+        Board::reset(vm_state(half).board, {2'000'000, 0, 0, 40, 1, 0, 0},
                      [](std::uint32_t, std::uint32_t) { return CpuidResult{}; });
     }
     Refusal check(const RegionHalf& half, std::uint64_t pending) override {
