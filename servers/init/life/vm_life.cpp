@@ -228,6 +228,11 @@ void VmLife::take_over(std::uint64_t now) {
         retired_lives_ = service_ == Service::finishing;
     }
     Failure why;
+    // First: a VMM that looks at the vCPU finds it where the state of a VM that was saved says that it is.
+    if (!started_) {
+        started_ = true;
+        if (!hands_.start_guest(why)) return fail(why);
+    }
     if (!hands_.take_over(why)) {
         next_ = Next::none;
         service_ = Service::none;
@@ -244,10 +249,6 @@ void VmLife::take_over(std::uint64_t now) {
     if (state_ == VmState::frozen) {
         state_ = VmState::running;
         was_frozen_ = true;
-    }
-    if (!started_) {
-        started_ = true;
-        if (!hands_.start_guest(why)) return fail(why);
     }
     changed_ = true;
 }

@@ -10,7 +10,7 @@ TEST_F(VmLifeTest, StartsWhenItsVmmServes) {
     EXPECT_EQ(life.state(), VmState::starting);
     EXPECT_EQ(life.work(), Work::urgent);
     settle();
-    EXPECT_EQ(hands.said, (Said{"make", "load vmm", "take over", "go"}));
+    EXPECT_EQ(hands.said, (Said{"make", "load vmm", "go", "take over"}));
     EXPECT_EQ(life.state(), VmState::starting);
     EXPECT_EQ(life.task(), Task::start);
     serve();
@@ -171,7 +171,7 @@ TEST_F(VmLifeTest, Restore) {
     EXPECT_FALSE(life.restore(0).is_set());
     settle();
     EXPECT_EQ(hands.said,
-              (Said{"drop", "make restored", "copy in", "load vmm", "take over", "go"}));
+              (Said{"drop", "make restored", "copy in", "load vmm", "go", "take over"}));
     serve();
     EXPECT_EQ(life.state(), VmState::running);
     EXPECT_FALSE(life.ended().is_set());
