@@ -128,8 +128,8 @@ TEST_P(Hostile, NobodyElseNotices) {
     };
     unsigned starts = 0;
     // Goes on until it has done something.
-    for (unsigned turns = 0;
-         (!other_is_off() || starts < 2 || h.scribbles <= 3) && turns < 500; ++turns) {
+    for (unsigned turns = 0; (!other_is_off() || starts < 2 || h.scribbles <= 3) && turns < 500;
+         ++turns) {
         const std::uint64_t until = machine::now.tsc + 500'000;
         ASSERT_TRUE(h.node.run_until([&] { return machine::now.tsc >= until; }))
             << h.node.logs.sent;

@@ -1,5 +1,6 @@
 #include "servers/vmm/state/inspect.hpp"
 
+#include "servers/vmm/state/compare_words.hpp"
 #include "servers/vmm/state/convert.hpp"
 #include "servers/vmm/state/half.hpp"
 
@@ -29,19 +30,6 @@ Extent fields_extent(const SectionEntry& s) {
 template <std::size_t bytes>
 bool is_name(const char (&name)[bytes]) {
     return name[0] != 0 && name[bytes - 1] == 0;
-}
-
-/// By words: this is most of what a planned swap costs the VMM.
-bool are_equal(const void* a, std::span<const std::byte> b) {
-    using Word [[gnu::may_alias]] = std::uint64_t;
-    const auto* left = static_cast<const Word*>(a);
-    const auto* right = reinterpret_cast<const Word*>(b.data());
-    for (std::size_t i = 0; i < b.size() / sizeof(Word); ++i) {
-        if (left[i] != right[i]) {
-            return false;
-        }
-    }
-    return true;
 }
 
 /// Everything that following the entry relies on.
@@ -111,8 +99,8 @@ Refusal check_meaning(const RegionHalf& half, const Layout& layout, std::size_t 
 
 bool begins_with(const RegionHalf& half, const Layout& layout) noexcept {
     return half.sections >= layout.sections.size() && half.used >= layout.used &&
-           are_equal(half.directory, std::as_bytes(layout.sections)) &&
-           are_equal(half.content, std::as_bytes(layout.fields));
+           are_equal_words(half.directory, layout.sections.data(), layout.sections.size_bytes()) &&
+           are_equal_words(half.content, layout.fields.data(), layout.fields.size_bytes());
 }
 
 Inspection inspect(const Region& region, const Layout& layout) {

@@ -1,5 +1,6 @@
 #include "servers/vmm/state/seal.hpp"
 
+#include "servers/vmm/state/compare_words.hpp"
 #include "servers/vmm/state/half.hpp"
 
 #include <bit>
@@ -25,17 +26,6 @@ std::uint64_t sum(const std::byte* data, std::uint32_t bytes) noexcept {
     return result | is_seal;
 }
 
-/// One step of the processor per word, and no branch.
-bool are_equal(const std::byte* a, const std::byte* b, std::uint32_t bytes) noexcept {
-    std::uint64_t words = bytes / 8;
-    bool equal = false;
-    asm volatile("cmp %%rax, %%rax\n\trepe cmpsq"
-                 : "+S"(a), "+D"(b), "+c"(words), "=@cce"(equal)
-                 :
-                 : "memory");
-    return equal;
-}
-
 }  // namespace
 
 void seal(RegionHalf& half, const Layout& layout) noexcept {
@@ -58,7 +48,7 @@ Seals check_seals(RegionHalf& half) noexcept {
         }
         auto* const one = live(half, section);
         auto* const other = second(half, section);
-        if (are_equal(one, other, section.size)) [[likely]] {
+        if (are_equal_words(one, other, section.size)) [[likely]] {
             continue;
         }
         const auto wanted = saved_in(half, section);
