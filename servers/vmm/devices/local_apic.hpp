@@ -107,6 +107,8 @@ class LocalApic {
     void expire_if_due();
     void start_timer(std::uint32_t initial);
     void rescale_timer(std::uint32_t left);
+    [[nodiscard]] std::uint64_t deadline_after(std::uint64_t now_ns,
+                                               std::uint32_t left) const noexcept;
     void timer_mode_changed(std::uint32_t before);
     void arm_tsc_deadline();
     [[nodiscard]] std::uint32_t timer_current();

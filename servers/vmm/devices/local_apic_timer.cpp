@@ -29,9 +29,17 @@ void LocalApic::start_timer(std::uint32_t initial) {
     if (mode_of(*state_) == apic::timer_tsc_deadline) {
         return;
     }
-    expire_if_due();
-    state_.edit().timer_initial = initial;
-    rescale_timer(initial);
+    const auto now = clock_.now_ns();
+    if (now >= state_->deadline_ns) {
+        expire(now);
+    }
+    auto& state = state_.edit();
+    state.timer_initial = initial;
+    state.deadline_ns = deadline_after(now, initial);
+}
+
+std::uint64_t LocalApic::deadline_after(std::uint64_t now_ns, std::uint32_t left) const noexcept {
+    return left == 0 ? no_deadline : now_ns + (static_cast<std::uint64_t>(left) << divide_shift());
 }
 
 /// Count down from `left`, starting now.
@@ -39,12 +47,7 @@ void LocalApic::rescale_timer(std::uint32_t left) {
     if (mode_of(*state_) == apic::timer_tsc_deadline) {
         return;
     }
-    if (left == 0) {
-        state_.edit().deadline_ns = no_deadline;
-        return;
-    }
-    state_.edit().deadline_ns =
-        clock_.now_ns() + (static_cast<std::uint64_t>(left) << divide_shift());
+    state_.edit().deadline_ns = deadline_after(clock_.now_ns(), left);
 }
 
 std::uint32_t LocalApic::timer_current() {
