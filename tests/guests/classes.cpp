@@ -1,19 +1,13 @@
 // Provokes one exit class after the other and checks what the guest sees of the answer. The word
 // skip_NAME on its command line leaves out the checks of that name, for an emulator that fails there.
 #include "support/options.hpp"
+#include "tests/guests/check.hpp"
 #include "tests/guests/guest.hpp"
 #include "tests/guests/idt.hpp"
 
 using namespace margay::guest;
 
 namespace {
-
-unsigned failures = 0;
-
-void check(const char* what, bool good) {
-    if (!good) ++failures;
-    say("{} {}\n", good ? "ok" : "FAILED", what);
-}
 
 std::string_view command_line;
 

@@ -1,18 +1,12 @@
 // Debug exceptions, which pass through the kernel: the guest must have each of them, with the DR6 and the
 // return address that the processor gives, and nothing else.
+#include "tests/guests/check.hpp"
 #include "tests/guests/guest.hpp"
 #include "tests/guests/idt.hpp"
 
 using namespace margay::guest;
 
 namespace {
-
-unsigned failures = 0;
-
-void check(const char* what, bool good) {
-    if (!good) ++failures;
-    say("{} {}\n", good ? "ok" : "FAILED", what);
-}
 
 struct Trap {
     std::uint64_t rip, dr6;

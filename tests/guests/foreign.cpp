@@ -1,17 +1,11 @@
 // What programs that nobody here wrote expect of a processor: registers that CPUID implies, faults in place of a dead VM.
+#include "tests/guests/check.hpp"
 #include "tests/guests/guest.hpp"
 #include "tests/guests/idt.hpp"
 
 using namespace margay::guest;
 
 namespace {
-
-unsigned failures = 0;
-
-void check(const char* what, bool good) {
-    if (!good) ++failures;
-    say("{} {}\n", good ? "ok" : "FAILED", what);
-}
 
 // Where a fault goes on: set before what may fault, cleared by the fault.
 volatile std::uint64_t resume_at = 0;
