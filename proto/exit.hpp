@@ -89,6 +89,7 @@ enum class Action : std::uint64_t {
     park = 3,          // sleep until an Event, the deadline or a recall
     park_advance = 4,  // skip the instruction, then park (HLT)
     stop = 5,          // the guest is finished: never enter it again
+    give_way = 6,      // skip the instruction; others of its priority on the core go first (PAUSE)
 };
 constexpr std::uint64_t no_vector = 0x100;
 

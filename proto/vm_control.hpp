@@ -23,6 +23,12 @@ enum class VmmPhase : std::uint32_t {
     refused = 2,  // it cannot attach, see reason; it has changed nothing and ends
 };
 
+// Bits of the Events that recall vCPUs.
+namespace recall_bit {
+constexpr std::uint64_t node = 1;  // the supervisor or the console has something for the VM
+constexpr std::uint64_t peer = 1ull << 63;  // another vCPU has, or a device that it serves
+}  // namespace recall_bit
+
 struct VmControl {
     std::atomic<VmOutcome> outcome;
     std::atomic<VmmPhase> phase;

@@ -25,7 +25,6 @@ import transfer
 
 KERNEL = node_image.KERNEL
 MAX_MEMORY_MIB = 1 << 20
-MAX_CORES = 128
 
 
 def _number(low, high, kind=int):
@@ -231,10 +230,19 @@ def _script(options, name, limit_seconds, *arguments, cores=1):
 
 def _crash_sweep(options):
     """The whole of what the test system.vmm_crash does a part of."""
-    # A boot has a hundred deaths and takes some five seconds.
-    minutes = options.count * 2 // 100 * 5 // 60 + 1
+    # A boot has a hundred deaths and takes some five seconds, with several vCPUs ten.
+    cpus = options.cpus or 1
+    seconds = 5 if cpus == 1 else 10
+    minutes = options.count * 2 // 100 * seconds // 60 + 1
     common.progress(f"killing VMMs, {options.count} times in each way: about {minutes} minutes")
-    return _script(options, "crash.py", 120, options.count)
+    if cpus == 1:
+        return _script(options, "crash.py", 120, options.count)
+    for cores in (cpus, 1):
+        common.progress(f"{cpus} vCPUs on {cores} core{'s'[:cores - 1]}")
+        places = ",".join(str(cpu % cores) for cpu in range(cpus))
+        if _script(options, "crash.py", 180, options.count, places, cores=cores):
+            return 1
+    return 0
 
 
 def _node_fuzz(options):
@@ -253,6 +261,8 @@ SWEEPS = {"crash": _crash_sweep, "node-fuzz": _node_fuzz}
 def test(options):
     if options.count is not None and options.pattern not in SWEEPS:
         raise common.Usage("--count is for: ./margay test crash --count N, ./margay test node-fuzz --count N")
+    if options.cpus is not None and options.pattern != "crash":
+        raise common.Usage("--cpus is for: ./margay test crash --cpus N")
     if options.seed is not None and options.pattern != "node-fuzz":
         raise common.Usage("--seed is for: ./margay test node-fuzz --count N --seed S")
     options.seed = options.seed or 1
@@ -327,8 +337,11 @@ def _add_guest_options(parser):
         f" {node_image.COMMAND_LINE} (of these what STRING does not name itself)")
     parser.add_argument("--memory", metavar="MIB", type=_number(16, MAX_MEMORY_MIB),
         help=f"guest memory (default: {node_image.DEFAULT_MEMORY_MIB})")
-    parser.add_argument("--cores", metavar="N", type=_number(1, MAX_CORES),
-        help="the node's cores (default: 1, or what the manifest's VMs want); with more than one, the guest has core 1")
+    parser.add_argument("--cores", metavar="N", type=_number(1, node_image.MAX_CORES),
+        help="the node's cores (default: 1, or what the VMs want); with more than one, the guest begins at core 1")
+    parser.add_argument("--cpus", metavar="N", type=_number(1, node_image.MAX_VCPUS),
+        help="the guest's processors (default: 1), each on a core of its own as far as --cores allows; without --cores"
+        " the node has enough")
     parser.add_argument("--exec", metavar="COMMAND",
         help="the default guest runs this in its shell, then powers off")
     parser.add_argument("--vmm", metavar="MODULE=FILE", help="the guest's VMM is this program, as boot module MODULE;"
@@ -407,6 +420,8 @@ def _parser():
     command.add_argument("--count", metavar="N", type=_number(10, 1000000),
         help="with the pattern crash: kill the VMM N times at exits and N times within their handlers; with the"
         " pattern node-fuzz: give a node N random commands while VMMs die")
+    command.add_argument("--cpus", metavar="N", type=_number(1, 16),
+        help="with the pattern crash: the guest has so many vCPUs, each on a core of its own and then all on one")
     command.add_argument("--seed", metavar="S", type=_number(0, 2**32 - 1), help="of node-fuzz (default: 1)")
     _add_preset(command)
 

@@ -31,6 +31,8 @@ MAX_APPEND_BYTES = 2047  # max_append of servers/init/manifest.hpp, and Linux' o
 MAX_MODULE_NAME = 23  # max_name there
 MAX_MODULES = 32  # of ukernel/boot/multiboot2.hpp
 DEFAULT_MEMORY_MIB = 256
+MAX_CORES = 128
+MAX_VCPUS = 64  # max_vcpus of servers/init/manifest.hpp
 # GRUB loads modules below 4 GiB, where an emulated machine has 2 GiB at least for them.
 MAX_MODULES_MIB = 1536
 MIB = 1 << 20
@@ -117,7 +119,7 @@ def check_options(options):
                 raise common.Usage(f"--{option}: the name of the file is empty")
             common.readable_file(value, f"--{option}")
     if options.manifest is not None:
-        for option in ("append", "memory", "exec"):
+        for option in ("append", "memory", "exec", "cpus"):
             if getattr(options, option) is not None:
                 raise common.Usage(f"--{option} is for the default manifest: {options.manifest} has its own")
     if options.exec is not None and options.initrd is not None:
@@ -191,7 +193,8 @@ def _guest_files(options, wanted):
 
 
 def _default_manifest(options, own):
-    cores = options.cores or 1
+    cpus = options.cpus or 1
+    cores = options.cores or (1 if cpus == 1 else min(1 + cpus, MAX_CORES))
     # Another kernel need not be a Linux, and gets only what the user gives it.
     has_initrd = options.initrd is not None or "initrd" in own or options.exec is not None or options.kernel is None
     changes = {}
@@ -202,6 +205,7 @@ def _default_manifest(options, own):
         memory_mib=options.memory or DEFAULT_MEMORY_MIB,
         append=command_line(options.append or ""),
         core=1 if cores > 1 else 0,
+        cpus=cpus,
         initrd="initrd" if has_initrd else None,
         # Nobody is there to give it another VMM.
         on_freeze="stop" if getattr(options, "headless", False) else "keep",
@@ -212,16 +216,22 @@ def _default_manifest(options, own):
     return text, [vm], cores
 
 
+def _cores_of(vm):
+    """How many the node must have for it: one for each vCPU, unless the manifest says which."""
+    return max(vm["cpus"]) + 1 if isinstance(vm["cpus"], list) else vm["core"] + vm["cpus"]
+
+
 def _users_manifest(options, preset):
     file = options.manifest
     found = check_manifest(preset, file)
     if found["errors"]:
         raise common.Usage("\n".join(error_lines(file, found)))
     text = pathlib.Path(file).read_bytes()
-    cores = options.cores or max([vm["core"] + 1 for vm in found["vms"]], default=1)
+    cores = options.cores or min(max(map(_cores_of, found["vms"]), default=1), MAX_CORES)
     for vm in found["vms"]:
-        if vm["core"] >= cores:
-            raise common.Usage(f"{file}: VM {vm['name']} wants core {vm['core']}, the node has {cores} (--cores)")
+        core = max(vm["cpus"]) if isinstance(vm["cpus"], list) else vm["core"]
+        if core >= cores:
+            raise common.Usage(f"{file}: VM {vm['name']} wants core {core}, the node has {cores} (--cores)")
     return text, found["vms"], cores
 
 

@@ -9,7 +9,7 @@ import zlib
 import common
 
 HEAD = struct.Struct("<BBHIII")  # type, 0, length of the payload, page, pages, CRC
-HEADER = struct.Struct("<8sIIQQQQ")  # magic, format, ABI, snapshot, last exit, kHz of the node's clock, bytes of RAM
+HEADER = struct.Struct("<8sHHIQQQQ")  # magic, format, vCPUs beyond the first, ABI, snapshot, last exit, kHz of the node's clock, bytes of RAM
 MAGIC, FORMAT = b"MargayVM", 1
 TYPE_HEADER, TYPE_DEFINITION, DATA, ZEROS, WORDS, SAME, END = b"HVDZRSE"
 MAX_PAYLOAD, MAX_PAGES, PAGE_BYTES = 8192, 64, 4096
@@ -69,7 +69,7 @@ class File:
         if self.snapshot is None:
             if kind != TYPE_HEADER or len(payload) != HEADER.size or payload[:8] != MAGIC:
                 return "it is no saved VM"
-            _, version, self.abi, self.snapshot, _, _, self.ram_bytes = HEADER.unpack(payload)
+            _, version, _, self.abi, self.snapshot, _, _, self.ram_bytes = HEADER.unpack(payload)
             if version != FORMAT:
                 return f"it has format {version}, this program reads format {FORMAT}"
             self._header_crc = crc

@@ -34,6 +34,11 @@ def _wanted(key):
         return {"type": "array", "maxItems": key["most"], "default": [], "items": {"$ref": "#/$defs/vm"}}
     if kind == "number":
         return {"type": "integer", "minimum": key["lowest"], "maximum": key["highest"], "default": key["default"]}
+    if kind == "cpus":
+        core = {"type": "integer", "minimum": 0, "maximum": 63}
+        return {"anyOf": [{"type": "integer", "minimum": key["lowest"], "maximum": key["highest"]},
+                          {"type": "array", "minItems": 1, "maxItems": key["highest"], "items": core}],
+                "default": key["default"]}
     if kind == "choice":
         return {"enum": key["words"], "default": key["default"]}
     if kind == "flag":
@@ -73,6 +78,10 @@ def differences(keys, schema):
 def _row(name, said, required):
     if "enum" in said:
         values = " or ".join(f"`{json.dumps(word)}`" for word in said["enum"])
+    elif "anyOf" in said:
+        number, cores = said["anyOf"]
+        values = (f"{number['minimum']} to {number['maximum']}, or a list of up to {cores['maxItems']} cores,"
+                  f" {cores['items']['minimum']} to {cores['items']['maximum']}")
     elif said["type"] == "boolean":
         values = "`true` or `false`"
     elif said["type"] == "integer":

@@ -9,8 +9,8 @@ namespace margay::init {
 
 namespace {
 
-// The block: device-state region, state page, RAM.
-constexpr std::uint64_t page_at = device_state_bytes, ram_at = page_at + page_size;
+// The block: of each vCPU device-state region and state page, then RAM.
+constexpr std::uint64_t cpu_bytes = device_state_bytes + page_size;
 
 bool refuse(Failure& why, FailureKind kind, const char* text) {
     why.set(kind, "{}", text);
@@ -26,12 +26,18 @@ bool refuse(Failure& why, Status s) {
 bool Checkpoint::begin_save(Node& node, const Guest& guest, Failure& why) {
     drop();
     holdings_.use(node);
-    Status s = vcpu_ctl(guest.vcpu, VcpuOp::read_state, state::valid_groups);
-    const Result<VcpuStatus> vcpu = query_vcpu(guest.vcpu);
-    if (s == Status::ok) s = vcpu.status();
+    Status s = Status::ok;
+    sequence_ = 0;
+    for (unsigned i = 0; s == Status::ok && i < guest.cpus(); ++i) {
+        s = vcpu_ctl(guest.cpu(i).vcpu, VcpuOp::read_state, state::valid_groups);
+        const Result<VcpuStatus> vcpu = query_vcpu(guest.cpu(i).vcpu);
+        if (s == Status::ok) s = vcpu.status();
+        if (s == Status::ok) sequence_ = std::max(sequence_, vcpu->sequence);
+    }
     if (s != Status::ok) return refuse(why, s);
+    ram_at_ = guest.cpus() * cpu_bytes;
     Ram block;
-    s = holdings_.allocate_ram(ram_at + guest.ram.size, any_node, block);
+    s = holdings_.allocate_ram(ram_at_ + guest.ram.size, any_node, block);
     Result<std::uint64_t> at = s;
     if (s == Status::ok) at = holdings_.map_here(block, map_right::read | map_right::write);
     s = at.status();
@@ -42,9 +48,10 @@ bool Checkpoint::begin_save(Node& node, const Guest& guest, Failure& why) {
     }
     block_ = reinterpret_cast<std::byte*>(*at);
     taken_at_ = rdtsc();
-    sequence_ = vcpu->sequence;
-    std::memcpy(block_, guest.region, device_state_bytes);
-    std::memcpy(block_ + page_at, guest.state, page_size);
+    for (unsigned i = 0; i < guest.cpus(); ++i) {
+        std::memcpy(block_ + i * cpu_bytes, guest.cpu(i).region, device_state_bytes);
+        std::memcpy(block_ + i * cpu_bytes + device_state_bytes, guest.cpu(i).state, page_size);
+    }
     at_ = 0;
     total_ = guest.ram.size;
     saves_ = true;
@@ -52,11 +59,16 @@ bool Checkpoint::begin_save(Node& node, const Guest& guest, Failure& why) {
 }
 
 bool Checkpoint::begin_restore(Node& node, const Guest& guest, Failure& why) {
-    if (bytes_ != ram_at + guest.ram.size)
-        return refuse(why, FailureKind::failed, "it was saved with another memory size");
+    ram_at_ = guest.cpus() * cpu_bytes;
+    if (bytes_ != ram_at_ + guest.ram.size)
+        return refuse(why, FailureKind::failed,
+                      "it was saved with another memory size or number of vCPUs");
     if (const Status s = ram_.open(node, guest.ram); s != Status::ok) return refuse(why, s);
-    std::memcpy(guest.region, block_, device_state_bytes);
-    std::memcpy(static_cast<void*>(guest.state), block_ + page_at, page_size);
+    for (unsigned i = 0; i < guest.cpus(); ++i) {
+        const std::byte* const from = block_ + i * cpu_bytes;
+        std::memcpy(guest.cpu(i).region, from, device_state_bytes);
+        std::memcpy(static_cast<void*>(guest.cpu(i).state), from + device_state_bytes, page_size);
+    }
     at_ = 0;
     total_ = guest.ram.size;
     saves_ = false;
@@ -65,12 +77,12 @@ bool Checkpoint::begin_restore(Node& node, const Guest& guest, Failure& why) {
 
 Piece Checkpoint::copy_piece() {
     const std::uint64_t size = std::min(piece_bytes, total_ - at_);
-    std::byte* const saved = block_ + ram_at + at_;
+    std::byte* const saved = block_ + ram_at_ + at_;
     std::byte* const lived = ram_.bytes() + at_;
     std::memcpy(saves_ ? saved : lived, saves_ ? lived : saved, size);
     at_ += size;
     if (at_ < total_) return Piece::more;
-    if (saves_) bytes_ = ram_at + total_;
+    if (saves_) bytes_ = ram_at_ + total_;
     return Piece::done;
 }
 

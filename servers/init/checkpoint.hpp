@@ -1,4 +1,4 @@
-// A VM at rest, copied to a block of node memory: RAM, device state and vCPU. The copies go in pieces.
+// A VM at rest, copied to a block of node memory: RAM, device state and vCPUs. The copies go in pieces.
 #pragma once
 #include "proto/vmm.hpp"
 #include "servers/init/failure.hpp"
@@ -10,7 +10,10 @@ namespace margay::init {
 
 class Checkpoint {
   public:
-    static constexpr unsigned pages_before_ram = device_state_bytes / page_size + 1;
+    // Of each vCPU, its device-state region and state page.
+    static constexpr unsigned pages_before_ram(unsigned cpus) {
+        return cpus * (device_state_bytes / page_size + 1);
+    }
     // What one piece moves at most, in bytes: some tens of microseconds.
     static constexpr std::uint64_t piece_bytes = 256 << 10;
 
@@ -28,7 +31,7 @@ class Checkpoint {
     // The block goes back.
     void drop();
 
-    // Of what was taken: device-state region, state page, RAM.
+    // Of what was taken: device-state region and state page of each vCPU, RAM.
     const std::byte* block() const { return block_; }
     bool is_taken() const { return bytes_ != 0; }
     std::uint64_t bytes() const { return bytes_; }
@@ -37,7 +40,7 @@ class Checkpoint {
     std::uint64_t total() const { return total_; }
     // TSC when it was taken.
     std::uint64_t taken_at() const { return taken_at_; }
-    // Number of the last exit.
+    // The highest number of a last exit.
     std::uint64_t sequence() const { return sequence_; }
 
   private:
@@ -46,6 +49,7 @@ class Checkpoint {
     std::byte* block_ = nullptr;
     std::uint64_t bytes_ = 0, taken_at_ = 0, sequence_ = 0;
     std::uint64_t at_ = 0, total_ = 0;  // of the RAM
+    std::uint64_t ram_at_ = 0;          // in the block
     bool saves_ = false;
 };
 

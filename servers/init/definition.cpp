@@ -48,6 +48,14 @@ void write_value(Sink& sink, const ManifestKey& key, const unsigned char* member
     }
     case ManifestKey::Kind::choice: return sink.text(*member != 0 ? key.yes : key.no);
     case ManifestKey::Kind::flag: return print(sink, "{}", *member != 0);
+    case ManifestKey::Kind::cpus: {
+        CpuPlaces cpus;
+        std::memcpy(&cpus, member, sizeof(cpus));
+        if (cpus.is_listed == 0) return print(sink, "{}", cpus.count);
+        for (std::uint64_t i = 0; i < cpus.count; ++i)
+            print(sink, i == 0 ? "[{}" : ",{}", static_cast<unsigned>(cpus.core[i]));
+        return sink(']');
+    }
     case ManifestKey::Kind::vms: return;
     }
 }

@@ -25,7 +25,9 @@ constexpr std::uint64_t rw = map_right::read | map_right::write;
 
 Status Guest::fail_without_memory(const char* what, Status s) {
     if (s != Status::no_memory) return fail_with(what, s);
-    holdings.release();  // what it had got is free again
+    Node& node = holdings.node();
+    release();  // what it had got is free again
+    holdings.use(node);
     const MemoryUse use = holdings.node().memory_use();
     write(why_text, "{}; {} MiB are free, the largest extent has {} MiB", what, use.free / mib,
           use.largest / mib);
@@ -34,8 +36,7 @@ Status Guest::fail_without_memory(const char* what, Status s) {
 
 Status Guest::create_memory(const VmConfig& config) {
     const std::uint64_t bytes = config.memory_mib << 20;
-    const Result<CoreInfo> core =
-        query_core(init_slot::first_core + static_cast<Slot>(config.core));
+    const Result<CoreInfo> core = query_core(init_slot::first_core + static_cast<Slot>(first.core));
     Status s = holdings.allocate_ram(bytes, core ? core->node : any_node, ram);
     if (s != Status::ok)
         return fail_without_memory("there is not that much memory (memory_mib)", s);
@@ -56,78 +57,125 @@ Status Guest::create_memory(const VmConfig& config) {
     return s == Status::ok ? s : fail_with("its memory cannot be mapped", s);
 }
 
-Status Guest::create_vcpu(const VmConfig& config, Slot event, std::uint64_t death, Slot requests) {
-    const Result<Extent> page = holdings.allocate(page_size);
-    const Result<Extent> storage = holdings.allocate(storage_vcpu);
-    if (!page || !storage) return fail_without_memory("no memory for its vCPU", Status::no_memory);
-    state_page = *page;
-    vcpu = holdings.new_slot();
-    const Slot core = init_slot::first_core + static_cast<Slot>(config.core);
-    Status s = margay::create_vcpu(vcpu, storage->slot, space, core, vm_priority, state_page.slot);
-    if (s == Status::ok) s = vcpu_ctl(vcpu, VcpuOp::set_death_event, event, death);
-    if (s == Status::ok) s = vcpu_ctl(vcpu, VcpuOp::bind_event, requests);
-    return s == Status::ok ? s : fail_with("its vCPU cannot be created", s);
+Status Guest::create_cpu(GuestCpu& cpu, unsigned number, Holdings& from, Slot event,
+                         std::uint64_t death) {
+    const Result<Extent> memory[] = {from.allocate(page_size), from.allocate(storage_vcpu),
+                                     from.allocate(device_state_bytes)};
+    for (const Result<Extent>& m : memory)
+        if (!m) return fail_without_memory("no memory for its vCPUs", m.status());
+    cpu.state_page = *memory[0], cpu.devices = *memory[2];
+    cpu.vcpu = from.new_slot();
+    const Slot core = init_slot::first_core + static_cast<Slot>(cpu.core);
+    Status s = margay::create_vcpu(cpu.vcpu, memory[1]->slot, space, core, vm_priority,
+                                   cpu.state_page.slot);
+    if (s == Status::ok) s = vcpu_ctl(cpu.vcpu, VcpuOp::set_death_event, event, death);
+    if (s == Status::ok) s = vcpu_ctl(cpu.vcpu, VcpuOp::bind_event, cpu.event);
+    if (s != Status::ok) return fail_with("its vCPUs cannot be created", s);
+    const Result<std::uint64_t> here[] = {from.map_here(cpu.state_page, rw),
+                                          from.map_here(cpu.devices, rw)};
+    for (const Result<std::uint64_t>& h : here)
+        if (!h) return fail_with("its state cannot be mapped", h.status());
+    cpu.state = reinterpret_cast<VcpuState*>(*here[0]);
+    std::memset(static_cast<void*>(cpu.state), 0, sizeof(*cpu.state));
+    cpu.region = reinterpret_cast<std::byte*>(*here[1]);
+    std::memset(cpu.region, 0, device_state_bytes);
+    return create_portal(cpu, number, from);
 }
 
 Status Guest::create_shared(const VmConfig& config) {
-    const Result<Extent> memory[] = {holdings.allocate(device_state_bytes),
-                                     holdings.allocate(page_size), holdings.allocate(page_size)};
+    const Result<Extent> memory[] = {holdings.allocate(page_size), holdings.allocate(page_size)};
     for (const Result<Extent>& m : memory)
         if (!m) return fail_without_memory("no memory for its state", m.status());
-    devices = *memory[0], control_page = *memory[1], texts = *memory[2];
-    const Result<std::uint64_t> here[] = {
-        holdings.map_here(devices, rw), holdings.map_here(control_page, rw),
-        holdings.map_here(texts, rw), holdings.map_here(state_page, rw)};
+    control_page = *memory[0], texts = *memory[1];
+    const Result<std::uint64_t> here[] = {holdings.map_here(control_page, rw),
+                                          holdings.map_here(texts, rw)};
     for (const Result<std::uint64_t>& h : here)
         if (!h) return fail_with("its state cannot be mapped", h.status());
-    region = reinterpret_cast<std::byte*>(*here[0]);
-    std::memset(region, 0, device_state_bytes);
-    std::memset(reinterpret_cast<void*>(*here[1]), 0, page_size);
-    control = new (reinterpret_cast<void*>(*here[1])) VmControl{};
-    auto* text = reinterpret_cast<char*>(*here[2]);
+    std::memset(reinterpret_cast<void*>(*here[0]), 0, page_size);
+    control = new (reinterpret_cast<void*>(*here[0])) VmControl{};
+    auto* text = reinterpret_cast<char*>(*here[1]);
     std::memset(text, 0, page_size);
     static_assert(sizeof(config.append) <= vmm_options_offset &&
                   vmm_options_offset + sizeof(config.vmm_options) <= page_size);
     std::memcpy(text, config.append, sizeof(config.append));
     std::memcpy(text + vmm_options_offset, config.vmm_options, sizeof(config.vmm_options));
-    state = reinterpret_cast<VcpuState*>(*here[3]);
-    std::memset(static_cast<void*>(state), 0, sizeof(*state));
     return Status::ok;
 }
 
-Status Guest::create_portal(const VmConfig& config) {
-    const Result<Extent> storage = holdings.allocate(storage_small);
-    if (!storage) return fail_without_memory("no memory for its portal", storage.status());
-    portal = holdings.new_slot();
-    const Slot core = init_slot::first_core + static_cast<Slot>(config.core);
-    Status s = margay::create_portal(portal, storage->slot, no_slot, core);
+// Its badge tells the VMM whose exit it is.
+Status Guest::create_portal(GuestCpu& cpu, unsigned number, Holdings& from) {
+    const Result<Extent> storage = from.allocate(storage_small);
+    if (!storage) return fail_without_memory("no memory for its portals", storage.status());
+    cpu.portal = from.new_slot();
+    const Slot core = init_slot::first_core + static_cast<Slot>(cpu.core);
+    Status s = margay::create_portal(cpu.portal, storage->slot, no_slot, core);
+    Slot through = cpu.portal;
+    if (s == Status::ok && number != 0) {
+        through = from.new_slot();
+        s = copy(cpu.portal, init_slot::domain, through, right::all, number);
+    }
     for (unsigned c = 0; s == Status::ok && c < exit_classes; ++c) {
         const auto exit_class = static_cast<ExitClass>(c);
-        s = bind_row(vcpu, exit_class, portal, wanted_state(exit_class));
+        s = bind_row(cpu.vcpu, exit_class, through, wanted_state(exit_class));
     }
-    return s == Status::ok ? s : fail_with("its portal cannot be created", s);
+    return s == Status::ok ? s : fail_with("its portals cannot be created", s);
+}
+
+Status Guest::create_further(const VmConfig& config, Slot event, std::uint64_t death) {
+    if (config.cpus.count == 1) return Status::ok;
+    Node& node = holdings.node();
+    Status s = further.make(holdings, static_cast<unsigned>(config.cpus.count) - 1);
+    if (s != Status::ok) return fail_without_memory("no memory for its vCPUs", s);
+    for (FurtherCpu& cpu : further) cpu.holdings.use(node);
+    for (unsigned i = 1; s == Status::ok && i < cpus(); ++i) {
+        FurtherCpu& cpu = further[i - 1];
+        cpu.core = core_of(config, i, node.info().cores);
+        s = cpu.holdings.create_event(cpu.event);
+        if (s != Status::ok) return fail_without_memory("no memory for its vCPUs", s);
+        s = create_cpu(cpu, i, cpu.holdings, event, death);
+    }
+    return s;
+}
+
+unsigned Guest::leader(unsigned number) const {
+    unsigned i = 0;
+    while (cpu(i).core != cpu(number).core) ++i;
+    return i;
+}
+
+std::uint64_t Guest::sharing() const {
+    std::uint64_t mask = 0;
+    for (unsigned i = 0; i < cpus(); ++i)
+        if (const unsigned l = leader(i); l != i) mask |= 1ull << i | 1ull << l;
+    return mask;
 }
 
 Status Guest::create(Node& node, const VmConfig& config, Slot event, std::uint64_t death,
                      Slot requests) {
     holdings.use(node);
+    first.core = core_of(config, 0, node.info().cores);
+    first.event = requests;
     Status s = create_memory(config);
-    if (s == Status::ok) s = create_vcpu(config, event, death, requests);
+    if (s == Status::ok) s = create_cpu(first, 0, holdings, event, death);
     if (s == Status::ok) s = create_shared(config);
-    if (s == Status::ok) s = create_portal(config);
+    if (s == Status::ok) s = create_further(config, event, death);
     return s;
 }
 
 Status Guest::start(std::uint64_t sequence) {
-    const Status s = vcpu_ctl(vcpu, VcpuOp::start, sequence);
-    return s == Status::ok ? s : fail_with("its vCPU cannot be started", s);
+    Status s = Status::ok;
+    each_cpu([&](GuestCpu& cpu) {
+        if (s == Status::ok) s = vcpu_ctl(cpu.vcpu, VcpuOp::start, sequence);
+    });
+    return s == Status::ok ? s : fail_with("its vCPUs cannot be started", s);
 }
 
 void Guest::release() {
+    for (FurtherCpu& cpu : further) cpu.holdings.release();
+    further.clear();
     holdings.release();
     control = nullptr;
-    state = nullptr;
-    region = nullptr;
+    first = GuestCpu{};
 }
 
 }  // namespace margay::init

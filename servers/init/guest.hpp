@@ -1,21 +1,40 @@
-// What of a virtual machine outlives its VMMs: memory, address space, vCPU, exit portal, device state.
+// What of a virtual machine outlives its VMMs: memory, address space, vCPUs, exit portals, device state.
 #pragma once
 #include "proto/vcpu_state.hpp"
 #include "proto/vm_control.hpp"
 #include "servers/init/holdings.hpp"
 #include "servers/init/manifest.hpp"
+#include "servers/init/row.hpp"
 
 namespace margay::init {
 
-// The vCPU and its VMM give way to pmem, init and the console.
+// vCPUs and their VMM give way to pmem, init and the console.
 constexpr unsigned vm_priority = 16;
 
+// One of its vCPUs.
+struct GuestCpu {
+    unsigned core = 0;  // of the node
+    Extent state_page, devices;
+    Slot vcpu = no_slot;
+    Slot event = no_slot;         // its signals reach the vCPU as recall
+    Slot portal = no_slot;        // its exits go there
+    VcpuState* state = nullptr;   // the state page, mapped here
+    std::byte* region = nullptr;  // the device-state region, likewise
+    std::uint64_t last_pending =
+        0;  // the exit that waited when it was looked at last, and since when (TSC)
+    std::uint64_t pending_since = 0;
+};
+
+struct FurtherCpu : GuestCpu {
+    Holdings holdings;
+};
+
 struct Guest {
-    // Creates everything; nothing runs. death: bits of `event` for the end of the vCPU; requests: the
-    // Event whose signals reach the vCPU as recall. On failure why() tells, and release() is due.
+    // Creates everything; nothing runs. death: bits of `event` for the end of a vCPU; requests: the
+    // Event whose signals reach vCPU 0 as recall. On failure why() tells, and release() is due.
     Status create(Node& node, const VmConfig& config, Slot event, std::uint64_t death,
                   Slot requests);
-    // Begins with the startup exit, numbered `sequence` + 1.
+    // Each begins with the startup exit, numbered `sequence` + 1.
     Status start(std::uint64_t sequence);
     // Everything goes back. No VMM may be left.
     void release();
@@ -27,17 +46,32 @@ struct Guest {
     // As fail_with, where memory is lacking; and how much there is.
     Status fail_without_memory(const char* what, Status s);
     Status create_memory(const VmConfig& config);
-    Status create_vcpu(const VmConfig& config, Slot event, std::uint64_t death, Slot requests);
+    // number: of the vCPU among the VM's; from: what it is made of is theirs.
+    Status create_cpu(GuestCpu& cpu, unsigned number, Holdings& from, Slot event,
+                      std::uint64_t death);
+    Status create_portal(GuestCpu& cpu, unsigned number, Holdings& from);
+    Status create_further(const VmConfig& config, Slot event, std::uint64_t death);
     Status create_shared(const VmConfig& config);
-    Status create_portal(const VmConfig& config);
+
+    unsigned cpus() const { return 1 + further.size(); }
+    GuestCpu& cpu(unsigned number) { return number == 0 ? first : further[number - 1]; }
+    const GuestCpu& cpu(unsigned number) const { return number == 0 ? first : further[number - 1]; }
+    template <typename F>
+    void each_cpu(F f) {
+        for (unsigned i = 0; i < cpus(); ++i) f(cpu(i));
+    }
+    // The vCPU with the lowest number on the same core: a VMM's thread there has that number.
+    unsigned leader(unsigned number) const;
+    // Bit i: another vCPU is on the core of number i.
+    std::uint64_t sharing() const;
 
     Holdings holdings;
     Ram ram;
-    Extent state_page, devices, control_page, texts;
-    Slot space = no_slot, vcpu = no_slot, portal = no_slot;
-    VcpuState* state = nullptr;    // the state page, mapped here
-    VmControl* control = nullptr;  // likewise
-    std::byte* region = nullptr;   // the device-state region, likewise
+    Extent control_page, texts;
+    Slot space = no_slot;
+    GuestCpu first;
+    Row<FurtherCpu> further;
+    VmControl* control = nullptr;  // its page, mapped here
     bool needs_files = true;       // kernel and initrd are not in its RAM yet
     const char* why = "";
     char why_text[120] = {};

@@ -43,7 +43,7 @@ class Arena {
     std::size_t last_ = 0;  // where the latest block begins
 };
 
-enum class Where { before, node, vms, vm, after };
+enum class Where { before, node, vms, vm, cores, after };
 
 using Kind = ManifestKey::Kind;
 
@@ -70,7 +70,8 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 
     bool RawNumber(const char* digits, rapidjson::SizeType length, bool) {
         if (skips()) return true;
-        if (key_ == nullptr || key_->kind != Kind::number)
+        if (where_ == Where::cores) return add_core({digits, length});
+        if (key_ == nullptr || (key_->kind != Kind::number && key_->kind != Kind::cpus))
             return refuse("a number is not expected here");
         return store({digits, length});
     }
@@ -141,6 +142,11 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 
     bool StartArray() {
         if (skips_all()) return true;
+        if (where_ == Where::vm && key_ != nullptr && key_->kind == Kind::cpus) {
+            where_ = Where::cores;
+            vm().cpus = {0, 1, {}};
+            return true;
+        }
         if (where_ != Where::node || key_ == nullptr || key_->kind != Kind::vms)
             return refuse_all("a list is not expected here");
         where_ = Where::vms;
@@ -149,10 +155,14 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     }
 
     bool EndArray(rapidjson::SizeType) {
-        if (skipped_ != 0)
+        if (skipped_ != 0) {
             --skipped_;
-        else
+        } else if (where_ == Where::cores) {
+            where_ = Where::vm;
+            if (vm().cpus.count == 0) return refuse("it has no cores");
+        } else {
             where_ = Where::node;
+        }
         return true;
     }
 
@@ -239,6 +249,16 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
         return complaint == nullptr || refuse(complaint);
     }
 
+    bool add_core(std::string_view digits) {
+        CpuPlaces& cpus = vm().cpus;
+        if (cpus.count == max_vcpus) return refuse(key_->complaint);
+        static constexpr ManifestKey core{"core", Kind::number, 0,  sizeof(std::uint8_t), 0,
+                                          63,     {},           {}, "a core is 0 to 63"};
+        const char* const complaint = store_value(core, digits, &cpus.core[cpus.count]);
+        ++cpus.count;
+        return complaint == nullptr || refuse(complaint);
+    }
+
     void set_key(std::string_view name) {
         const std::size_t length = std::min(name.size(), sizeof(name_) - 1);
         std::memset(name_, 0, sizeof(name_));
@@ -305,6 +325,16 @@ const char* store_value(const ManifestKey& key, std::string_view value, void* ob
     case Kind::flag:
         return store_word(*reinterpret_cast<bool*>(member), value, "true", "false",
                           "must be true or false");
+    case Kind::cpus: {
+        CpuPlaces cpus;
+        ManifestKey count = key;
+        count.offset = 0, count.bytes = sizeof(cpus.count);
+        if (const char* const complaint =
+                store_number(count, value, reinterpret_cast<char*>(&cpus.count)))
+            return complaint;
+        std::memcpy(member, &cpus, sizeof(cpus));
+        return nullptr;
+    }
     case Kind::vms: break;
     }
     return "it has no single value";

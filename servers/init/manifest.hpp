@@ -11,8 +11,16 @@ constexpr unsigned max_vms = 254;  // as many as the console has channels for, b
 constexpr unsigned max_name = 24;
 constexpr unsigned max_append = 2048;  // as Linux: COMMAND_LINE_SIZE, the zero byte included
 constexpr unsigned max_options = 1024;
+constexpr unsigned max_vcpus = 64;
 constexpr unsigned max_manifest_bytes = 128 << 10;
 constexpr std::uint64_t max_vm_memory_mib = 1 << 20;
+
+// The vCPUs of a VM.
+struct CpuPlaces {
+    std::uint64_t count = 1;            // 1 to max_vcpus
+    std::uint64_t is_listed = 0;        // 1: this is the core of each
+    std::uint8_t core[max_vcpus] = {};  // of the node
+};
 
 struct VmConfig {
     char name[max_name] = {};
@@ -29,7 +37,8 @@ struct VmConfig {
     std::uint64_t restart_window_ms = 10000;
     std::uint64_t test_kill_us = 0;  // 0: never
     std::uint64_t test_kill_seed = 1;
-    std::uint64_t core = 0;
+    std::uint64_t core = 0;  // of vCPU 0
+    CpuPlaces cpus;
     bool attached = true;
     bool standby = false;            // a second VMM waits, loaded
     bool autostart = true;           // it is started when the node is
@@ -37,6 +46,14 @@ struct VmConfig {
     // What becomes of it when its guest ends in such a way: true: it is started anew (of a frozen one: it is kept).
     bool restarts_on_reset = true, restarts_on_crash = true, keeps_frozen = true;
 };
+
+// Where vCPU `number` runs on a node of so many cores, if no list says it: on the cores from the VM's on, one each
+// as far as there are so many, then in turn.
+[[nodiscard]] constexpr unsigned core_of(const VmConfig& config, unsigned number, unsigned cores) {
+    if (config.cpus.is_listed != 0) return config.cpus.core[number];
+    const auto first = static_cast<unsigned>(config.core);
+    return first >= cores ? first : first + number % (cores - first);
+}
 
 struct Manifest {
     std::span<VmConfig> vms;  // room for them, of whoever parses: a whole node's is max_vms

@@ -16,6 +16,7 @@ struct ManifestKey {
         number,  // a whole one, from lowest to highest
         choice,  // one of two words; the member is a bool
         flag,    // true or false; the member is a bool
+        cpus,  // a number of vCPUs from lowest to highest, or the list of their cores; the member is CpuPlaces
     };
     std::string_view name;
     Kind kind;
@@ -84,6 +85,14 @@ constexpr ManifestKey vm_keys[] = {
      {},
      {},
      "must be 0 to 63"},
+    {"cpus",
+     ManifestKey::Kind::cpus,
+     MARGAY_MEMBER(VmConfig, cpus),
+     1,
+     max_vcpus,
+     {},
+     {},
+     "must be 1 to 64, or a list of as many cores"},
     {"console", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, attached), 0, 0, "attached",
      "detached", "must be \"attached\" or \"detached\""},
     {"unknown_msrs", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, zero_unknown_msrs), 0, 0,
@@ -153,8 +162,8 @@ constexpr ManifestKey::Change change_of(const ManifestKey& key) {
     using Change = ManifestKey::Change;
     for (const std::string_view name : {"name", "console"})
         if (key.name == name) return Change::never;
-    for (const std::string_view name :
-         {"memory_mib", "kernel", "initrd", "append", "vmm_options", "unknown_msrs", "core"})
+    for (const std::string_view name : {"memory_mib", "kernel", "initrd", "append", "vmm_options",
+                                        "unknown_msrs", "core", "cpus"})
         if (key.name == name) return Change::when_off;
     return key.name == "vmm" ? Change::at_next_start : Change::now;
 }

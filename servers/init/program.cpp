@@ -10,6 +10,7 @@ namespace margay::init {
 namespace {
 
 constexpr std::uint64_t stack_top = 0x2000'0000;
+constexpr std::uint64_t further_stack_bytes = 64 << 10, further_stack_distance = 1 << 20;
 
 }  // namespace
 
@@ -187,6 +188,30 @@ Status Program::make_thread(Slot death_event, std::uint64_t death_bits, bool qui
         s = thread_ctl(thread_, ThreadOp::set_death_event, death_event, death_bits,
                        quiet ? death_flag::quiet : 0);
     startup_->first_free = next_slot_;
+    return s;
+}
+
+Status Program::give_room(std::uint64_t address, std::uint64_t bytes) {
+    const Result<Extent> memory = holdings_.allocate(bytes);
+    return memory ? map_at(*memory, address, map_right::read | map_right::write) : memory.status();
+}
+
+Status Program::make_further_thread(Holdings& from, Slot& thread, unsigned core, unsigned number,
+                                    Slot death_event, std::uint64_t death_bits) {
+    const Result<Extent> storage = from.allocate(storage_thread);
+    const Result<Extent> stack = from.allocate(further_stack_bytes);
+    if (!storage) return storage.status();
+    if (!stack) return stack.status();
+    const std::uint64_t top = stack_top - number * further_stack_distance;
+    Status s = map_at(*stack, top - stack->size, map_right::read | map_right::write);
+    if (s != Status::ok) return s;
+    thread = from.new_slot();
+    s = create_thread(thread, storage->slot, domain_, init_slot::first_core + core,
+                      options_.priority, image_->header().entry, top - 16,
+                      startup_address + number);
+    if (s == Status::ok)
+        s = thread_ctl(thread, ThreadOp::set_death_event, death_event, death_bits,
+                       death_flag::quiet);
     return s;
 }
 

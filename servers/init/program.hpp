@@ -1,5 +1,6 @@
 // A server: its Domain, image, stack, start-up block and main thread.
 #pragma once
+#include "libipc/mapping.hpp"
 #include "proto/startup.hpp"
 #include "servers/init/holdings.hpp"
 
@@ -40,6 +41,26 @@ class Program {
     // Copies a capability into its table.
     Status give_capability(std::string_view name, Slot slot, std::uint8_t rights = right::all,
                            std::uint64_t badge = 0, std::uint64_t value = 0);
+    // Several, in slots that follow each other; the item has the first, and how many. slot(i): of number i.
+    template <typename SlotOf>
+    Status give_capabilities(std::string_view name, unsigned count, SlotOf slot,
+                             std::uint8_t rights, std::uint64_t badge = 0) {
+        Status s = Status::ok;
+        const Slot first = next_slot_;
+        for (unsigned i = 0; s == Status::ok && i < count; ++i)
+            s = copy(slot(i), domain_, next_slot_++, rights, badge);
+        StartupItem* item = s == Status::ok ? new_item(name) : nullptr;
+        if (s != Status::ok) return s;
+        if (item == nullptr) return Status::no_memory;
+        item->slot = first;
+        item->value = count;
+        return s;
+    }
+    // Maps an extent, and memory of its own, at an address that it knows.
+    Status map_at(const Extent& e, std::uint64_t address, std::uint64_t rights) {
+        return map_all(e, domain_, address, 0, e.size, rights);
+    }
+    Status give_room(std::uint64_t address, std::uint64_t bytes);
     // Both at once: the mapping's item also carries the capability.
     Status give_channel(std::string_view name, const Extent& memory, std::uint64_t address,
                         Slot event, std::uint64_t bits);
@@ -49,6 +70,11 @@ class Program {
     // quiet: the kernel does not report its fault, whoever is signalled does.
     Status make_thread(Slot death_event, std::uint64_t death_bits, bool quiet = false);
     Status start();
+    // Another thread, with a stack of its own; it begins as the main thread does, with `number`, 1 and more, added to
+    // the argument. Its creator starts it; what it is made of is held by `from`.
+    Status make_further_thread(Holdings& from, Slot& thread, unsigned core, unsigned number,
+                               Slot death_event, std::uint64_t death_bits);
+    Holdings& holdings() { return holdings_; }
     // Ends it: its memory and everything in it goes back.
     void release() { holdings_.release(); }
 

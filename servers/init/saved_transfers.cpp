@@ -25,6 +25,9 @@ Failure SavedTransfers::Session::open(const saved::Header& h, std::uint32_t page
     } else if (h.ram_bytes != ram_bytes) {
         f.set(FailureKind::wrong_state, "it has {} MiB of memory, the VM has {}", h.ram_bytes >> 20,
               ram_bytes >> 20);
+    } else if (h.further_cpus + 1u != cpus) {
+        f.set(FailureKind::wrong_state, "it has {} vCPUs, the VM has {}", h.further_cpus + 1u,
+              cpus);
     } else if (apart > khz / clock_tolerance) {
         f.set(FailureKind::wrong_state, "its node's clock has {} kHz, this one's {}", h.tsc_khz,
               khz);
@@ -102,7 +105,9 @@ Outcome SavedTransfers::get(unsigned vm, const VmPlace& place, std::uint64_t fro
     h.snapshot = c.taken_at();
     h.sequence = c.sequence();
     h.tsc_khz = node_->info().tsc_khz;
-    h.ram_bytes = c.bytes() - std::uint64_t{Checkpoint::pages_before_ram} * page_size;
+    const auto cpus = static_cast<unsigned>(place.config.cpus.count);
+    h.further_cpus = static_cast<std::uint16_t>(cpus - 1);
+    h.ram_bytes = c.bytes() - std::uint64_t{Checkpoint::pages_before_ram(cpus)} * page_size;
     s->writer.begin(h, {definition, length}, c.block(), pages, static_cast<std::uint32_t>(from));
     Outcome o;
     o.arrival = {s->transfer, from, false};
@@ -147,6 +152,7 @@ Outcome SavedTransfers::send(Session& s, const VmPlace& place) {
 
 Outcome SavedTransfers::take(Session& s, VmPlace& place, std::string_view bytes) {
     s.ram_bytes = place.config.memory_mib << 20;
+    s.cpus = static_cast<unsigned>(place.config.cpus.count);
     if (const Failure f = s.reader.take(bytes, s); f.is_set()) return fail(&s, f.kind, f.text);
     s.offset += bytes.size();
     Outcome o;

@@ -41,9 +41,10 @@ class SavedTransfers {
         unsigned vm = 0;
         std::uint64_t snapshot = 0, offset = 0, heard = 0;
         saved::Writer writer;
-        saved::Reader reader{Checkpoint::pages_before_ram};
+        saved::Reader reader{Checkpoint::pages_before_ram(1)};
         // Of one that is put.
         std::uint64_t ram_bytes = 0;  // that the VM has
+        unsigned cpus = 1;            // likewise
         Node* node = nullptr;
         Holdings holdings;
         std::byte* block = nullptr;

@@ -135,31 +135,54 @@ Failure Vm::adopt(const Holdings& holdings, std::byte* block, std::uint64_t take
     Failure f = forget();
     if (!f.is_set())
         checkpoint_.adopt(holdings, block,
-                          (std::uint64_t{Checkpoint::pages_before_ram} * page_size) +
+                          (std::uint64_t{Checkpoint::pages_before_ram(
+                               static_cast<unsigned>(config_->cpus.count))} *
+                           page_size) +
                               (config_->memory_mib << 20),
                           taken_at, sequence);
     return f;
 }
 
+// Of several vCPUs: the exit that has waited longest is the one that counts.
+void Vm::look_at_cpus(VmSample& s) {
+    std::uint64_t oldest = no_deadline;
+    s.at_rest = true;
+    for (unsigned i = 0; i < guest_.cpus(); ++i) {
+        GuestCpu& cpu = guest_.cpu(i);
+        const Result<VcpuStatus> v = query_vcpu(cpu.vcpu);
+        if (!v || v->dead) s.guest_dead = true;
+        if (!v) continue;
+        s.in_service |= v->in_service;
+        s.at_rest &= v->stopped && !v->pending;
+        const std::uint64_t exit = v->pending ? v->sequence : 0;
+        if (exit != cpu.last_pending) {
+            cpu.last_pending = exit;
+            cpu.pending_since = s.now;
+        }
+        if (i == 0 && v->sequence > 1) guest_.needs_files = false;
+        const bool counts = v->pending && cpu.pending_since < oldest;
+        if (i != 0 && !counts) continue;
+        if (counts) oldest = cpu.pending_since;
+        s.cpu = i;
+        s.sequence = v->sequence;
+        s.pending = v->pending;
+        s.waited = v->waited;
+    }
+}
+
 void Vm::look() {
     VmSample s;
     s.now = rdtsc();
-    if (guest_.control != nullptr && guest_.vcpu != no_slot) {
-        const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
-        s.guest_dead = !v || v->dead;
-        if (v) {
-            s.sequence = v->sequence;
-            s.pending = v->pending;
-            s.in_service = v->in_service;
-            s.at_rest = v->stopped && !v->pending;
-            s.waited = v->waited;
-        }
+    if (guest_.control != nullptr && guest_.first.vcpu != no_slot) {
+        look_at_cpus(s);
         s.outcome = guest_.control->outcome.load();
         s.phase = guest_.control->phase.load();
         s.placed = guest_.control->placed.load();
         s.vmm_dead = active_ != no_place && vmm_[active_].is_dead();
-        if (s.sequence > 1) guest_.needs_files = false;
+        if (s.phase == VmmPhase::serving && active_ != no_place && !s.vmm_dead)
+            vmm_[active_].serve_further();
     }
+    cpu_of_report_ = s.cpu;
     life_.look(s);
     tell_progress(s.now);
     if (life_.state() != VmState::running)
@@ -189,8 +212,10 @@ std::uint64_t Vm::next_look() const {
 
 std::uint64_t Vm::exits() const {
     if (guest_.control == nullptr) return exits_;
-    const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
-    return v ? v->sequence : 0;
+    std::uint64_t sum = 0;
+    for (unsigned i = 0; i < guest_.cpus(); ++i)
+        if (const Result<VcpuStatus> v = query_vcpu(guest_.cpu(i).vcpu); v) sum += v->sequence;
+    return sum;
 }
 
 std::uint64_t Vm::rolled_back() const {
@@ -209,8 +234,12 @@ bool Vm::uses(std::string_view module) const {
 // --- hands
 
 bool Vm::make_guest(bool restored, Failure& why) {
-    if (config_->core >= node_->info().cores)
-        return refuse(why, "the node has no such core (core)", Status::bad_argument);
+    for (unsigned i = 0; i < config_->cpus.count; ++i)
+        if (core_of(*config_, i, node_->info().cores) >= node_->info().cores)
+            return refuse(why,
+                          config_->cpus.is_listed != 0 ? "the node has no such core (cpus)"
+                                                       : "the node has no such core (core)",
+                          Status::bad_argument);
     if (node_->info().virtualization == 0)
         return refuse(why, "this machine has no SVM, or its firmware disables it",
                       Status::not_supported);
@@ -219,6 +248,7 @@ bool Vm::make_guest(bool restored, Failure& why) {
     guest_.needs_files = !restored;
     power_presses_ = 0;
     if (!restored) restored_ = first_sequence_ = 0;
+    resumed_ = 0;
     if (!restored) epoch_ = read_clock(init_slot::ports);
     return true;
 }
@@ -234,7 +264,7 @@ void Vm::drop(unsigned& place) {
 }
 
 void Vm::drop_guest() {
-    if (guest_.control != nullptr && guest_.vcpu != no_slot) {
+    if (guest_.control != nullptr && guest_.first.vcpu != no_slot) {
         exits_ = exits();
         rolled_back_ = rolled_back();
     }
@@ -272,7 +302,9 @@ bool Vm::take_over(Failure& why) {
     next_ = no_place;
     guest_.control->outcome.store(VmOutcome::running);
     guest_.control->placed.store(0);
-    const Status s = vmm_[active_].serve(guest_, {epoch_, life_.restarts(), restored_});
+    // The guest goes on once: no VMM after the first one may take it for later.
+    if (restored_ != 0 && resumed_ == 0) resumed_ = rdtsc();
+    const Status s = vmm_[active_].serve(guest_, {epoch_, life_.restarts(), restored_, resumed_});
     if (s != Status::ok) return refuse(why, vmm_[active_].why(), s);
     // The one before may not have known what the button is.
     if (guest_.control->power_presses_seen.load() != power_presses_) (void)signal(to_.requests, 1);
@@ -284,16 +316,18 @@ void Vm::take_back() {
     active_ = retired_;
     retired_ = no_place;
     guest_.control->phase.store(VmmPhase::serving);
-    (void)portal_ctl(guest_.portal, PortalOp::bind, vmm_[active_].program().thread());
+    (void)vmm_[active_].bind(guest_);
 }
 
-void Vm::unbind() { (void)portal_ctl(guest_.portal, PortalOp::unbind); }
+void Vm::unbind() {
+    guest_.each_cpu([](const GuestCpu& cpu) { (void)portal_ctl(cpu.portal, PortalOp::unbind); });
+}
 
-void Vm::kill() { (void)vmm_[active_].kill(); }
+void Vm::kill() { vmm_[active_].kill(); }
 
 void Vm::bury(const char* cause, std::uint64_t died_at) {
     if (retired_ != no_place && cause[0] != 0)
-        report_dead_vmm(config_->name, vmm_[retired_].program(), guest_, died_at, cause);
+        report_dead_vmm(config_->name, vmm_[retired_], guest_.cpu(cpu_of_report_), died_at, cause);
     drop(retired_);
 }
 
@@ -301,14 +335,25 @@ void Vm::freeze(const char* cause, std::uint64_t died_at, const char* reason) {
     drop(next_);
     drop(retired_);
     if (active_ != no_place && cause[0] != 0)
-        report_dead_vmm(config_->name, vmm_[active_].program(), guest_, died_at, cause);
+        report_dead_vmm(config_->name, vmm_[active_], guest_.cpu(cpu_of_report_), died_at, cause);
     drop(active_);
-    const Result<VcpuStatus> v = query_vcpu(guest_.vcpu);
-    report_frozen(config_->name, guest_, v ? v->sequence : 0, reason);
+    const GuestCpu& cpu = guest_.cpu(cpu_of_report_);
+    const Result<VcpuStatus> v = query_vcpu(cpu.vcpu);
+    report_frozen(config_->name, cpu, v ? v->sequence : 0, reason);
 }
 
-bool Vm::suspend_vcpu() { return vcpu_ctl(guest_.vcpu, VcpuOp::suspend) == Status::ok; }
-bool Vm::resume_vcpu() { return vcpu_ctl(guest_.vcpu, VcpuOp::resume) == Status::ok; }
+bool Vm::suspend_vcpu() {
+    bool well = true;
+    guest_.each_cpu(
+        [&](const GuestCpu& cpu) { well &= vcpu_ctl(cpu.vcpu, VcpuOp::suspend) == Status::ok; });
+    return well;
+}
+bool Vm::resume_vcpu() {
+    bool well = true;
+    guest_.each_cpu(
+        [&](const GuestCpu& cpu) { well &= vcpu_ctl(cpu.vcpu, VcpuOp::resume) == Status::ok; });
+    return well;
+}
 
 bool Vm::begin_copy(bool out, Failure& why) {
     return out ? checkpoint_.begin_save(*node_, guest_, why)

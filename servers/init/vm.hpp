@@ -79,6 +79,7 @@ class Vm final : private VmHands {
     void say_begins_anew(const char* reason) override;
     void say_ended(const char* reason, bool well) override;
 
+    void look_at_cpus(VmSample& s);
     void drop(unsigned& place);
     void tell_progress(std::uint64_t now);
     LifeLimits limits() const;
@@ -94,7 +95,8 @@ class Vm final : private VmHands {
     VmmProcess vmm_[3];
     unsigned active_ = no_place, next_ = no_place, retired_ = no_place;
     Checkpoint checkpoint_;
-    std::uint64_t epoch_ = 0, first_sequence_ = 0, restored_ = 0;
+    std::uint64_t epoch_ = 0, first_sequence_ = 0, restored_ = 0, resumed_ = 0;
+    unsigned cpu_of_report_ = 0;       // whose exit was looked at last
     std::uint32_t power_presses_ = 0;  // since the guest was made
     bool ends_with_guest_ = false;
     std::uint64_t tells_at_ = no_deadline;       // TSC; then it says how far a start is

@@ -16,6 +16,11 @@ Status VmmProcess::give_module(std::string_view item, const char* module, std::u
     return s == Status::ok ? s : fail_with("a module of it cannot be mapped", s);
 }
 
+namespace {
+// Of give(): from here on, one further vCPU with each.
+constexpr unsigned first_further_step = 15;
+}  // namespace
+
 // One thing at a time.
 Status VmmProcess::give(bool& done) {
     constexpr std::uint64_t rw = map_right::read | map_right::write;
@@ -31,19 +36,58 @@ Status VmmProcess::give(bool& done) {
         if (!guest.needs_files || config_->initrd[0] == 0) return Status::ok;
         return give_module("initrd", config_->initrd, vmm_initrd_address);
     case 2: return p.give_mapping("ram", guest.ram, vmm_ram_address, rw);
-    case 3: return p.give_mapping("state", guest.state_page, vmm_state_address, rw);
+    case 3: return p.give_mapping("state", guest.first.state_page, vmm_state_address, rw);
     case 4: return p.give_mapping("control", guest.control_page, vmm_control_address, rw);
     case 5: return p.give_mapping("append", guest.texts, vmm_append_address, map_right::read);
-    case 6: return p.give_mapping("devices", guest.devices, vmm_devices_address, rw);
+    case 6: return p.give_mapping("devices", guest.first.devices, vmm_devices_address, rw);
     case 7:
         return p.give_channel("console", to.terminal.memory, vmm_console_address, to.console_event,
                               to.terminal.bit);
     case 8:
         return p.give_channel("log", to.log.memory, vmm_log_address, to.console_event, to.log.bit);
-    case 9: return p.give_capability("vcpu", guest.vcpu, right::inspect);
+    case 9:
+        if (guest.cpus() == 1) return p.give_capability("vcpu", guest.first.vcpu, right::inspect);
+        return p.give_capabilities(
+            "vcpus", guest.cpus(), [&guest](unsigned i) { return guest.cpu(i).vcpu; },
+            right::inspect);
     case 10: return p.give_capability("supervisor", to.node_event, right::signal, to.bit, to.bit);
-    default: done = true; return p.make_thread(to.node_event, to.bit, true);
+    case 11:
+        if (guest.cpus() == 1) return Status::ok;
+        return p.give_capabilities(
+            "events", guest.cpus(), [&guest](unsigned i) { return guest.cpu(i).event; },
+            right::signal, recall_bit::peer);
+    case 12: {
+        if (guest.cpus() == 1) return Status::ok;
+        const Status s = further_.make(p.holdings(), guest.cpus() - 1);
+        return s == Status::ok ? p.give_room(vmm_machines_address + vmm_machine_bytes,
+                                             (guest.cpus() - 1) * vmm_machine_bytes)
+                               : s;
     }
+    case 13:
+        if (guest.cpus() > 1) p.give_value("sharing", guest.sharing());
+        return p.make_thread(to.node_event, to.bit, true);
+    default: {
+        const unsigned number = given_ - first_further_step;
+        done = number + 1 >= guest.cpus();
+        return number == 0 || number >= guest.cpus() ? Status::ok : give_cpu(number);
+    }
+    }
+}
+
+// What a further vCPU needs.
+Status VmmProcess::give_cpu(unsigned number) {
+    constexpr std::uint64_t rw = map_right::read | map_right::write;
+    const GuestCpu& cpu = guest_->cpu(number);
+    Program& p = *program_;
+    Status s = p.map_at(cpu.state_page, vmm_further_states_address + number * page_size, rw);
+    if (s == Status::ok)
+        s = p.map_at(cpu.devices, vmm_devices_address + number * device_state_bytes, rw);
+    if (s != Status::ok || guest_->leader(number) != number) return s;
+    FurtherThread& t = further_[number - 1];
+    t.number = number;
+    t.holdings.use(*node_);
+    s = p.make_further_thread(t.holdings, t.thread, cpu.core, number, to_->node_event, to_->bit);
+    return s;
 }
 
 void VmmProcess::begin(Node& node, const VmConfig& config, const char* module, const Guest& guest,
@@ -54,11 +98,15 @@ void VmmProcess::begin(Node& node, const VmConfig& config, const char* module, c
     guest_ = &guest;
     to_ = &to;
     given_ = 0;
+    ended_ = no_slot;
+    is_started_ = false;
     copy_text(module_, module);
     ProgramOptions options;
     options.module = module_;
     options.name = config.name;
-    options.core = static_cast<unsigned>(config.core);
+    options.core = guest.first.core;
+    options.mappings += 3 * guest.cpus();
+    options.slots += 2 * guest.cpus();
     options.priority = vm_priority;
     program_.emplace(node, options);
 }
@@ -80,19 +128,58 @@ Status VmmProcess::serve(const Guest& guest, const VmmStart& start) {
     program_->give_value("epoch", start.epoch);
     program_->give_value("restart", start.restarts);
     program_->give_value("restored", start.restored);
+    program_->give_value("resumed", start.resumed);
     guest.control->phase.store(VmmPhase::starting);
-    Status s = portal_ctl(guest.portal, PortalOp::bind, program_->thread());
+    Status s = bind(guest);
     if (s == Status::ok) s = program_->start();
+    is_started_ = s == Status::ok;
     return s == Status::ok ? s : fail_with("its VMM cannot be started", s);
 }
 
-bool VmmProcess::is_dead() const {
-    return program_ &&
-           read_register(program_->thread(), ThreadRegister::rip).status() == Status::ok;
+Slot VmmProcess::thread_for(unsigned number) const {
+    const unsigned leader = guest_->leader(number);
+    return leader == 0 ? program_->thread() : further_[leader - 1].thread;
+}
+
+Status VmmProcess::bind(const Guest& guest) {
+    Status s = Status::ok;
+    for (unsigned i = 0; s == Status::ok && i < guest.cpus(); ++i)
+        s = portal_ctl(guest.cpu(i).portal, PortalOp::bind, thread_for(i));
+    return s;
+}
+
+void VmmProcess::serve_further() {
+    for (FurtherThread& t : further_) {
+        if (t.number == 0 || t.is_started) continue;
+        t.is_started = thread_ctl(t.thread, ThreadOp::start) == Status::ok;
+    }
+}
+
+void VmmProcess::kill() {
+    (void)thread_ctl(program_->thread(), ThreadOp::kill);
+    for (const FurtherThread& t : further_)
+        if (t.thread != no_slot) (void)thread_ctl(t.thread, ThreadOp::kill);
+}
+
+bool VmmProcess::is_dead() {
+    if (!program_ || !is_started_) return false;
+    if (ended_ != no_slot) return true;
+    const auto has_ended = [](Slot thread) {
+        return read_register(thread, ThreadRegister::rip).status() == Status::ok;
+    };
+    if (has_ended(program_->thread())) ended_ = program_->thread();
+    for (const FurtherThread& t : further_)
+        if (ended_ == no_slot && t.is_started && has_ended(t.thread)) ended_ = t.thread;
+    // What is left of it would work on beside its successor.
+    if (ended_ != no_slot && further_.size() != 0) kill();
+    return ended_ != no_slot;
 }
 
 void VmmProcess::release() {
     if (!program_) return;
+    for (FurtherThread& t : further_)
+        if (t.number != 0) t.holdings.release();
+    further_.clear();
     program_->release();
     program_.reset();
 }

@@ -5,6 +5,7 @@
 #include "servers/init/console_channels.hpp"
 #include "servers/init/guest.hpp"
 #include "servers/init/program.hpp"
+#include "servers/init/row.hpp"
 
 namespace margay::init {
 
@@ -22,6 +23,7 @@ struct VmmStart {
     std::uint64_t epoch = 0;     // seconds since 1970 when the guest was started
     std::uint64_t restarts = 0;  // of VMMs before it
     std::uint64_t restored = 0;  // TSC when the VM was saved, 0 if it was not restored
+    std::uint64_t resumed = 0;   // TSC when it went on then
 };
 
 class VmmProcess {
@@ -34,9 +36,15 @@ class VmmProcess {
     Status load_piece(bool& done);
     // Lets it answer the guest's exits, from the one that waits on.
     Status serve(const Guest& guest, const VmmStart& start);
-    Status kill() { return thread_ctl(program_->thread(), ThreadOp::kill); }
-    // It was started and has ended.
-    bool is_dead() const;
+    // It serves: its threads on further cores do as well from now on.
+    void serve_further();
+    // Every exit goes to it.
+    Status bind(const Guest& guest);
+    void kill();
+    // It was started, and one of its threads has ended. If so, all of them end.
+    bool is_dead();
+    // The one that ended, or the first.
+    Slot thread_of_interest() const { return ended_ != no_slot ? ended_ : program_->thread(); }
     void release();
 
     bool is_loaded() const { return program_.has_value(); }
@@ -58,7 +66,21 @@ class VmmProcess {
     const Guest* guest_ = nullptr;
     const Connections* to_ = nullptr;
     char module_[max_name] = {};
+    // A thread on a core that vCPU 0 is not on.
+    struct FurtherThread {
+        unsigned number = 0;  // of the first vCPU there
+        Slot thread = no_slot;
+        bool is_started = false;
+        Holdings holdings;
+    };
+    Status give_cpu(unsigned number);
+    Slot thread_for(unsigned number) const;
+
     unsigned given_ = 0;
+    Row<FurtherThread>
+        further_;  // as many as there are further vCPUs; those with a number are there
+    Slot ended_ = no_slot;
+    bool is_started_ = false;
     const char* why_ = "";
 };
 

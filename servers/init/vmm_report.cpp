@@ -11,8 +11,8 @@ namespace {
 constexpr unsigned shown_exits = 8;
 constexpr unsigned max_frames = 16;
 
-std::uint64_t value(const Program& p, ThreadRegister r) {
-    const Result<std::uint64_t> v = read_register(p.thread(), r);
+std::uint64_t value(const VmmProcess& p, ThreadRegister r) {
+    const Result<std::uint64_t> v = read_register(p.thread_of_interest(), r);
     return v ? *v : 0;
 }
 
@@ -26,8 +26,9 @@ void print_frame(unsigned number, const Image* image, std::uint64_t rip, std::ui
         log("  #{} {X} {}+{x}\n", number, rip, f.name, f.offset);
 }
 
-void print_frames(const Program& p) {
-    std::uint64_t rip = value(p, ThreadRegister::rip), rbp = value(p, ThreadRegister::rbp);
+void print_frames(const VmmProcess& vmm) {
+    const Program& p = vmm.program();
+    std::uint64_t rip = value(vmm, ThreadRegister::rip), rbp = value(vmm, ThreadRegister::rbp);
     for (unsigned i = 0; i < max_frames; ++i) {
         // A return address lies behind its call: look up the call itself.
         print_frame(i, p.image(), rip, i == 0 ? rip : rip - 1);
@@ -45,8 +46,8 @@ void print_exit(const ExitRecord& r) {
 
 }  // namespace
 
-void report_dead_vmm(const char* vm, const Program& p, const Guest& guest, std::uint64_t died_at,
-                     const char* cause) {
+void report_dead_vmm(const char* vm, const VmmProcess& p, const GuestCpu& cpu,
+                     std::uint64_t died_at, const char* cause) {
     using R = ThreadRegister;
     log("margay: VMM of {} ended: {}\n", vm, cause);
     if (const std::uint64_t vector = value(p, R::fault_vector); vector != no_fault)
@@ -63,20 +64,21 @@ void report_dead_vmm(const char* vm, const Program& p, const Guest& guest, std::
     print_frames(p);
     log("  last exits of the guest, newest first:\n");
     for (std::uint64_t i = 0; i < shown_exits && i < died_at; ++i) {
-        const ExitRecord& r = guest.state->records[(died_at - i) % exit_records];
+        const ExitRecord& r = cpu.state->records[(died_at - i) % exit_records];
         // A successor may have handled so many since that it is gone.
         if (r.sequence_class >> 8 == died_at - i) print_exit(r);
     }
 }
 
-void report_frozen(const char* vm, const Guest& guest, std::uint64_t sequence, const char* reason) {
+void report_frozen(const char* vm, const GuestCpu& cpu, std::uint64_t sequence,
+                   const char* reason) {
     log("margay: guest {} frozen: {}\n", vm, reason);
     log("  the exit that waits (number, class, rip, details):\n");
-    print_exit(guest.state->records[sequence % exit_records]);
-    if (vcpu_ctl(guest.vcpu, VcpuOp::read_state,
-                 state::all & ~(state::event | state::intercepts)) != Status::ok)
+    print_exit(cpu.state->records[sequence % exit_records]);
+    if (vcpu_ctl(cpu.vcpu, VcpuOp::read_state, state::all & ~(state::event | state::intercepts)) !=
+        Status::ok)
         return;
-    const VcpuState& s = *guest.state;
+    const VcpuState& s = *cpu.state;
     log("  rip {X} rsp {X} rflags {x} cr0 {x} cr3 {x} cr4 {x} efer {x}\n", s.rip, s.gpr[gpr_rsp],
         s.rflags, s.cr0, s.cr3, s.cr4, s.efer);
     log("  rax {X} rbx {X} rcx {X} rdx {X}\n", s.gpr[gpr_rax], s.gpr[gpr_rbx], s.gpr[gpr_rcx],

@@ -1,5 +1,8 @@
 #include "servers/vmm/board.hpp"
 
+#include "servers/vmm/devices/inbox.hpp"
+#include "servers/vmm/devices/local_apic_bits.hpp"
+
 namespace margay::vmm {
 
 namespace {
@@ -11,31 +14,47 @@ constexpr std::uint64_t ones(unsigned width) {
     return width >= 8 ? ~0ULL : (1ULL << (8 * width)) - 1;
 }
 
+/// Three deadlines that never come, and a PIC without a request.
+constinit const BoardState quiet_board = [] {
+    BoardState s{};
+    s.pit.live.deadline_ns = s.rtc.live.deadline_ns = s.acpi_pm.live.deadline_ns = no_deadline;
+    return s;
+}();
+
 constexpr bool valid_width(unsigned width) { return width == 1 || width == 2 || width == 4; }
 
 }  // namespace
 
-Board::Board(BoardState& state, const Transaction& transaction, Clock& clock, ConsoleSink& console,
-             MachineControl& control, GuestMemory& memory, GuestWords& words) noexcept
-    : state_{state},
-      offer_{state.offer, transaction},
-      local_apic_{{state.local_apic, transaction},
-                  state.time.live,
-                  state.config.live.physical_bits,
-                  clock,
+Board::Board(const Parts& p) noexcept
+    : state_{p.state},
+      own_{*p.cpus.state[p.cpu]},
+      served_{p.cpu == 0 ? p.state : quiet_board},
+      cpu_{p.cpu},
+      transaction_{p.transaction},
+      cpus_{p.cpus},
+      lock_{p.lock},
+      waker_{p.waker},
+      offer_{p.cpus.state[p.cpu]->offer, p.transaction},
+      local_apic_{{p.cpus.state[p.cpu]->local_apic, p.transaction},
+                  p.state.time.live,
+                  p.state.config.live.physical_bits,
+                  p.clock,
                   *this,
-                  words},
-      pic_{{state.pic, transaction}},
-      io_apic_{{state.io_apic, transaction}, *this},
-      uart_{{state.uart, transaction}, console, *this, com1_irq},
-      pit_{{state.pit, transaction}, clock, *this},
-      rtc_{{state.rtc, transaction}, clock, *this},
-      acpi_pm_{{state.acpi_pm, transaction}, clock, *this, control},
-      pci_host_{{state.pci_host, transaction}},
-      kvm_clock_{{state.kvm_clock, transaction}, state.config.live.epoch_s, clock, memory},
-      msrs_{{state.msr, transaction},
-            state.config.live.physical_bits,
-            clock,
+                  p.words},
+      pic_{{p.state.pic, p.transaction}},
+      io_apic_{{p.state.io_apic, p.transaction}, *this},
+      uart_{{p.state.uart, p.transaction}, p.console, *this, com1_irq},
+      pit_{{p.state.pit, p.transaction}, p.clock, *this},
+      rtc_{{p.state.rtc, p.transaction}, p.clock, *this},
+      acpi_pm_{{p.state.acpi_pm, p.transaction}, p.clock, *this, p.control},
+      pci_host_{{p.state.pci_host, p.transaction}},
+      kvm_clock_{{p.cpus.state[p.cpu]->kvm_clock, p.transaction},
+                 p.state.config.live.epoch_s,
+                 p.clock,
+                 p.memory},
+      msrs_{{p.cpus.state[p.cpu]->msr, p.transaction},
+            p.state.config.live.physical_bits,
+            p.clock,
             local_apic_,
             kvm_clock_} {}
 
@@ -43,7 +62,6 @@ void Board::reset(BoardState& state, BoardConfig config, HostCpuid host) noexcep
     state = {};
     state.config.live = config;
     state.time.live = TimeBase::make(config.tsc_khz);
-    LocalApic::reset(state.local_apic.live, config.apic_id, config.start_in_x2apic != 0);
     Pic::reset(state.pic.live);
     IoApic::reset(state.io_apic.live);
     Uart::reset(state.uart.live);
@@ -51,9 +69,25 @@ void Board::reset(BoardState& state, BoardConfig config, HostCpuid host) noexcep
     Rtc::reset(state.rtc.live, config.epoch_s);
     AcpiPm::reset(state.acpi_pm.live);
     PciHost::reset(state.pci_host.live);
+    build_cpuid(state.cpuid.live,
+                {config.tsc_khz, config.apic_id, config.physical_bits, config.cpus}, host);
+}
+
+void Board::reset(CpuState& state, const BoardConfig& config, unsigned cpu) noexcept {
+    state.offer = {};
+    state.msr = {};
+    state.kvm_clock = {};
+    state.inbox = {};
+    state.answer = {};
+    state.local_apic = {};
+    LocalApicState& apic = state.local_apic.live;
+    LocalApic::reset(apic, config.apic_id + cpu, config.start_in_x2apic != 0);
+    if (cpu != 0) {
+        // As firmware leaves those that it has stopped again.
+        LocalApic::initialise(apic, apic.id, apic.base & ~apic::base_bsp);
+    }
     KvmClock::reset(state.kvm_clock.live, config.tsc_khz);
     Msrs::reset(state.msr.live);
-    build_cpuid(state.cpuid.live, {config.tsc_khz, config.apic_id, config.physical_bits}, host);
 }
 
 std::uint32_t Board::wide_read(std::uint16_t port, unsigned width) {
@@ -197,6 +231,7 @@ std::uint64_t Board::mmio_read(std::uint64_t address, unsigned width) {
             return local_apic_.mmio_read(offset, width);
         }
         if (page == io_apic_address) {
+            need_shared();
             return io_apic_.mmio_read(offset, width);
         }
     }
@@ -213,6 +248,7 @@ void Board::mmio_write(std::uint64_t address, unsigned width, std::uint64_t valu
             return;
         }
         if (page == io_apic_address) {
+            need_shared();
             io_apic_.mmio_write(offset, width, value);
             return;
         }
@@ -230,8 +266,12 @@ void Board::set_offer(OfferState::Source source, std::uint8_t vector) noexcept {
 
 std::optional<std::uint8_t> Board::choose_interrupt() {
     using Source = OfferState::Source;
+    if (cpu_ == 0 && (state_.pic.live.output != 0 || offer_->source == Source::pic)) {
+        need_shared();
+    }
     // The PIC's interrupt has no priority in the local APIC; it goes first, as on processors.
-    if (pic_.output() && (local_apic_.passes_external() || io_apic_.passes_external())) {
+    if (cpu_ == 0 && pic_.output() &&
+        (local_apic_.passes_external() || io_apic_.passes_external())) {
         if (offer_->source == Source::local_apic) {
             local_apic_.withdraw();
         }
@@ -255,6 +295,7 @@ void Board::interrupt_taken(std::uint8_t vector) {
     const auto source = offer_->source;
     set_offer(OfferState::Source::none, offer_->vector);
     if (source == OfferState::Source::pic) {
+        need_shared();
         static_cast<void>(pic_.acknowledge());
     } else if (source == OfferState::Source::local_apic) {
         local_apic_.taken(vector);
@@ -263,6 +304,10 @@ void Board::interrupt_taken(std::uint8_t vector) {
 
 void Board::expire(std::uint64_t now_ns) {
     local_apic_.expire(now_ns);
+    if (cpu_ != 0 || now_ns < shared_deadline()) {
+        return;
+    }
+    need_shared();
     pit_.expire(now_ns);
     rtc_.expire(now_ns);
     acpi_pm_.expire(now_ns);
@@ -276,18 +321,64 @@ void Board::set_irq_line(unsigned irq, bool asserted) {
     io_apic_.set_line(irq == 0 ? 2 : irq, asserted);
 }
 
+void Board::open_inbox() {
+    Inbox{cpus_.state[cpu_]->inbox.live}.take(
+        transaction_.number(),
+        [this](const ApicMessage& message) { local_apic_.receive(message); });
+}
+
+void Board::send(unsigned cpu, const ApicMessage& message) {
+    if (cpu == cpu_) {
+        local_apic_.receive(message);
+        return;
+    }
+    Inbox{cpus_.state[cpu]->inbox.live}.post(message);
+    waker_.wake(cpu);
+}
+
+/// Of those that the message names, the one with the lowest task priority; of several, they take turns by vector.
+/// cpus_.count: it names none.
+unsigned Board::choose_lowest(const ApicMessage& message) const noexcept {
+    auto chosen = cpus_.count;
+    for (unsigned i = 0; i < cpus_.count; ++i) {
+        const auto cpu = (message.vector + i) % cpus_.count;
+        const auto& apic = cpus_.state[cpu]->local_apic.live;
+        if (LocalApic::accepts(apic, message.destination, message.logical) &&
+            (chosen == cpus_.count ||
+             apic.task_priority < cpus_.state[chosen]->local_apic.live.task_priority)) {
+            chosen = cpu;
+        }
+    }
+    return chosen;
+}
+
 void Board::deliver(const ApicMessage& message) {
-    if (local_apic_.accepts(message.destination, message.logical)) {
-        local_apic_.receive(message);
+    if (message.mode == DeliveryMode::lowest_priority) {
+        const auto cpu = choose_lowest(message);
+        if (cpu != cpus_.count) {
+            send(cpu, message);
+        }
+        return;
+    }
+    for (unsigned cpu = 0; cpu < cpus_.count; ++cpu) {
+        if (LocalApic::accepts(cpus_.state[cpu]->local_apic.live, message.destination,
+                               message.logical)) {
+            send(cpu, message);
+        }
     }
 }
 
-void Board::broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) {
-    if (include_self || sender != local_apic_.id()) {
-        local_apic_.receive(message);
+void Board::broadcast(const ApicMessage& message, std::uint32_t, bool include_self) {
+    for (unsigned cpu = 0; cpu < cpus_.count; ++cpu) {
+        if (include_self || cpu != cpu_) {
+            send(cpu, message);
+        }
     }
 }
 
-void Board::end_of_interrupt(std::uint8_t vector) { io_apic_.end_of_interrupt(vector); }
+void Board::end_of_interrupt(std::uint8_t vector) {
+    need_shared();
+    io_apic_.end_of_interrupt(vector);
+}
 
 }  // namespace margay::vmm

@@ -13,6 +13,9 @@
 #include "servers/vmm/devices/pit.hpp"
 #include "servers/vmm/devices/rtc.hpp"
 #include "servers/vmm/devices/uart.hpp"
+#include "servers/vmm/emulator/bus.hpp"
+#include "servers/vmm/state/board_lock.hpp"
+#include "servers/vmm/vcpu/cpus.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -20,7 +23,9 @@
 
 namespace margay::vmm {
 
-/// The guest's PC: devices, their wiring, and what its single vCPU asks of them.
+/// The guest's PC as one of its vCPUs sees it: that one's local APIC and registers, the devices that all share, and
+/// their wiring. All that it knows is in the states: each vCPU has a board of its own over them, and what they share
+/// is looked at under the board lock. The PIC interrupts vCPU 0, which also serves the shared timers.
 ///
 /// Per exit the vCPU glue does, in this order:
 ///  1. if hardware took the interrupt it was given (V_IRQ clear): interrupt_taken(vector);
@@ -29,25 +34,41 @@ namespace margay::vmm {
 ///  4. interrupt_to_inject(): give the vector to hardware, or withdraw V_IRQ on none; nmi_to_inject() likewise;
 ///  5. put next_deadline() into the vCPU's state page.
 /// Hardware must not compare the vector with the task priority (V_IGN_TPR): the board has done it.
-class Board final : private IrqLines, private ApicBus {
+class Board final : public Bus, private IrqLines, private ApicBus {
   public:
-    /// Works on the state as it is: call reset() first when the VM is new. What it changes belongs to
-    /// `transaction`.
-    Board(BoardState& state, const Transaction& transaction, Clock& clock, ConsoleSink& console,
-          MachineControl& control, GuestMemory& memory, GuestWords& words) noexcept;
+    struct Parts {
+        BoardState& state;
+        const Cpus& cpus;
+        unsigned cpu;  ///< the one that this board is for
+        const Transaction& transaction;
+        BoardLock& lock;
+        CpuWaker& waker;
+        Clock& clock;
+        ConsoleSink& console;
+        MachineControl& control;
+        GuestMemory& memory;
+        GuestWords& words;
+    };
+    /// Works on the state as it is: call reset() first when the VM is new. What it changes belongs to the
+    /// transaction.
+    explicit Board(const Parts& parts) noexcept;
     Board(const Board&) = delete;
     Board& operator=(const Board&) = delete;
 
     /// Power-on state, outside of transactions. Computes CPUID from the host's. `config` may be the state's
     /// own: a reset of the machine.
     static void reset(BoardState& state, BoardConfig config, HostCpuid host) noexcept;
+    /// The same of vCPU `cpu`, but for its glue.
+    static void reset(CpuState& state, const BoardConfig& config, unsigned cpu) noexcept;
 
     /// `width` 1, 2 or 4 bytes; the value is zero-extended. Where nothing is: ones. A wide access to a
     /// byte-wide device is split into bytes at ascending ports.
-    [[nodiscard]] std::uint32_t port_read(std::uint16_t port, unsigned width) {
+    [[nodiscard]] std::uint32_t port_read(std::uint16_t port, unsigned width) override {
+        need_shared();
         return width == 1 ? byte_read(port) : wide_read(port, width);
     }
-    void port_write(std::uint16_t port, unsigned width, std::uint32_t value) {
+    void port_write(std::uint16_t port, unsigned width, std::uint32_t value) override {
+        need_shared();
         if (width == 1) {
             byte_write(port, static_cast<std::uint8_t>(value));
         } else {
@@ -56,8 +77,8 @@ class Board final : private IrqLines, private ApicBus {
     }
 
     /// `width` 1, 2, 4 or 8 bytes. Where nothing is: ones.
-    [[nodiscard]] std::uint64_t mmio_read(std::uint64_t address, unsigned width);
-    void mmio_write(std::uint64_t address, unsigned width, std::uint64_t value);
+    [[nodiscard]] std::uint64_t mmio_read(std::uint64_t address, unsigned width) override;
+    void mmio_write(std::uint64_t address, unsigned width, std::uint64_t value) override;
 
     [[nodiscard]] MsrResult msr_read(std::uint32_t index, std::uint64_t& value) {
         return msrs_.read(index, value);
@@ -75,7 +96,7 @@ class Board final : private IrqLines, private ApicBus {
 
     /// It is not disabled by APIC_BASE.
     [[nodiscard]] bool has_local_apic() const noexcept {
-        return (state_.local_apic.live.base >> 11 & 1) != 0;
+        return (own_.local_apic.live.base >> 11 & 1) != 0;
     }
 
     [[nodiscard]] const BoardConfig& config() const noexcept { return state_.config.live; }
@@ -83,9 +104,9 @@ class Board final : private IrqLines, private ApicBus {
     /// The vector to offer to hardware now, from the local APIC or the PIC. Asking again replaces the offer;
     /// nothing is acknowledged before interrupt_taken().
     [[nodiscard]] std::optional<std::uint8_t> interrupt_to_inject() {
-        // Asked on every exit: by state_, which is one pointer for all devices.
-        if (state_.local_apic.live.deliverable < 0 && state_.pic.live.output == 0 &&
-            state_.offer.live.source == OfferState::Source::none) {
+        // Asked on every exit: by the states, and not by the devices.
+        if (own_.local_apic.live.deliverable < 0 &&
+            own_.offer.live.source == OfferState::Source::none && served_.pic.live.output == 0) {
             return std::nullopt;
         }
         return choose_interrupt();
@@ -93,7 +114,7 @@ class Board final : private IrqLines, private ApicBus {
     /// The processor took the vector offered last.
     void interrupt_taken(std::uint8_t vector);
 
-    [[nodiscard]] bool has_nmi() const noexcept { return state_.local_apic.live.nmi_pending != 0; }
+    [[nodiscard]] bool has_nmi() const noexcept { return own_.local_apic.live.nmi_pending != 0; }
     /// An NMI waits; it is consumed by asking.
     [[nodiscard]] bool nmi_to_inject() noexcept {
         if (!has_nmi()) {
@@ -111,16 +132,35 @@ class Board final : private IrqLines, private ApicBus {
 
     /// Earliest time at which expire() must be called, on Clock::now_ns()'s scale; no_deadline: never.
     [[nodiscard]] std::uint64_t next_deadline() const noexcept {
-        return std::min(std::min(state_.local_apic.live.deadline_ns, state_.pit.live.deadline_ns),
-                        std::min(state_.rtc.live.deadline_ns, state_.acpi_pm.live.deadline_ns));
+        return std::min(own_.local_apic.live.deadline_ns, deadline_of(served_));
     }
     void expire(std::uint64_t now_ns);
 
     /// One byte typed at the console. False: no room, ConsoleSink::input_room() will tell.
-    [[nodiscard]] bool console_input(std::uint8_t byte) { return uart_.receive(byte); }
+    [[nodiscard]] bool console_input(std::uint8_t byte) {
+        need_shared();
+        return uart_.receive(byte);
+    }
     /// See AcpiPm.
-    void see_power_presses(std::uint32_t presses) { acpi_pm_.see_power_presses(presses); }
-    void forget_power_presses() { acpi_pm_.forget_power_presses(); }
+    void see_power_presses(std::uint32_t presses) {
+        need_shared();
+        acpi_pm_.see_power_presses(presses);
+    }
+    void forget_power_presses() {
+        need_shared();
+        acpi_pm_.forget_power_presses();
+    }
+
+    [[nodiscard]] std::uint32_t apic_id() const noexcept { return own_.local_apic.live.id; }
+    /// Takes what others have sent. See has_init() and has_startup() then.
+    void open_inbox();
+    [[nodiscard]] LocalApic& local_apic() noexcept { return local_apic_; }
+    /// Before the lock is let go: whoever serves what this transaction has changed is told.
+    void tell_first() {
+        if (cpu_ != 0 &&
+            (shared_deadline() != deadline_before_ || state_.pic.live.output != pic_before_))
+            waker_.wake(0);
+    }
 
     /// Drive an ISA interrupt line, 0..15, into PIC and I/O APIC (line 0 is pin 2).
     void set_irq_line(unsigned irq, bool asserted) override;
@@ -135,6 +175,20 @@ class Board final : private IrqLines, private ApicBus {
     }
 
   private:
+    /// Before anything that the vCPUs share is looked at.
+    void need_shared() {
+        if (lock_.need()) [[unlikely]] {
+            deadline_before_ = shared_deadline();
+            pic_before_ = state_.pic.live.output;
+        }
+    }
+    [[nodiscard]] static std::uint64_t deadline_of(const BoardState& state) noexcept {
+        return std::min(std::min(state.pit.live.deadline_ns, state.rtc.live.deadline_ns),
+                        state.acpi_pm.live.deadline_ns);
+    }
+    [[nodiscard]] std::uint64_t shared_deadline() const noexcept { return deadline_of(state_); }
+    void send(unsigned cpu, const ApicMessage& message);
+    [[nodiscard]] unsigned choose_lowest(const ApicMessage& message) const noexcept;
     void deliver(const ApicMessage& message) override;
     void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override;
     void end_of_interrupt(std::uint8_t vector) override;
@@ -148,6 +202,16 @@ class Board final : private IrqLines, private ApicBus {
     void device_write(PortOwner owner, std::uint16_t port, std::uint8_t value);
 
     const BoardState& state_;
+    const CpuState& own_;
+    const BoardState&
+        served_;  // what this vCPU waits for: state_, or one in which nothing ever happens
+    unsigned cpu_;
+    const Transaction& transaction_;
+    const Cpus& cpus_;
+    BoardLock& lock_;
+    CpuWaker& waker_;
+    std::uint64_t deadline_before_ = 0;  // when the lock was taken
+    std::uint8_t pic_before_ = 0;
     Journaled<OfferState> offer_;
     LocalApic local_apic_;
     Pic pic_;

@@ -1,11 +1,8 @@
 #pragma once
 
 #include "servers/vmm/cpu/cpuid_state.hpp"
-#include "servers/vmm/cpu/kvm_clock_state.hpp"
-#include "servers/vmm/cpu/msr_state.hpp"
 #include "servers/vmm/devices/acpi_pm_state.hpp"
 #include "servers/vmm/devices/io_apic_state.hpp"
-#include "servers/vmm/devices/local_apic_state.hpp"
 #include "servers/vmm/devices/pci_host_state.hpp"
 #include "servers/vmm/devices/pic_state.hpp"
 #include "servers/vmm/devices/pit_state.hpp"
@@ -23,32 +20,21 @@ namespace margay::vmm {
 struct BoardConfig {
     std::uint64_t tsc_khz;       ///< frequency of the guest's TSC, 1000..100 000 000
     std::uint64_t epoch_s;       ///< Unix time, in seconds, at which Clock::now_ns() was 0
-    std::uint32_t apic_id;       ///< of the only vCPU, 0..254
+    std::uint32_t apic_id;       ///< of vCPU 0, 0..254; the others' follow it
     std::uint8_t physical_bits;  ///< guest-physical address width for CPUID and MTRR masks, 36..52
-    std::uint8_t start_in_x2apic;    ///< 1: firmware left the local APIC in x2APIC mode
+    std::uint8_t start_in_x2apic;    ///< 1: firmware left the local APICs in x2APIC mode
     std::uint8_t zero_unknown_msrs;  ///< 1: MSRs that do not exist read zero; 0: #GP
-    std::uint8_t reserved;
+    std::uint8_t cpus;               ///< vCPUs, 1..max_cpus
 };
 
 MARGAY_STATE(BoardConfig, "config", 2, 1, section_flag::critical | section_flag::constant, tsc_khz,
-             epoch_s, apic_id, physical_bits, start_in_x2apic, zero_unknown_msrs, reserved);
+             epoch_s, apic_id, physical_bits, start_in_x2apic, zero_unknown_msrs, cpus);
 
-/// The interrupt last handed to hardware and not reported taken.
-struct OfferState {
-    enum class Source : std::uint8_t { none, local_apic, pic };
-    Source source;
-    std::uint8_t vector;
-    std::uint8_t reserved[6];
-};
-
-MARGAY_STATE(OfferState, "offer", 1, 1, section_flag::critical, source, vector, reserved);
-
-/// Everything the board knows: plain data, no pointers, in memory that outlives the VMM.
+/// What the vCPUs of a VM share: plain data, no pointers, in memory that outlives the VMM. With several vCPUs it is
+/// looked at and changed under the board lock only, but for what never changes.
 struct BoardState {
     StateSlot<BoardConfig> config;  // this and the next never change; nor does cpuid
     StateSlot<TimeBase> time;
-    StateSlot<OfferState> offer;
-    StateSlot<LocalApicState> local_apic;
     StateSlot<PicState> pic;
     StateSlot<IoApicState> io_apic;
     StateSlot<UartState> uart;
@@ -56,8 +42,6 @@ struct BoardState {
     StateSlot<RtcState> rtc;
     StateSlot<AcpiPmState> acpi_pm;
     StateSlot<PciHostState> pci_host;
-    StateSlot<MsrState> msr;
-    StateSlot<KvmClockState> kvm_clock;
     StateSlot<CpuidState> cpuid;
 };
 

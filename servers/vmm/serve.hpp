@@ -12,17 +12,19 @@ struct NoHook {
     void after(const Exit&, Reply&) {}
 };
 
-// Takes over or creates the VM, then handles its exits. A reply is where an exit is committed: everything
-// before it can be cut off at any instruction and is then undone by a successor.
+// Takes over or creates the VM, then handles the exits of those vCPUs that run on this thread's core; a further
+// thread (its `argument`: see libipc/start.hpp) is started when that is done. A reply is where an exit is committed:
+// everything before it can be cut off at any instruction and is then undone by a successor.
 template <typename Hook>
-[[noreturn]] void serve(Hook& hook) {
-    open_machine();
-    Machine& machine = the_machine();
+[[noreturn]] void serve(Hook& hook, std::uint64_t argument) {
+    if (argument % page_size == 0) open_machine();
     Received r = reply_wait({});
     for (;;) {
         if (r.status != Status::ok) fail("a reply was refused", r.status);
         const Exit e{r.message};
         hook.before(e);
+        // The badge is of the portal, which the supervisor has bound.
+        Machine& machine = r.badge == 0 ? the_machine() : further_machine(r.badge);
         Reply reply = machine.handle(e);
         hook.after(e, reply);
         r = reply_wait(reply.message(e.sequence));

@@ -15,7 +15,7 @@ bool is_flag(std::uint8_t value) { return value <= 1; }
 bool is_sound(const BoardConfig& s) {
     return s.tsc_khz >= 1000 && s.tsc_khz <= 100'000'000 && s.apic_id <= 254 &&
            s.physical_bits >= 36 && s.physical_bits <= 52 && is_flag(s.start_in_x2apic) &&
-           is_flag(s.zero_unknown_msrs);
+           is_flag(s.zero_unknown_msrs) && s.cpus >= 1 && s.cpus <= max_cpus;
 }
 
 bool is_sound(const TimeBase& s) {
@@ -24,7 +24,8 @@ bool is_sound(const TimeBase& s) {
 }
 
 bool is_sound(const VcpuGlueState& s) {
-    return s.offered_vector <= no_vector && is_flag(s.halted) && is_flag(s.started);
+    return s.offered_vector <= no_vector && is_flag(s.halted) && is_flag(s.started) &&
+           is_flag(s.awaits_startup) && is_flag(s.is_off);
 }
 
 bool is_sound(const OfferState& s) {
@@ -81,39 +82,59 @@ bool is_sound(const CpuidState& s) {
 template <typename State>
 bool is_sound(const State&) {
     static_assert(std::is_same_v<State, ConsoleState> || std::is_same_v<State, AcpiPmState> ||
-                  std::is_same_v<State, PciHostState>);
+                  std::is_same_v<State, PciHostState> || std::is_same_v<State, InboxState> ||
+                  std::is_same_v<State, AnswerState>);
     return true;
 }
 
 class Check {
   public:
-    explicit Check(std::uint64_t pending) : pending_{pending} {}
+    explicit Check(std::span<const ExitNumbers> exits) : exits_{exits} {}
 
     template <typename State>
     Check& of(const StateSlot<State>& slot) {
-        const State& state = pending_ != 0 && slot.saved_in == pending_ ? slot.saved : slot.live;
+        const State& state = is_undone(slot.saved_in) ? slot.saved : slot.live;
         if (!why_ && !is_sound(state)) {
             constexpr auto section = describe(static_cast<const State*>(nullptr));
             why_ = Refusal{"section `{}` of the device state has impossible values", section.name};
         }
         return *this;
     }
+    Check& of(const CpuState& c) {
+        return of(c.vcpu)
+            .of(c.offer)
+            .of(c.local_apic)
+            .of(c.msr)
+            .of(c.kvm_clock)
+            .of(c.inbox)
+            .of(c.answer);
+    }
     [[nodiscard]] const Refusal& why() const { return why_; }
 
   private:
-    std::uint64_t pending_;
+    [[nodiscard]] bool is_undone(std::uint64_t saved_in) const {
+        return saved_in != 0 && std::ranges::any_of(exits_, [saved_in](const ExitNumbers& e) {
+                   return e.pending == saved_in;
+               });
+    }
+
+    std::span<const ExitNumbers> exits_;
     Refusal why_;
 };
 
 }  // namespace
 
-Refusal check_values(const VmState& s, std::uint64_t pending) {
+Refusal check_values(const VmState& s, std::span<const ExitNumbers> exits) {
     const BoardState& b = s.board;
-    Check check{pending};
-    check.of(b.config).of(b.time).of(s.vcpu).of(s.console).of(b.offer).of(b.local_apic);
+    Check check{exits};
+    check.of(b.config).of(b.time).of(s.cpu).of(s.console);
     check.of(b.pic).of(b.io_apic).of(b.uart).of(b.pit).of(b.rtc).of(b.acpi_pm);
-    check.of(b.pci_host).of(b.msr).of(b.kvm_clock).of(b.cpuid);
+    check.of(b.pci_host).of(b.cpuid);
     return check.why();
+}
+
+Refusal check_values(const CpuState& s, std::span<const ExitNumbers> exits) {
+    return Check{exits}.of(s).why();
 }
 
 }  // namespace margay::vmm

@@ -5,11 +5,15 @@
 
 namespace margay::vmm {
 
-/// How this build lays out the state of a VM. The board's configuration comes first: the defaults of the
+/// How this build lays out the state of a VM and of its vCPU 0. The board's configuration comes first: the defaults of the
 /// others depend on it.
 [[nodiscard]] Layout vm_layout() noexcept;
 
 /// The state in a half that has this build's layout.
 [[nodiscard]] VmState& vm_state(RegionHalf& half) noexcept;
+
+/// The same for the region of a further vCPU.
+[[nodiscard]] Layout cpu_layout() noexcept;
+[[nodiscard]] CpuState& cpu_state(RegionHalf& half) noexcept;
 
 }  // namespace margay::vmm

@@ -3,7 +3,7 @@
 #include "servers/vmm/board_state.hpp"
 #include "servers/vmm/state/region.hpp"
 #include "servers/vmm/vcpu/console_state.hpp"
-#include "servers/vmm/vcpu/glue_state.hpp"
+#include "servers/vmm/vcpu/cpu_state.hpp"
 #if MARGAY_NEXT_STATE
 #include "servers/vmm/statistics_state.hpp"
 #endif
@@ -12,7 +12,7 @@ namespace margay::vmm {
 
 /// All state of a VM that outlives its VMM, as this build lays it out.
 struct VmState {
-    StateSlot<VcpuGlueState> vcpu;
+    CpuState cpu;  // of vCPU 0; the others have regions of their own
     StateSlot<ConsoleState> console;
     BoardState board;
 #if MARGAY_NEXT_STATE

@@ -28,6 +28,10 @@ struct Sink final : ConsoleSink {
     unsigned sum = 0;
 };
 
+struct Waker final : CpuWaker {
+    void wake(unsigned) override {}
+};
+
 struct Control final : MachineControl {
     void power_off() override {}
     void reset() override {}
@@ -60,6 +64,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Sink sink;
     Control control;
     static BoardState state;
+    static CpuState cpu[2];
     static GuestWordUndo undo[guest_word_undos];
     Transaction transaction;
     GuestWords words{ram, undo, transaction};
@@ -70,8 +75,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     config.apic_id = choice & 3;
     config.physical_bits = 40;
     config.start_in_x2apic = (choice >> 2) & 1;
+    // Half of the time there is another vCPU, whose exits nobody handles.
+    config.cpus = static_cast<std::uint8_t>(1 + (choice >> 3 & 1));
     Board::reset(state, config, host_cpuid);
-    Board board{state, transaction, time, sink, control, ram, words};
+    Cpus cpus;
+    cpus.count = config.cpus;
+    for (unsigned i = 0; i < 2; ++i) {
+        Board::reset(cpu[i], config, i);
+        cpus.state[i] = &cpu[i];
+    }
+    std::uint64_t word = 0;
+    bool is_locked = false;
+    BoardLock lock{config.cpus > 1 ? &word : nullptr, transaction, is_locked};
+    Waker waker;
+    Board board{{state, cpus, 0, transaction, lock, waker, time, sink, control, ram, words}};
 
     for (unsigned operations = 0; !input.empty() && operations < 1000; ++operations) {
         const unsigned kind = input.take<std::uint8_t>();
@@ -157,7 +174,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             require(board.next_deadline() > time.now, "after expire() deadlines lie ahead");
         }
         if (const auto vector = board.interrupt_to_inject()) {
-            require(*vector >= 16 || state.offer.live.source == OfferState::Source::pic,
+            require(*vector >= 16 || cpu[0].offer.live.source == OfferState::Source::pic,
                     "the local APIC offers no vector below 16");
         }
     }

@@ -30,11 +30,13 @@ struct Ram final : GuestMemory {
 
 struct Defaults final : StateDefaults {
     void reset(RegionHalf& half) override {
-        Board::reset(vm_state(half).board, {2'000'000, 0, 0, 40, 1, 0, 0},
+        const BoardConfig config{2'000'000, 0, 0, 40, 1, 0, 1};
+        Board::reset(vm_state(half).board, config,
                      [](std::uint32_t, std::uint32_t) { return CpuidResult{}; });
+        Board::reset(vm_state(half).cpu, config, 0);
     }
-    Refusal check(const RegionHalf& half, std::uint64_t pending) override {
-        return check_values(vm_state(const_cast<RegionHalf&>(half)), pending);
+    Refusal check(const RegionHalf& half, std::span<const ExitNumbers> exits) override {
+        return check_values(vm_state(const_cast<RegionHalf&>(half)), exits);
     }
 };
 

@@ -101,11 +101,13 @@ extern "C" [[gnu::no_sanitize_coverage]] void __sanitizer_cov_trace_pc() {
     if (blocks_left != 0 && --blocks_left == 0) die();
 }
 
-void program_main(std::uint64_t) {
+void program_main(std::uint64_t argument) {
     const StartupItem* append = find_startup_item("append");
     const std::string_view options{mapped<const char>(*append) + vmm_options_offset};
-    if (find_option(options, "start")) die();
-    if (const auto ms = find_number(options, "slow")) start_slowly(*ms);
+    if (argument % page_size == 0) {
+        if (find_option(options, "start")) die();
+        if (const auto ms = find_number(options, "slow")) start_slowly(*ms);
+    }
     Faults faults{options};
-    serve(faults);
+    serve(faults, argument);
 }

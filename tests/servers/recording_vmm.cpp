@@ -146,7 +146,7 @@ class Recorder {
             note_memory(e);
         }
         // The guest's word for the end of an interrupt, which it clears without an exit.
-        const auto& apic = vm_state(region_.active()).board.local_apic.live;
+        const auto& apic = vm_state(region_.active()).cpu.local_apic.live;
         eoi_word_ = (apic.eoi_assist & 1) != 0 ? apic.eoi_assist & ~3ull : 0;
         if (eoi_word_ != 0) (void)watched_.window(eoi_word_, 4);
         say("@e {x} {x} {x} {x} {x} {x} {x} {x}\n", static_cast<unsigned>(e.exit_class), e.flags,
@@ -256,10 +256,10 @@ Cpuid cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
 
 }  // namespace margay::raw
 
-void program_main(std::uint64_t) {
+void program_main(std::uint64_t argument) {
     open_startup_log();
     now = real_time();
     say("@h {x} {x} {x}\n", startup().tsc_khz, now, item("epoch").value);
     Hook hook;
-    serve(hook);
+    serve(hook, argument);
 }

@@ -1,6 +1,6 @@
 """VMMs die while Linux boots and works; the guest's output must be that of an undisturbed run.
 
-Argument: N. The VMM is killed at N exits, half of them before the exit is handled and half behind
+Arguments: N, and the cores of its vCPUs, with commas between (without: one vCPU, on the last core). The VMM is killed at N exits, half of them before the exit is handled and half behind
 that, just before the reply; and N times at random basic blocks of the handlers. One boot has many deaths:
 the guest goes on each time. (That any single instruction will do is shown on the host by vmm_kill.)
 """
@@ -37,13 +37,16 @@ class Sweep:
         self.node = node
         self.initrd = initramfs.with_command(initramfs.base(), WORKLOAD)
         self.boots = 0
+        # With two cores the supervisor and a VM with one vCPU are apart.
+        self.places = {"core": node.options.cores - 1}
+        if len(node.arguments) > 1:
+            self.places = {"cpus": [int(core) for core in node.arguments[1].split(",")]}
 
     def boot(self, **keys):
         """One run: the guest's output, and what the node said on its log."""
         vm = {"name": "test", "memory_mib": 128, "kernel": "kernel", "initrd": "initrd",
               "append": "console=ttyS0 quiet", "restart_limit": 1000000,
-              # With two cores the supervisor and the VM are apart.
-              "core": self.node.options.cores - 1, **keys}
+              **self.places, **keys}
         manifest = json.dumps({"vms": [vm], "test_exit_port": 244}).encode()
         modules = [(name, self.node.program(name)) for name in SERVERS]
         modules += [(name, self.node.program(name)) for name in ("vmm", "vmm_faulty")]

@@ -32,6 +32,8 @@ def valid(value, said):
         said = SCHEMA["$defs"][said["$ref"].rpartition("/")[2]]
     if "enum" in said:
         return value in said["enum"]
+    if "anyOf" in said:
+        return any(valid(value, each) for each in said["anyOf"])
     if said["type"] == "boolean":
         return isinstance(value, bool)
     if said["type"] == "integer":
@@ -39,7 +41,7 @@ def valid(value, said):
     if said["type"] == "string":
         return isinstance(value, str) and said.get("minLength", 0) <= len(value) <= said.get("maxLength", 1 << 20)
     if said["type"] == "array":
-        return (isinstance(value, list) and len(value) <= said["maxItems"]
+        return (isinstance(value, list) and said.get("minItems", 0) <= len(value) <= said["maxItems"]
                 and all(valid(v, said["items"]) for v in value))
     known = said["properties"]
     return (isinstance(value, dict) and set(said.get("required", [])) <= set(value)
@@ -55,6 +57,11 @@ def candidates(said):
     if "maxLength" in said:
         yield from ("y" * said["maxLength"], "y" * (said["maxLength"] + 1))
     yield from said.get("enum", ())
+    for each in said.get("anyOf", ()):
+        yield from candidates(each)
+    if said.get("type") == "array" and said["items"].get("type") == "integer":
+        most, core = said["maxItems"], said["items"]["maximum"]
+        yield from ([core] * most, [core] * (most + 1), [core + 1], [[1]], ["1"])
 
 
 class SchemaAndParser(unittest.TestCase):

@@ -13,7 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "
 import common
 import saved
 
-HEADER = saved.HEADER.pack(saved.MAGIC, saved.FORMAT, 3, 77, 5, 1000, 8 * 4096)
+HEADER = saved.HEADER.pack(saved.MAGIC, saved.FORMAT, 0, 3, 77, 5, 1000, 8 * 4096)
 RECORDS = [
     saved.record(saved.TYPE_HEADER, 0, 0, HEADER),
     saved.record(saved.TYPE_DEFINITION, 0, 0, b'{"name":"x","kernel":"k"}'),
@@ -74,7 +74,7 @@ class Files(unittest.TestCase):
         self.refuse(b"".join(RECORDS[:3] + RECORDS[4:]) + END, "page 17 is missing")
         self.refuse(b"".join(RECORDS[:-1]) + END, "too early")
         self.refuse(b"".join(RECORDS[:1] + RECORDS[2:]) + END, "no definition")
-        later = saved.HEADER.pack(saved.MAGIC, 9, 3, 77, 5, 1000, 4096)
+        later = saved.HEADER.pack(saved.MAGIC, 9, 0, 3, 77, 5, 1000, 4096)
         self.refuse(saved.record(saved.TYPE_HEADER, 0, 0, later), "format 9")
         with self.assertRaises(common.Usage):
             saved.File(self.path.with_name("none"))

@@ -46,6 +46,14 @@ std::string value_of(const ManifestKey& key, const void* object) {
         return std::to_string(number);
     case ManifestKey::Kind::choice:
         return quoted(*reinterpret_cast<const bool*>(member) ? key.yes : key.no);
+    case ManifestKey::Kind::cpus: {
+        const CpuPlaces& cpus = *reinterpret_cast<const CpuPlaces*>(member);
+        if (cpus.is_listed == 0) return std::to_string(cpus.count);
+        std::string list = "[";
+        for (std::uint64_t i = 0; i < cpus.count; ++i)
+            list += (i == 0 ? "" : ", ") + std::to_string(cpus.core[i]);
+        return list + "]";
+    }
     case ManifestKey::Kind::flag: return *reinterpret_cast<const bool*>(member) ? "true" : "false";
     }
     return "null";
@@ -67,6 +75,10 @@ std::string described(const ManifestKey& key, const void* defaults) {
         break;
     case ManifestKey::Kind::choice:
         s += ", \"kind\": \"choice\", \"words\": [" + quoted(key.yes) + ", " + quoted(key.no) + "]";
+        break;
+    case ManifestKey::Kind::cpus:
+        s += ", \"kind\": \"cpus\", \"lowest\": " + std::to_string(key.lowest) +
+             ", \"highest\": " + std::to_string(key.highest);
         break;
     case ManifestKey::Kind::flag: s += ", \"kind\": \"flag\""; break;
     }

@@ -119,10 +119,11 @@ Status ExitSource::reply(std::uint64_t action, std::uint64_t number, std::uint64
                          std::uint64_t rax, std::uint64_t vector, std::uint64_t deadline_at) {
     // Everything is checked before anything changes: a refused reply leaves the exit pending.
     if (number != sequence || !has_pending()) return Status::stale;
-    if (action > static_cast<std::uint64_t>(Action::stop) || (dirty & ~state::valid_reply) != 0)
+    if (action > static_cast<std::uint64_t>(Action::give_way) || (dirty & ~state::valid_reply) != 0)
         return Status::bad_argument;
     const auto act = static_cast<Action>(action);
-    const bool skip = act == Action::advance || act == Action::park_advance;
+    const bool skip =
+        act == Action::advance || act == Action::park_advance || act == Action::give_way;
     if (skip && pending.next_rip == 0) return Status::bad_argument;
     if ((dirty & state::irq_word) != 0 && vector > no_vector) return Status::bad_argument;
     const Status s = apply(dirty, rax, vector, skip);
@@ -160,6 +161,7 @@ void ExitSource::go_on() {
             parks_again = true;
         break;
     case Action::stop: stop(nullptr); break;
+    case Action::give_way: scheduler::yield(); break;
     }
 }
 

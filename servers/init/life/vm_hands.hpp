@@ -11,12 +11,14 @@ namespace margay::init {
 // A VM at one moment.
 struct VmSample {
     std::uint64_t now = 0;                   // ticks
-    bool guest_dead = false;                 // its vCPU has ended
+    bool guest_dead = false;                 // one of its vCPUs has ended
     VmOutcome outcome = VmOutcome::running;  // as its VMM says
-    std::uint64_t sequence = 0;              // number of its last exit
-    bool pending = false;                    // that exit waits for its answer
-    bool in_service = false;                 // a VMM has it
-    bool at_rest = false;                 // the vCPU is suspended, out of the guest, no exit waits
+    // Of several vCPUs the one whose exit has waited longest; the next three are of it.
+    unsigned cpu = 0;
+    std::uint64_t sequence = 0;           // number of its last exit
+    bool pending = false;                 // that exit waits for its answer
+    bool in_service = false;              // a VMM has an exit of any
+    bool at_rest = false;                 // all are suspended, out of the guest, no exit waits
     std::uint64_t waited = 0;             // see WatchSample
     std::uint64_t placed = 0;             // likewise
     VmmPhase phase = VmmPhase::starting;  // as the active VMM says
@@ -55,7 +57,7 @@ class VmHands {
     // Reports on the active one, and on the guest that stands still; then all VMMs go.
     virtual void freeze(const char* cause, std::uint64_t died_at, const char* reason) = 0;
 
-    // The vCPU.
+    // The vCPUs.
     virtual bool suspend_vcpu() = 0;
     virtual bool resume_vcpu() = 0;
 

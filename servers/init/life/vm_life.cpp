@@ -7,6 +7,9 @@ namespace margay::init {
 
 namespace {
 
+// Tells exits of all vCPUs apart.
+std::uint64_t exit_of(const VmSample& s) { return s.sequence | std::uint64_t{s.cpu} << 56; }
+
 constexpr std::uint64_t never = ~0ull;
 
 bool same(const char* a, const char* b) { return std::string_view{a} == b; }
@@ -331,7 +334,7 @@ void VmLife::progress(const VmSample& s) {
 bool VmLife::watch(const VmSample& s) {
     // Not as the VMM says: one that said it started, again and again, would never be found.
     const bool starts = service_ == Service::attaching;
-    switch (watch_.look({s.now, s.waited, starts, s.placed, s.pending ? s.sequence : 0})) {
+    switch (watch_.look({s.now, s.waited, starts, s.placed, s.pending ? exit_of(s) : 0})) {
     case WatchFinding::well: return true;
     case WatchFinding::start_hangs: killed_for_ = KilledFor::start; break;
     case WatchFinding::exit_hangs: killed_for_ = KilledFor::exit; break;
@@ -382,7 +385,7 @@ void VmLife::vmm_died(const VmSample& s) {
 
 void VmLife::decide(const VmSample& s, bool refused) {
     const bool at_exit = s.pending || s.phase == VmmPhase::starting;
-    switch (policy_.vmm_died({s.sequence, at_exit, refused, s.now / limits_.ticks_per_ms})) {
+    switch (policy_.vmm_died({exit_of(s), at_exit, refused, s.now / limits_.ticks_per_ms})) {
     case RestartDecision::same: return replace_dead(vmm_, s.now);
     case RestartDecision::fallback: return replace_dead(fallback_, s.now);
     case RestartDecision::freeze: return freeze(policy_.reason());

@@ -8,7 +8,7 @@
 //   12  CRC-32 (IEEE 802.3) of bytes 0 to 11 and the payload
 //   16  payload
 //
-// What was saved is a block of pages: the device-state region, the vCPU's state page, the RAM. Records of pages
+// What was saved is a block of pages: of each vCPU the device-state region and the state page, then the RAM. Records of pages
 // follow each other without gaps. Those before the first page, and the end, are about none.
 #pragma once
 #include <cstdint>
@@ -40,7 +40,8 @@ constexpr char end = 'E';         // CRC-32 of the header
 // The payload of the first record.
 struct Header {
     char magic[8] = {'M', 'a', 'r', 'g', 'a', 'y', 'V', 'M'};
-    std::uint32_t format = format_version;
+    std::uint16_t format = format_version;
+    std::uint16_t further_cpus = 0;  // vCPUs beyond the first
     std::uint32_t abi = abi_version;
     std::uint64_t snapshot = 0;  // which one it is: TSC when it was taken
     std::uint64_t sequence = 0;  // number of the guest's last exit

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "servers/init/manifest.hpp"
 #include "servers/init/saved/pack.hpp"
 
 namespace margay::init::saved {
@@ -32,9 +33,10 @@ Failure Reader::take_header(const Record& r, Target& target) {
         return refusal("a later build saved it: ABI {}, this node has {}", h.abi, abi_version);
     if (h.abi < oldest_abi) return refusal("it was saved with ABI {}, too old", h.abi);
     if (h.ram_bytes == 0 || h.ram_bytes % page_size != 0 || h.ram_bytes > most_ram ||
-        h.snapshot == 0)
+        h.snapshot == 0 || h.further_cpus >= max_vcpus)
         return refusal("its header makes no sense");
-    const auto pages = before_ + static_cast<std::uint32_t>(h.ram_bytes / page_size);
+    const auto pages =
+        (h.further_cpus + 1u) * per_cpu_ + static_cast<std::uint32_t>(h.ram_bytes / page_size);
     if (const Failure f = target.open(h, pages, block_); f.is_set()) return f;
     header_ = h;
     header_crc_ = frame::number_at(record_ + 12, 4);

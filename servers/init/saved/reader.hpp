@@ -21,11 +21,11 @@ class Target {
 
 class Reader {
   public:
-    // Pages in front of the RAM.
-    explicit Reader(std::uint32_t pages_before_ram) : before_{pages_before_ram} {}
+    // Pages in front of the RAM for each vCPU.
+    explicit Reader(std::uint32_t pages_per_cpu) : per_cpu_{pages_per_cpu} {}
 
     // From the beginning on.
-    void begin() { *this = Reader{before_}; }
+    void begin() { *this = Reader{per_cpu_}; }
     // From page() on again: what came of the next record is forgotten.
     void go_on() { have_ = 0; }
     // Takes bytes. A failure is the end: begin() is next.
@@ -45,7 +45,7 @@ class Reader {
     }
     const char* payload() const { return record_ + head_bytes; }
 
-    std::uint32_t before_;
+    std::uint32_t per_cpu_;
     Header header_;
     std::uint32_t header_crc_ = 0;
     std::byte* block_ = nullptr;

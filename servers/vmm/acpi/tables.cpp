@@ -4,6 +4,7 @@
 #include "servers/vmm/devices/acpi_pm.hpp"
 #include "servers/vmm/devices/io_apic.hpp"
 #include "servers/vmm/devices/local_apic.hpp"
+#include "servers/vmm/state/exit_numbers.hpp"
 
 #include <cstring>
 
@@ -20,19 +21,21 @@ constexpr std::size_t local_apic_entry = 8;
 constexpr std::size_t io_apic_entry = 12;
 constexpr std::size_t override_entry = 10;
 constexpr std::size_t nmi_entry = 6;
-constexpr std::size_t madt_size =
-    header_size + 8 + local_apic_entry + io_apic_entry + 2 * override_entry + nmi_entry;
+constexpr std::size_t madt_size(unsigned cpus) {
+    return header_size + 8 + cpus * local_apic_entry + io_apic_entry + 2 * override_entry +
+           nmi_entry;
+}
 constexpr std::size_t xsdt_size = header_size + 2 * 8;
 
 // Where each table is: fixed, and the DSDT last because its size varies.
 constexpr std::uint64_t rsdp_at = acpi_base;
 constexpr std::uint64_t facs_at = acpi_base + 0x040;
 constexpr std::uint64_t xsdt_at = acpi_base + 0x080;
-constexpr std::uint64_t madt_at = acpi_base + 0x100;
-constexpr std::uint64_t fadt_at = acpi_base + 0x180;
-constexpr std::uint64_t dsdt_at = acpi_base + 0x300;
-static_assert(xsdt_at + xsdt_size <= madt_at && madt_at + madt_size <= fadt_at &&
-              fadt_at + fadt_size <= dsdt_at);
+constexpr std::uint64_t fadt_at = acpi_base + 0x100;
+constexpr std::uint64_t madt_at = acpi_base + 0x280;
+constexpr std::uint64_t dsdt_at = acpi_base + 0x500;
+static_assert(xsdt_at + xsdt_size <= fadt_at && fadt_at + fadt_size <= madt_at &&
+              madt_at + madt_size(max_cpus) <= dsdt_at);
 
 // FADT fixed feature flags (ACPI 6.4 table 5.10)
 constexpr std::uint32_t fadt_wbinvd = 1U << 0;
@@ -79,16 +82,19 @@ void write_fadt(TableWriter table) {
     table.checksum(header_checksum, fadt_size);
 }
 
-void write_madt(TableWriter table, std::uint32_t apic_id) {
+void write_madt(TableWriter table, std::uint32_t apic_id, unsigned cpus) {
     table.header("APIC", 5);
     table.put<std::uint32_t>(36, static_cast<std::uint32_t>(local_apic_address));
     table.put<std::uint32_t>(40, madt_dual_8259);
     auto at = header_size + 8;
-    table.put<std::uint8_t>(at, 0);  // processor local APIC
-    table.put<std::uint8_t>(at + 1, local_apic_entry);
-    table.put<std::uint8_t>(at + 3, static_cast<std::uint8_t>(apic_id));
-    table.put<std::uint32_t>(at + 4, 1);  // enabled
-    at += local_apic_entry;
+    for (unsigned cpu = 0; cpu < cpus; ++cpu) {
+        table.put<std::uint8_t>(at, 0);  // processor local APIC
+        table.put<std::uint8_t>(at + 1, local_apic_entry);
+        table.put<std::uint8_t>(at + 2, static_cast<std::uint8_t>(cpu));
+        table.put<std::uint8_t>(at + 3, static_cast<std::uint8_t>(apic_id + cpu));
+        table.put<std::uint32_t>(at + 4, 1);  // enabled
+        at += local_apic_entry;
+    }
     table.put<std::uint8_t>(at, 1);  // I/O APIC, its inputs from 0 on
     table.put<std::uint8_t>(at + 1, io_apic_entry);
     table.put<std::uint32_t>(at + 4, static_cast<std::uint32_t>(io_apic_address));
@@ -108,7 +114,7 @@ void write_madt(TableWriter table, std::uint32_t apic_id) {
     table.put<std::uint8_t>(at + 1, nmi_entry);
     table.put<std::uint8_t>(at + 2, 0xff);
     table.put<std::uint8_t>(at + 5, 1);
-    table.checksum(header_checksum, madt_size);
+    table.checksum(header_checksum, madt_size(cpus));
 }
 
 void write_xsdt(TableWriter table) {
@@ -148,7 +154,8 @@ bool valid_dsdt(std::span<const std::byte> dsdt) {
 }  // namespace
 
 std::uint64_t write_acpi_tables(std::span<std::byte> ram, const AcpiConfig& config) noexcept {
-    if (ram.size() < acpi_limit || config.apic_id > 254 || !valid_dsdt(config.dsdt)) {
+    if (ram.size() < acpi_limit || config.cpus == 0 || config.cpus > max_cpus ||
+        config.apic_id + config.cpus > 255 || !valid_dsdt(config.dsdt)) {
         return 0;
     }
     const auto table = [ram](std::uint64_t at, std::size_t size) {
@@ -157,7 +164,7 @@ std::uint64_t write_acpi_tables(std::span<std::byte> ram, const AcpiConfig& conf
     std::memcpy(ram.data() + dsdt_at, config.dsdt.data(), config.dsdt.size());
     write_facs(table(facs_at, facs_size));
     write_fadt(table(fadt_at, fadt_size));
-    write_madt(table(madt_at, madt_size), config.apic_id);
+    write_madt(table(madt_at, madt_size(config.cpus)), config.apic_id, config.cpus);
     write_xsdt(table(xsdt_at, xsdt_size));
     write_rsdp(table(rsdp_at, rsdp_size));
     return rsdp_at;

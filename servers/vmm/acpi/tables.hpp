@@ -11,7 +11,8 @@ inline constexpr std::uint64_t acpi_limit = 0x10'0000;
 
 struct AcpiConfig {
     std::span<const std::byte> dsdt;  ///< AML as iasl makes it from dsdt.asl, header included
-    std::uint32_t apic_id;            ///< of the only vCPU, 0..254
+    std::uint32_t apic_id;            ///< of vCPU 0; those of the others follow it, up to 254
+    unsigned cpus = 1;                ///< 1..max_cpus
 };
 
 /// Write RSDP, XSDT, FADT, FACS, MADT and DSDT to guest-physical 0xe0000..0xfffff (ACPI 6.4 ch. 5).

@@ -3,6 +3,7 @@
 #include "proto/vcpu_state.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <initializer_list>
 
 namespace margay::vmm {
@@ -27,6 +28,8 @@ constexpr auto basic_ecx_set = bits({21, 24, 31});  // x2APIC, TSC deadline, hyp
 constexpr auto basic_edx_pass = bits({0, 1, 2, 3, 4, 5, 6, 8, 11, 13, 15, 17, 19, 23, 24, 25, 26});
 constexpr auto basic_edx_set = bits({7, 9, 12, 14, 16});  // MCE, APIC, MTRR, MCA, PAT
 
+constexpr auto basic_edx_several = bits({28});  // HTT: EBX says how many
+
 constexpr auto power_eax_set = bits({2});  // ARAT: the APIC timer does not stop
 
 // FSGSBASE BMI1 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA
@@ -45,6 +48,7 @@ constexpr auto structured_edx_wide = bits({8});  // VP2INTERSECT
 
 // LAHF, CR8 by LOCK MOV CR0, ABM, SSE4A, misaligned SSE, 3DNow! prefetch
 constexpr auto extended_ecx_pass = bits({0, 4, 5, 6, 7, 8});
+constexpr auto extended_ecx_several = bits({1});      // CmpLegacy: they are cores
 constexpr auto extended_ecx_vector = bits({11, 16});  // XOP FMA4
 // as leaf 1, and SYSCALL NX MMXEXT FFXSR PDPE1GB RDTSCP LM 3DNowExt 3DNow
 constexpr auto extended_edx_pass =
@@ -67,6 +71,11 @@ constexpr std::uint32_t last_extended = 0x8000'001a;
 constexpr std::uint32_t least_extended = 0x8000'0008;
 constexpr std::uint32_t first_hypervisor = 0x4000'0000;
 constexpr std::uint32_t last_hypervisor = 0x4000'0010;
+
+// Bits of an APIC id that tell cores of one package apart.
+constexpr std::uint32_t core_id_bits(std::uint32_t cores) {
+    return static_cast<std::uint32_t>(std::bit_width(cores - 1));
+}
 
 class Builder {
   public:
@@ -158,9 +167,11 @@ void build_basic(Builder& builder, CpuidState& state, const CpuidPolicy& policy,
     const auto one = host(1, 0);
     const auto clflush_line = one.ebx & 0xff00;
     const auto vector = (shown & xcr0::avx) != 0 ? basic_ecx_vector : bits({26});  // XSAVE
-    builder.basic(1, {one.eax, policy.apic_id << 24 | 1U << 16 | clflush_line,
-                      (one.ecx & (basic_ecx_pass | (shown != 0 ? vector : 0U))) | basic_ecx_set,
-                      (one.edx & basic_edx_pass) | basic_edx_set});
+    const std::uint32_t cores = policy.cpus;
+    builder.basic(
+        1, {one.eax, policy.apic_id << 24 | cores << 16 | clflush_line,
+            (one.ecx & (basic_ecx_pass | (shown != 0 ? vector : 0U))) | basic_ecx_set,
+            (one.edx & basic_edx_pass) | basic_edx_set | (cores > 1 ? basic_edx_several : 0)});
     builder.basic(6, {power_eax_set, 0, 0, 0});
     const auto seven = host_last >= 7 ? host(7, 0) : CpuidResult{};
     const auto with = [shown](std::uint64_t parts, std::uint32_t features) {
@@ -175,9 +186,9 @@ void build_basic(Builder& builder, CpuidState& state, const CpuidPolicy& policy,
                                  with(xcr0::avx512, structured_ecx_wide) |
                                  with(xcr0::pkru, structured_ecx_pku)),
                     seven.edx & (structured_edx_pass | with(xcr0::avx512, structured_edx_wide))});
-    // One thread in one core.
+    // One thread in each core.
     builder.append(state.basic[0xb], {0, 1, 1U << 8 | 0, policy.apic_id});
-    builder.append(state.basic[0xb], {0, 1, 2U << 8 | 1, policy.apic_id});
+    builder.append(state.basic[0xb], {core_id_bits(cores), cores, 2U << 8 | 1, policy.apic_id});
     build_xsave(builder, state, shown, host);
 }
 
@@ -187,11 +198,13 @@ void build_extended(Builder& builder, const CpuidPolicy& policy, HostCpuid host)
     const auto last = std::clamp(host_last, least_extended, last_extended);
     builder.extended(0x8000'0000, {last, zero.ebx, zero.ecx, zero.edx});
     const auto one = host(0x8000'0001, 0);
-    builder.extended(0x8000'0001,
-                     {one.eax, one.ebx,
-                      one.ecx & (extended_ecx_pass |
-                                 ((shown_xcr0(host) & xcr0::avx) != 0 ? extended_ecx_vector : 0U)),
-                      (one.edx & extended_edx_pass) | extended_edx_set});
+    builder.extended(
+        0x8000'0001,
+        {one.eax, one.ebx,
+         (one.ecx &
+          (extended_ecx_pass | ((shown_xcr0(host) & xcr0::avx) != 0 ? extended_ecx_vector : 0U))) |
+             (policy.cpus > 1 ? extended_ecx_several : 0U),
+         (one.edx & extended_edx_pass) | extended_edx_set});
     // Name, and sizes of caches and TLBs.
     for (const auto leaf : {0x8000'0002U, 0x8000'0003U, 0x8000'0004U, 0x8000'0005U, 0x8000'0006U,
                             0x8000'0019U, 0x8000'001aU}) {
@@ -202,8 +215,10 @@ void build_extended(Builder& builder, const CpuidPolicy& policy, HostCpuid host)
     builder.extended(0x8000'0007, {0, 0, 0, invariant_tsc});
     const auto eight =
         host_last >= 0x8000'0008 ? host(0x8000'0008, 0) : CpuidResult{0x3000, 0, 0, 0};
-    builder.extended(0x8000'0008, {(eight.eax & 0xff00) | policy.physical_bits,
-                                   eight.ebx & capacity_ebx_pass, 0, 0});
+    builder.extended(0x8000'0008,
+                     {(eight.eax & 0xff00) | policy.physical_bits, eight.ebx & capacity_ebx_pass,
+                      policy.cpus > 1 ? core_id_bits(policy.cpus) << 12 | (policy.cpus - 1U) : 0U,
+                      0});
 }
 
 void build_hypervisor(Builder& builder, const CpuidPolicy& policy) noexcept {

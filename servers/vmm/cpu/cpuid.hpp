@@ -13,10 +13,11 @@ struct CpuidPolicy {
     std::uint64_t tsc_khz;
     std::uint32_t apic_id;
     std::uint8_t physical_bits;  ///< 36..52
+    std::uint16_t cpus;          ///< cores of one package, 1..max_cpus
 };
 
 /// Compute the guest's CPUID: the host's with everything removed that the VMM does not provide (SVM, XSAVES,
-/// MONITOR, PCID, performance counters, …), one core, and added what it models (machine checks, x2APIC, TSC
+/// MONITOR, PCID, performance counters, …), its cores, and added what it models (machine checks, x2APIC, TSC
 /// deadline, TSC_ADJUST, invariant TSC, ARAT, the KVM paravirtual clock and EOI).
 void build_cpuid(CpuidState& state, const CpuidPolicy& policy, HostCpuid host) noexcept;
 
@@ -53,6 +54,14 @@ inline void show_apic(CpuidResult& leaf, bool enabled) noexcept {
 }
 inline void show_osxsave(CpuidResult& leaf_1, std::uint64_t cr4) noexcept {
     leaf_1.ecx |= static_cast<std::uint32_t>((cr4 >> 18 & 1) << 27);
+}
+/// The leaves that name the processor that asks: 1 and 0xb.
+inline void show_apic_id(CpuidResult& result, std::uint32_t leaf, std::uint32_t apic_id) noexcept {
+    if (leaf == 1) {
+        result.ebx = (result.ebx & 0x00ff'ffff) | apic_id << 24;
+    } else {
+        result.edx = apic_id;
+    }
 }
 inline void show_ospke(CpuidResult& leaf_7, std::uint32_t subleaf, std::uint64_t cr4) noexcept {
     if (subleaf == 0) leaf_7.ecx |= static_cast<std::uint32_t>((cr4 >> 22 & 1) << 4);

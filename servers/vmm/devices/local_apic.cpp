@@ -86,22 +86,53 @@ void LocalApic::request(std::uint8_t vector, bool level) noexcept {
     update();
 }
 
-bool LocalApic::accepts(std::uint32_t destination, bool logical) const noexcept {
-    if (x2apic()) {
+void LocalApic::initialise(LocalApicState& state, std::uint32_t id, std::uint64_t base) noexcept {
+    state = {};
+    state.base = base;
+    state.id = id;
+    state.destination_format = 0xffff'ffff;
+    state.spurious = 0xff;
+    for (auto& entry : state.lvt) {
+        entry = apic::lvt_masked;
+    }
+    state.deliverable = -1;
+    state.deadline_ns = no_deadline;
+}
+
+void LocalApic::take_init() noexcept {
+    sync_eoi_assist();
+    auto& state = state_.edit();
+    const auto nmi = state.nmi_pending, startup = state.startup_pending,
+               vector = state.startup_vector;
+    initialise(state, state.id, state.base);
+    state.nmi_pending = nmi;
+    state.startup_pending = startup;
+    state.startup_vector = vector;
+}
+
+std::uint8_t LocalApic::take_startup() noexcept {
+    state_.edit().startup_pending = 0;
+    return state_->startup_vector;
+}
+
+bool LocalApic::accepts(const LocalApicState& state, std::uint32_t destination,
+                        bool logical) noexcept {
+    constexpr auto both = apic::base_enable | apic::base_x2apic;
+    if ((state.base & both) == both) {
         if (destination == 0xffff'ffff || (destination == 0xff && !logical)) {
             return true;  // the I/O APIC has only eight bits for "all"
         }
         if (!logical) {
-            return destination == state_->id;
+            return destination == state.id;
         }
-        return destination >> 16 == state_->id >> 4 && (destination >> (state_->id & 15) & 1) != 0;
+        return destination >> 16 == state.id >> 4 && (destination >> (state.id & 15) & 1) != 0;
     }
     destination &= 0xff;
     if (!logical) {
-        return destination == 0xff || destination == state_->id;
+        return destination == 0xff || destination == state.id;
     }
-    const auto own = state_->logical_destination >> 24;
-    if (state_->destination_format >> 28 == 0xf) {  // flat
+    const auto own = state.logical_destination >> 24;
+    if (state.destination_format >> 28 == 0xf) {  // flat
         return (own & destination) != 0;
     }
     return (own >> 4 == destination >> 4 || destination >> 4 == 0xf) &&

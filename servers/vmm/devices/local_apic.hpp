@@ -29,6 +29,8 @@ class LocalApic {
 
     /// As firmware leaves the boot processor's: enabled, LINT0 = ExtINT, LINT1 = NMI.
     static void reset(LocalApicState& state, std::uint32_t id, bool x2apic) noexcept;
+    /// As INIT leaves any (Intel SDM vol. 3 §11.4.7.3): what its base register says is kept.
+    static void initialise(LocalApicState& state, std::uint32_t id, std::uint64_t base) noexcept;
 
     /// Register page access, `offset` 0..0xfff, width 1, 2, 4 or 8 bytes. Writes other than 4 bytes at a
     /// multiple of 16 are ignored.
@@ -63,7 +65,12 @@ class LocalApic {
     }
     void set_task_priority(std::uint8_t value) noexcept;
 
-    [[nodiscard]] bool accepts(std::uint32_t destination, bool logical) const noexcept;
+    /// Whether a message is for the local APIC with that state, which may be another vCPU's.
+    [[nodiscard]] static bool accepts(const LocalApicState& state, std::uint32_t destination,
+                                      bool logical) noexcept;
+    [[nodiscard]] bool accepts(std::uint32_t destination, bool logical) const noexcept {
+        return accepts(*state_, destination, logical);
+    }
     /// An interrupt message that is for this APIC.
     void receive(const ApicMessage& message) noexcept;
     /// LINT0 passes the PIC's INTR on.
@@ -71,6 +78,12 @@ class LocalApic {
     /// LINT1, or an NMI message.
     void raise_nmi_line() noexcept;
     void take_nmi() noexcept { state_.edit().nmi_pending = 0; }
+    /// INIT has come: its vCPU stops.
+    [[nodiscard]] bool has_init() const noexcept { return state_->init_pending != 0; }
+    void take_init() noexcept;
+    /// A start-up message has come. Where to begin: its vector is the page.
+    [[nodiscard]] bool has_startup() const noexcept { return state_->startup_pending != 0; }
+    [[nodiscard]] std::uint8_t take_startup() noexcept;
 
     /// Highest vector that may interrupt the processor now, or -1.
     [[nodiscard]] std::int32_t deliverable() const noexcept { return state_->deliverable; }

@@ -23,8 +23,9 @@ void Machine::on_other(const Exit& e, Reply& r) {
     case ExitClass::shutdown: fail(r, "triple fault"); return;
     case ExitClass::invalid_state: fail(r, "the processor refused the guest's state"); return;
     // INVD and WBINVD change nothing that a guest could see here.
-    case ExitClass::pause:
     case ExitClass::cache_control: return;
+    // It spins, maybe for a vCPU that waits for this core.
+    case ExitClass::pause: r.action = Action::give_way; return;
     case ExitClass::interrupt_window: r.action = Action::resume; return;
     case ExitClass::rdpmc: on_rdpmc(r); return;
     case ExitClass::unsupported_instruction: inject_exception(r, invalid_opcode, false, 0); return;

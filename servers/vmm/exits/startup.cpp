@@ -8,14 +8,24 @@ namespace margay::vmm {
 // anew, and no time has passed for the guest.
 void Machine::go_on(Reply& r) {
     VcpuGlueState& glue = glue_.edit();
-    glue.host_tsc_at_start += rdtsc() - restored_at_;
+    // Several must agree to the tick.
+    glue.host_tsc_at_start += (cpus_.count == 1 ? rdtsc() : resumed_at_) - restored_at_;
     glue.offered_vector = no_vector;
     glue.armed_deadline_ns = vmm::no_deadline;
-    console_.begin_anew();
-    board_.forget_power_presses();
+    if (cpu_ == 0) {
+        board_.forget_power_presses();  // first: it takes the lock
+        console_.begin_anew();
+    }
     state_.tsc_offset = clock_.offset();
+    state_.intercepts = intercepts();  // it may share a core here that it had for itself there
     r.action = Action::resume;
     r.dirty = (state::all & ~state::instruction) | state::lazy;
+}
+
+// CR8: the task priority is the local APIC model's, which weighs it before it offers an interrupt. PAUSE: see
+// Action::give_way.
+InterceptState Machine::intercepts() const {
+    return {0, 1 << 8, 1 << 8, shares_core_ ? intercept_flag::pause : 0, 0};
 }
 
 void Machine::on_startup(Reply& r) {
@@ -24,6 +34,7 @@ void Machine::on_startup(Reply& r) {
         return;
     }
     glue_.edit().started = 1;
+    if (cpu_ != 0) return await_startup(r);
     VcpuState& s = state_;
     for (std::uint64_t& g : s.gpr) g = 0;
     s.gpr[gpr_rsp] = start_.rsp;
@@ -43,13 +54,56 @@ void Machine::on_startup(Reply& r) {
     s.sysenter_cs = s.sysenter_esp = s.sysenter_eip = 0;
     s.pat = board_.pat();
     s.event = 0;
-    // CR8: the task priority is the local APIC model's, which weighs it before it offers an interrupt.
-    s.intercepts = {0, 1 << 8, 1 << 8, 0, 0};
+    s.intercepts = intercepts();
     s.tsc_offset = clock_.offset();
     s.shadow = 0;
     r.action = Action::resume;
     r.dirty = state::all & ~state::instruction;
     control_.first_entry = rdtsc();
+}
+
+void Machine::await_startup(Reply& r) {
+    VcpuGlueState& glue = glue_.edit();
+    glue.awaits_startup = 1;
+    glue.halted = glue.is_off = 0;
+    r.action = Action::park;
+}
+
+// Real mode at the beginning of that page; the rest as INIT leaves it (AMD APM vol. 2 §14.1.3).
+void Machine::start_at(std::uint8_t page, Reply& r) {
+    glue_.edit().awaits_startup = 0;
+    VcpuState& s = state_;
+    for (std::uint64_t& g : s.gpr) g = 0;
+    s.gpr[gpr_rdx] = board_.cpuid(1, 0).eax;
+    s.rip = 0;
+    s.rflags = 2;
+    s.es = s.ss = s.ds = s.fs = s.gs = {0, 0x93, 0xffff, 0};
+    s.cs = {static_cast<std::uint16_t>(page << 8), 0x9b, 0xffff, std::uint64_t{page} << 12};
+    s.tr = {0, 0x8b, 0xffff, 0};
+    s.ldtr = {0, 0x82, 0xffff, 0};
+    s.gdtr = s.idtr = {0, 0, 0xffff, 0};
+    s.cr0 = 0x10, s.cr2 = s.cr3 = s.cr4 = s.efer = 0;
+    s.dr6 = 0xffff0ff0, s.dr7 = 0x400;
+    s.star = s.lstar = s.cstar = s.sfmask = s.kernel_gs_base = 0;
+    s.sysenter_cs = s.sysenter_esp = s.sysenter_eip = 0;
+    s.pat = board_.pat();
+    s.event = 0;
+    s.intercepts = intercepts();
+    s.tsc_offset = clock_.offset();
+    s.shadow = 0;
+    r.action = Action::resume;
+    r.dirty |= state::all & ~state::instruction;
+}
+
+void Machine::obey_messages(Reply& r) {
+    LocalApic& apic = board_.local_apic();
+    if (apic.has_init()) {
+        apic.take_init();
+        await_startup(r);
+    }
+    if (!apic.has_startup()) return;
+    const std::uint8_t page = apic.take_startup();
+    if (glue_->awaits_startup != 0) start_at(page, r);
 }
 
 }  // namespace margay::vmm

@@ -1,4 +1,4 @@
-// Classes recall and deadline: console input, the power button, virtual timers.
+// Classes recall and deadline: console input, the power button, messages of other vCPUs, virtual timers.
 #include "servers/vmm/vcpu/machine.hpp"
 
 namespace margay::vmm {
@@ -9,6 +9,11 @@ void Machine::on_wake(const Exit& e, Reply& r) {
         glue_.edit().armed_deadline_ns = vmm::no_deadline;
         board_.expire(clock_.now_ns());
     } else {
+        if (cpus_.count > 1) {
+            board_.open_inbox();
+            obey_messages(r);
+        }
+        if (cpu_ != 0 || e.detail0 == recall_bit::peer) return;
         read_console();
         const std::uint32_t presses = control_.power_presses.load();
         board_.see_power_presses(presses);

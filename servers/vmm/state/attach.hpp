@@ -1,6 +1,7 @@
 #pragma once
 
 #include "servers/vmm/state/convert.hpp"
+#include "servers/vmm/state/exit_numbers.hpp"
 #include "servers/vmm/state/inspect.hpp"
 #include "servers/vmm/state/rollback.hpp"
 
@@ -14,11 +15,20 @@ struct Attachment {
     unsigned mended = 0;  ///< sections of which one copy was damaged
 };
 
-/// Make the region that a VM left behind this build's to work on. `pending`: sequence number of the exit
-/// that waits for its handler, or 0; `last`: of the last exit. A blank region stays blank; one that is refused
-/// for its structure is not touched. May be cut off anywhere and done again.
+/// Make the region that a VM left behind this build's to work on. `exits`: of the vCPUs that may have changed
+/// it. A blank region stays blank; one that is refused for its structure is not touched. May be cut off anywhere
+/// and done again.
 [[nodiscard]] Attachment attach(Region& region, const Layout& layout, StateDefaults& defaults,
-                                std::uint64_t pending, GuestMemory& memory,
-                                std::uint64_t last = ~std::uint64_t{0} >> 1);
+                                std::span<const ExitNumbers> exits, GuestMemory& memory);
+
+/// The same for vCPU 0 alone. `pending`: sequence number of the exit that waits for its handler, or 0; `last`: of
+/// the last exit.
+[[nodiscard]] inline Attachment attach(Region& region, const Layout& layout,
+                                       StateDefaults& defaults, std::uint64_t pending,
+                                       GuestMemory& memory,
+                                       std::uint64_t last = (1ULL << cpu_shift) - 1) {
+    const ExitNumbers exits{pending, last};
+    return attach(region, layout, defaults, {&exits, 1}, memory);
+}
 
 }  // namespace margay::vmm

@@ -200,7 +200,7 @@ Refusal convert(Region& region, const Layout& layout, StateDefaults& defaults) {
     for (const auto& section : layout.sections) {
         load(from, to, section);
     }
-    if (const auto why = defaults.check(to, 0)) {
+    if (const auto why = defaults.check(to, {})) {
         return why;
     }
     seal(to, layout);

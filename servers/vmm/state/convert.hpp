@@ -1,5 +1,6 @@
 #pragma once
 
+#include "servers/vmm/state/exit_numbers.hpp"
 #include "servers/vmm/state/layout.hpp"
 #include "servers/vmm/state/refusal.hpp"
 
@@ -11,9 +12,11 @@ class StateDefaults {
     /// Write the live parts of all sections of `half`, which has this build's layout. The first section has
     /// been read from the region, and the others may depend on it; in a new VM it is all zero.
     virtual void reset(RegionHalf& half) = 0;
-    /// Whether the devices can go on with the values of `half`, which has this build's layout. `pending`:
-    /// sequence number of the exit that is to be undone in it, or 0.
-    [[nodiscard]] virtual Refusal check(const RegionHalf&, std::uint64_t /*pending*/) { return {}; }
+    /// Whether the devices can go on with the values of `half`, which has this build's layout. `exits`:
+    /// those that are to be undone in it.
+    [[nodiscard]] virtual Refusal check(const RegionHalf&, std::span<const ExitNumbers> /*exits*/) {
+        return {};
+    }
 
   protected:
     ~StateDefaults() = default;

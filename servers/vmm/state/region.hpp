@@ -12,6 +12,9 @@
 /// It describes itself, so that another build of the VMM can take over: a half holds a directory of
 /// sections, for each a table of its fields and a slot. One half is active. A build whose layout is the one
 /// found uses it in place; any other builds its own layout in the other half and then makes that active.
+///
+/// The first region of a VM holds what its vCPUs share and what is vCPU 0's; each further vCPU has a region of its
+/// own behind it.
 namespace margay::vmm {
 
 inline constexpr std::uint64_t region_magic = 0x6574'6174'7379'616d;  // "maystate"
@@ -23,7 +26,8 @@ struct RegionHeader {
     std::uint32_t format;  ///< of everything that is not described inside
     std::uint32_t active;  ///< which half: 0 or 1
     GuestWordUndo guest_word[guest_word_undos];
-    std::uint64_t reserved[8];
+    std::uint64_t board_lock;  ///< see BoardLock; in the region of vCPU 0
+    std::uint64_t reserved[7];
 };
 static_assert(sizeof(RegionHeader) == 128);
 

@@ -15,10 +15,12 @@ struct VcpuGlueState {
     std::uint64_t armed_deadline_ns;  ///< what the kernel was asked for
     std::uint8_t halted;              ///< the guest executed HLT
     std::uint8_t started;  ///< the startup exit is committed; before that the VM can be made anew
-    std::uint8_t reserved[6];
+    std::uint8_t awaits_startup;  ///< INIT has stopped it; a start-up message lets it go
+    std::uint8_t is_off;          ///< it sleeps with interrupts off
+    std::uint8_t reserved[4];
 };
 
-MARGAY_STATE(VcpuGlueState, "vcpu", 1, 1, section_flag::critical, host_tsc_at_start, tsc_adjust,
-             offered_vector, armed_deadline_ns, halted, started, reserved);
+MARGAY_STATE(VcpuGlueState, "vcpu", 2, 1, section_flag::critical, host_tsc_at_start, tsc_adjust,
+             offered_vector, armed_deadline_ns, halted, started, awaits_startup, is_off, reserved);
 
 }  // namespace margay::vmm

@@ -10,7 +10,9 @@ namespace margay::vmm {
 
 class GuestClock final : public Clock {
   public:
-    GuestClock(Journaled<VcpuGlueState> state, const TimeBase& time) : state_{state}, time_{time} {}
+    // adjusted: set when offset() has changed and must reach the vCPU.
+    GuestClock(Journaled<VcpuGlueState> state, const TimeBase& time, bool& adjusted)
+        : state_{state}, time_{time}, adjusted_{adjusted} {}
 
     std::uint64_t now_ns() override {
         return time_.tsc_to_ns.floor(rdtsc() - state_->host_tsc_at_start);
@@ -18,7 +20,7 @@ class GuestClock final : public Clock {
     std::uint64_t tsc() override { return rdtsc() + offset(); }
     void adjust_tsc(std::uint64_t delta) override {
         state_.edit().tsc_adjust += delta;
-        adjusted = true;
+        adjusted_ = true;
     }
 
     // What the processor adds to the host's TSC for the guest.
@@ -28,11 +30,10 @@ class GuestClock final : public Clock {
         return state_->host_tsc_at_start + time_.ns_to_tsc.ceil(ns);
     }
 
-    bool adjusted = false;  // offset() has changed and must reach the vCPU
-
   private:
     Journaled<VcpuGlueState> state_;
     const TimeBase& time_;
+    bool& adjusted_;
 };
 
 }  // namespace margay::vmm

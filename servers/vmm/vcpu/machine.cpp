@@ -11,22 +11,32 @@ namespace margay::vmm {
 
 Machine::Machine(const Parts& p)
     : ram_{p.ram, p.ram_bytes},
+      cpu_{p.cpu},
+      number_base_{transaction_number(p.cpu, 0)},
+      first_event_{p.first_event},
+      shares_core_{p.shares_core},
+      cpus_{*p.cpus},
+      own_{*p.cpus->state[p.cpu]},
       state_{*p.state},
       vcpu_{p.vcpu},
       control_{*p.control},
+      lock_{p.lock, transaction_, unusual_.board_locked},
       words_{ram_, p.region->header.guest_word, transaction_},
-      glue_{p.devices->vcpu, transaction_},
+      glue_{own_.vcpu, transaction_},
       channel_{p.console},
       console_{{p.devices->console, transaction_}, transaction_, *channel_.channel()},
-      clock_{glue_, p.devices->board.time.live},
-      board_{p.devices->board, transaction_, clock_, *this, *this, ram_, words_},
-      emulator_{ram_, *this},
-      restored_at_{p.restored_at} {}
+      clock_{glue_, p.devices->board.time.live, unusual_.clock_adjusted},
+      board_{{p.devices->board, cpus_, cpu_, transaction_, lock_, *this, clock_, *this, *this, ram_,
+              words_}},
+      emulator_{ram_, board_},
+      restored_at_{p.restored_at},
+      resumed_at_{p.resumed_at} {}
 
 bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
                          std::string_view append) {
     const std::span<std::byte> low = ram_.all().first(RamLayout::make(ram_.all().size()).low);
-    const AcpiConfig acpi{std::as_bytes(std::span{aml::dsdt}), board_.config().apic_id};
+    const AcpiConfig acpi{std::as_bytes(std::span{aml::dsdt}), board_.config().apic_id,
+                          cpus_.count};
     const std::uint64_t rsdp = write_acpi_tables(low, acpi);
     const LoadResult result =
         load_linux(ram_.all(), {kernel, initrd, append, rsdp, &control_.placed});
@@ -54,7 +64,9 @@ void Machine::arm(Reply& r, std::uint64_t deadline_ns) {
 }
 
 void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
-    if (glue_->halted != 0) {
+    if (glue_->awaits_startup != 0) {
+        r.action = Action::park;
+    } else if (glue_->halted != 0) {
         // A halted processor wakes for an interrupt that it can take.
         constexpr std::uint64_t rflags_if = 1 << 9;
         if (offer != no_vector && (e.rflags & rflags_if) != 0)
@@ -64,27 +76,30 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
     }
     // An instruction that is done, with TF set before it: the trap comes before anything else does.
     if ((e.rflags & rflags::tf) != 0 && r.action == Action::advance) trap_single_step(r);
-    if (clock_.adjusted) {
-        clock_.adjusted = false;
+    if (unusual_.clock_adjusted) {
+        unusual_.clock_adjusted = false;
         state_.tsc_offset = clock_.offset();
         r.dirty |= state::tsc_offset;
     }
     const bool injects = (r.dirty & state::event) != 0;
-    if (board_.has_nmi() && injects)
+    if (glue_->awaits_startup != 0) {
+        // It stays for later.
+    } else if (board_.has_nmi() && injects) {
         arm(r, clock_.now_ns());  // one event at a time: the NMI comes with the next exit, at once
-    else if (board_.nmi_to_inject()) {
+    } else if (board_.nmi_to_inject()) {
         state_.event = event_injection::valid | event_injection::type_nmi | 2;
         r.dirty |= state::event;
         if (glue_->halted != 0) {
             r.action = r.action == Action::park_advance ? Action::advance : Action::resume;
             glue_.edit().halted = 0;
+            glue_.edit().is_off = 0;
         }
     }
-    if (outcome_ != VmOutcome::running) {
+    if (unusual_.outcome != VmOutcome::running) {
         // Before the exit is committed: a VMM that ends here has said it too early. The supervisor forgets
         // it when it starts a successor, which says it again.
         control_.exits = e.sequence;
-        control_.outcome.store(outcome_);
+        control_.outcome.store(unusual_.outcome);
         r.action = Action::stop;
     }
 }
@@ -98,7 +113,7 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
     const std::uint64_t deadline = board_.next_deadline();
     if (deadline != glue.armed_deadline_ns) [[unlikely]]
         arm(r, deadline);
-    if (glue.halted != 0 || clock_.adjusted || board_.has_nmi() || outcome_ != VmOutcome::running ||
+    if ((glue.halted | glue.awaits_startup) != 0 || unusual_.any() || board_.has_nmi() ||
         (e.rflags & rflags::tf) != 0) [[unlikely]]
         finish_rarely(e, r, offer);
 }
@@ -137,7 +152,9 @@ void Machine::skip_by_hand(const Exit& e, Reply& r, unsigned length) {
 }
 
 Reply Machine::handle(const Exit& e) {
-    transaction_.begin(e.sequence);
+    transaction_.begin(number_base_ | e.sequence);
+    if ((e.flags & exit_flag::replayed) != 0) [[unlikely]]
+        if (Reply r; send_answer_again(r)) return r;
     if (glue_->offered_vector != no_vector && (e.flags & exit_flag::irq_pending) == 0)
         [[unlikely]] {
         // A vCPU that goes on from a saved state has lost the offer: go_on() makes it again.
@@ -184,8 +201,44 @@ Reply Machine::handle(const Exit& e) {
     finish(e, r);
     if (length != 0) [[unlikely]]
         skip_by_hand(e, r, length);
+    if (unusual_.board_locked) [[unlikely]]
+        write_answer(r);
     return r;
 }
+
+// From here on the exit is done, although the kernel does not know it yet.
+void Machine::write_answer(const Reply& r) {
+    AnswerState& a = own_.answer.live;
+    a.number = 0;
+    order_stores();
+    a.action = static_cast<std::uint64_t>(r.action);
+    a.dirty = r.dirty, a.rax = r.rax, a.vector = r.vector, a.deadline = r.deadline;
+    for (unsigned i = 0; i < std::size(a.gpr); ++i) a.gpr[i] = state_.gpr[i];
+    a.rip = state_.rip, a.rflags = state_.rflags;
+    a.cr2 = state_.cr2, a.dr6 = state_.dr6, a.event = state_.event;
+    order_stores();
+    a.number = transaction_.number();
+    order_stores();
+    board_.tell_first();
+    lock_.release();
+}
+
+// The state page may be as it was before the exit.
+bool Machine::send_answer_again(Reply& r) {
+    const AnswerState& a = own_.answer.live;
+    if (a.number != transaction_.number()) return false;
+    r.action = static_cast<Action>(a.action);
+    r.dirty = a.dirty, r.rax = a.rax, r.vector = a.vector, r.deadline = a.deadline;
+    constexpr std::uint64_t kept = state::gpr_low | state::gpr_mid | state::gpr_high | state::rip |
+                                   state::rflags | state::debug | state::event;
+    read_state(r.dirty & state::all & ~kept);
+    for (unsigned i = 0; i < std::size(a.gpr); ++i) state_.gpr[i] = a.gpr[i];
+    state_.rip = a.rip, state_.rflags = a.rflags;
+    state_.cr2 = a.cr2, state_.dr6 = a.dr6, state_.event = a.event;
+    return true;
+}
+
+void Machine::wake(unsigned cpu) { (void)signal(first_event_ + cpu, recall_bit::peer); }
 
 void Machine::put(std::uint8_t byte) {
     console_.put(byte);
@@ -227,22 +280,9 @@ void Machine::fail(Reply& r, const char* why, VmOutcome outcome) {
     read_state(state::all & ~(state::event | state::intercepts));
     report_failure(state_, why);
     end_vm(control_, why, outcome);
-    outcome_ = outcome;
+    unusual_.outcome = outcome;
     r.action = Action::stop;
     r.dirty = 0;
-}
-
-std::uint64_t Machine::mmio_read(std::uint64_t gpa, unsigned width) {
-    return board_.mmio_read(gpa, width);
-}
-void Machine::mmio_write(std::uint64_t gpa, unsigned width, std::uint64_t value) {
-    board_.mmio_write(gpa, width, value);
-}
-std::uint32_t Machine::port_read(std::uint16_t port, unsigned width) {
-    return board_.port_read(port, width);
-}
-void Machine::port_write(std::uint16_t port, unsigned width, std::uint32_t value) {
-    board_.port_write(port, width, value);
 }
 
 }  // namespace margay::vmm

@@ -1,4 +1,4 @@
-// One virtual machine: guest RAM, board, vCPU. Each exit class has its handler in exits/.
+// One vCPU of a virtual machine and what it sees of that: guest RAM, board. Each exit class has its handler in exits/.
 #pragma once
 #include "libipc/channel.hpp"
 #include "proto/vcpu_state.hpp"
@@ -10,22 +10,29 @@
 #include "servers/vmm/vcpu/guest_clock.hpp"
 #include "servers/vmm/vcpu/guest_console.hpp"
 #include "servers/vmm/vcpu/guest_ram.hpp"
+#include "servers/vmm/vcpu/unusual.hpp"
 #include "servers/vmm/vm_state.hpp"
 
 namespace margay::vmm {
 
-class Machine final : private ConsoleSink, private MachineControl, private Bus {
+class Machine final : private ConsoleSink, private MachineControl, private CpuWaker {
   public:
     struct Parts {
         std::byte* ram;
         std::uint64_t ram_bytes;
-        VcpuState* state;
+        unsigned cpu;      // which one it is
+        const Cpus* cpus;  // all of them
+        VcpuState* state;  // its state page
         Slot vcpu;
-        Region* region;    // as this build lays it out
-        VmState* devices;  // in its active half
+        Slot first_event;     // of the Events that recall the vCPUs
+        Region* region;       // its own, as this build lays it out
+        VmState* devices;     // what all share, in the active half of vCPU 0's region
+        std::uint64_t* lock;  // BoardLock's word; null if there is one vCPU
+        bool shares_core;     // with another vCPU of this VM
         VmControl* control;
         ChannelClient console;
         std::uint64_t restored_at;  // host TSC when the VM was saved; 0: it goes on or is new
+        std::uint64_t resumed_at;   // host TSC when it goes on after that
     };
     explicit Machine(const Parts& parts);
 
@@ -43,7 +50,12 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     void on_port(const Exit& e, Reply& r);
     void on_cpuid(const Exit& e, Reply& r);
     void on_xsetbv(const Exit& e, Reply& r);
+    InterceptState intercepts() const;
     [[gnu::noinline]] void on_startup(Reply& r);
+    // INIT and start-up messages (Intel SDM vol. 3 §9.4.3).
+    void await_startup(Reply& r);
+    void start_at(std::uint8_t page, Reply& r);
+    void obey_messages(Reply& r);
     void go_on(Reply& r);
     [[gnu::noinline]] void on_wake(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_msr(const Exit& e, Reply& r);
@@ -61,6 +73,10 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
 
     // What every exit ends with: the interrupt to offer and the deadline to wait for.
     void finish(const Exit& e, Reply& r);
+    // Of an exit that has changed what the vCPUs share: see AnswerState.
+    [[gnu::noinline]] void write_answer(const Reply& r);
+    [[gnu::noinline]] bool send_answer_again(Reply& r);
+    bool all_are_off() const;
     // The parts of it that most exits skip.
     [[gnu::noinline]] unsigned measure_length(const Exit& e);
     bool may_set_cr4(std::uint64_t value) const;
@@ -78,18 +94,23 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
 
     void put(std::uint8_t byte) override;
     void input_room() override { read_console(); }
-    void power_off() override { outcome_ = VmOutcome::powered_off; }
-    void reset() override { outcome_ = VmOutcome::reset; }
-    std::uint64_t mmio_read(std::uint64_t gpa, unsigned width) override;
-    void mmio_write(std::uint64_t gpa, unsigned width, std::uint64_t value) override;
-    std::uint32_t port_read(std::uint16_t port, unsigned width) override;
-    void port_write(std::uint16_t port, unsigned width, std::uint32_t value) override;
+    void power_off() override { unusual_.outcome = VmOutcome::powered_off; }
+    void reset() override { unusual_.outcome = VmOutcome::reset; }
+    void wake(unsigned cpu) override;
 
     GuestRam ram_;
+    unsigned cpu_;
+    std::uint64_t number_base_;  // of its transactions
+    Slot first_event_;
+    bool shares_core_;
+    const Cpus& cpus_;
+    CpuState& own_;
     VcpuState& state_;
     Slot vcpu_;
     VmControl& control_;
     Transaction transaction_;
+    Unusual unusual_;
+    BoardLock lock_;
     GuestWords words_;
     Journaled<VcpuGlueState> glue_;
     ChannelClient channel_;
@@ -98,12 +119,11 @@ class Machine final : private ConsoleSink, private MachineControl, private Bus {
     Board board_;
     Emulator emulator_;
     StartState start_{};
-    VmOutcome outcome_ = VmOutcome::running;
     unsigned told_ = 0;  // lines about instructions that are not emulated
     // A processor that does not report the next instruction makes the kernel assume the shortest form
     // of the one that exited. Here are places where that was found to be right.
     static constexpr unsigned checked_places = 64;
-    std::uint64_t restored_at_;
+    std::uint64_t restored_at_, resumed_at_;
     std::uint64_t checked_[checked_places] = {};
 };
 

@@ -46,7 +46,7 @@ extern "C" [[gnu::no_sanitize_coverage]] void __sanitizer_cov_trace_pc() {
     if (host_node_blocks_left != 0 && --host_node_blocks_left == 0) __builtin_trap();
 }
 
-void program_main(std::uint64_t) {
+void program_main(std::uint64_t argument) {
     const Hook hook;
-    serve(hook);
+    serve(hook, argument);
 }

@@ -1,3 +1,4 @@
+#include "servers/init/definition.hpp"
 #include "servers/init/manifest.hpp"
 
 #include <gtest/gtest.h>
@@ -298,6 +299,61 @@ TEST(ManifestKeys, ComplaintsNameTheLimits) {
     look(node_keys);
     look(vm_keys);
     EXPECT_GE(numbers, 8u);
+}
+
+// A number of vCPUs, or the core of each.
+TEST(Manifest, Cpus) {
+    const auto places = [](const std::string& value) {
+        const Parsed p = parse(with_vm("\"cpus\": " + value));
+        EXPECT_EQ(p.error.what, nullptr) << value << ": " << p.error.what;
+        return p.manifest->vms[0];
+    };
+    EXPECT_EQ(parse(with_vm("\"core\": 3")).manifest->vms[0].cpus.count, 1u);
+    VmConfig vm = places("4");
+    EXPECT_EQ(vm.cpus.count, 4u);
+    for (unsigned i = 0; i < 4; ++i) EXPECT_EQ(core_of(vm, i, 8), i);
+    for (unsigned i = 0; i < 4; ++i) EXPECT_EQ(core_of(vm, i, 2), i % 2);
+    vm.core = 1;
+    for (unsigned i = 0; i < 4; ++i) EXPECT_EQ(core_of(vm, i, 3), 1 + i % 2);
+    vm.core = 5;
+    EXPECT_EQ(core_of(vm, 0, 3), 5u);  // which the node has not
+    vm = places("[2, 0, 2]");
+    EXPECT_EQ(vm.cpus.count, 3u);
+    EXPECT_EQ(core_of(vm, 0, 8), 2u);
+    EXPECT_EQ(core_of(vm, 1, 8), 0u);
+    EXPECT_EQ(core_of(vm, 2, 8), 2u);
+    const auto refused = [](const std::string& value, const std::string& why) {
+        const Parsed p = parse(with_vm("\"cpus\": " + value));
+        ASSERT_NE(p.error.what, nullptr) << value;
+        EXPECT_NE(std::string{p.error.what}.find(why), std::string::npos) << p.error.what;
+        EXPECT_STREQ(p.error.key, "cpus") << value;
+    };
+    refused("0", "must be 1 to 64");
+    refused("65", "must be 1 to 64");
+    refused("-1", "a whole number");
+    refused("\"2\"", "text is not expected");
+    refused("true", "a truth value");
+    refused("[]", "it has no cores");
+    refused("[64]", "a core is 0 to 63");
+    refused("[1.5]", "a whole number");
+    refused("[\"a\"]", "text is not expected");
+    refused("[[1]]", "a list is not expected");
+    refused("[{}]", "an object is not expected");
+    std::string many = "[0";
+    for (unsigned i = 0; i < 64; ++i) many += ",0";
+    refused(many + "]", "must be 1 to 64");
+}
+
+// What `define` is given of a saved VM says the same again.
+TEST(Manifest, CpusAreWrittenAsTheyWereRead) {
+    for (const std::string value : {"1", "3", "[0]", "[2,0,2]"}) {
+        const Parsed p = parse(with_vm("\"cpus\": " + value));
+        ASSERT_EQ(p.error.what, nullptr);
+        char text[512];
+        const unsigned length = write_definition(p.manifest->vms[0], text, sizeof(text));
+        const std::string_view written{text, length};
+        EXPECT_EQ(written.find("\"cpus\":" + value) != std::string::npos, value != "1") << written;
+    }
 }
 
 // None of these may exhaust anything: init must live to say what is wrong.

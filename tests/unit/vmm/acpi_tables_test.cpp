@@ -1,6 +1,8 @@
 #include "servers/vmm/acpi/tables.hpp"
 #include "servers/vmm/loader/little_endian.hpp"
 
+#include "servers/vmm/state/exit_numbers.hpp"
+
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -126,6 +128,24 @@ TEST_F(AcpiTablesTest, interrupt_controllers) {
     EXPECT_EQ(seen[4], 1U);
 }
 
+TEST_F(AcpiTablesTest, as_many_processors_as_there_are) {
+    for (const unsigned cpus : {1U, 3U, max_cpus}) {
+        rsdp = write_acpi_tables(ram, {dsdt, 0, cpus});
+        ASSERT_NE(rsdp, 0U);
+        const auto madt = find("APIC");
+        EXPECT_EQ(sum(ram, madt, length(madt)), 0);
+        unsigned found = 0;
+        for (auto at = madt + 44; at < madt + length(madt); at += get<std::uint8_t>(at + 1)) {
+            ASSERT_NE(get<std::uint8_t>(at + 1), 0);
+            if (get<std::uint8_t>(at) != 0) continue;
+            EXPECT_EQ(get<std::uint8_t>(at + 2), found);
+            EXPECT_EQ(get<std::uint8_t>(at + 3), found);
+            ++found;
+        }
+        EXPECT_EQ(found, cpus);
+    }
+}
+
 TEST_F(AcpiTablesTest, tables_stay_in_their_segment) {
     for (std::size_t i = 0; i < acpi_base; ++i) {
         ASSERT_EQ(ram[i], std::byte{0});
@@ -135,6 +155,9 @@ TEST_F(AcpiTablesTest, tables_stay_in_their_segment) {
 TEST_F(AcpiTablesTest, bad_arguments) {
     EXPECT_EQ(write_acpi_tables(std::span{ram}.first(0xf'ffff), {dsdt, 0}), 0U);
     EXPECT_EQ(write_acpi_tables(ram, {dsdt, 255}), 0U);
+    EXPECT_EQ(write_acpi_tables(ram, {dsdt, 200, 56}), 0U);
+    EXPECT_EQ(write_acpi_tables(ram, {dsdt, 0, 0}), 0U);
+    EXPECT_EQ(write_acpi_tables(ram, {dsdt, 0, max_cpus + 1}), 0U);
     EXPECT_EQ(write_acpi_tables(ram, {{}, 0}), 0U);
     EXPECT_EQ(write_acpi_tables(ram, {std::span{dsdt}.first(99), 0}), 0U);
     dsdt[0] = std::byte{'X'};

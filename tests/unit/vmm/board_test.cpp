@@ -11,9 +11,7 @@ namespace {
 
 class BoardTest : public ::testing::Test {
   protected:
-    BoardTest() {
-        Board::reset(own->state, {2'000'000, 1'700'000'000, 0, 40, 1, 0, 0}, test::generous_cpuid);
-    }
+    BoardTest() { own->reset({2'000'000, 1'700'000'000, 0, 40, 1, 0, 1}, test::generous_cpuid); }
 
     void out(std::uint16_t port, std::uint32_t value) { board.port_write(port, 1, value); }
     std::uint32_t in(std::uint16_t port) { return board.port_read(port, 1); }
@@ -44,7 +42,7 @@ class BoardTest : public ::testing::Test {
     test::FakeControl control;
     test::FakeMemory memory;
     std::unique_ptr<test::OwnBoardState> own = std::make_unique<test::OwnBoardState>(memory);
-    Board board{own->state, own->transaction, clock, sink, control, memory, own->words};
+    Board board{own->parts(clock, sink, control, memory)};
 };
 
 TEST_F(BoardTest, quiet_at_power_on) {
@@ -122,7 +120,7 @@ TEST_F(BoardTest, masking_withdraws_the_offer) {
     EXPECT_EQ(board.interrupt_to_inject(), 0x34);
     out(0x21, 0xff);
     EXPECT_EQ(board.interrupt_to_inject(), std::nullopt);
-    EXPECT_EQ(own->state.offer.live.source, OfferState::Source::none);
+    EXPECT_EQ(own->cpu.offer.live.source, OfferState::Source::none);
     out(0x21, 0x00);
     EXPECT_EQ(board.interrupt_to_inject(), 0x34);
     write_msr(0x835, 0x1'0700);  // LINT0 masked
@@ -208,11 +206,13 @@ TEST_F(BoardTest, a_second_board_over_the_same_state_goes_on) {
     write_msr(0x6e0, 2000);
     board.set_irq_line(4, true);
     EXPECT_EQ(board.interrupt_to_inject(), 0x34);
-    auto copy = std::make_unique<BoardState>(own->state);
-    own->transaction.begin(2);
-    Board successor{*copy, own->transaction, clock, sink, control, memory, own->words};
+    auto copy = std::make_unique<test::OwnBoardState>(memory);
+    copy->state = own->state;
+    copy->cpu = own->cpu;
+    copy->transaction.begin(2);
+    Board successor{copy->parts(clock, sink, control, memory)};
     successor.interrupt_taken(0x34);
-    EXPECT_EQ(copy->pic.live.chip[0].in_service, 0x10);
+    EXPECT_EQ(copy->state.pic.live.chip[0].in_service, 0x10);
     clock.ns = 1000;
     successor.expire(clock.ns);
     EXPECT_EQ(successor.interrupt_to_inject(), 0xec);
@@ -228,7 +228,7 @@ TEST_F(BoardTest, mmio_outside_devices) {
 
 TEST_F(BoardTest, local_apic_page_in_xapic_mode) {
     own->state.config.live.start_in_x2apic = 0;
-    Board::reset(own->state, own->state.config.live, test::generous_cpuid);
+    own->reset(own->state.config.live, test::generous_cpuid);
     EXPECT_EQ(board.mmio_read(0xfee0'0030, 4), 0x0005'0014U);
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 class CpuidTest : public ::testing::Test {
   protected:
-    CpuidTest() { build_cpuid(state, {2'500'000, 3, 40}, test::generous_cpuid); }
+    CpuidTest() { build_cpuid(state, {2'500'000, 3, 40, 1}, test::generous_cpuid); }
 
     CpuidResult get(std::uint32_t leaf, std::uint32_t subleaf = 0) const {
         return lookup_cpuid(state, leaf, subleaf);
@@ -90,7 +90,7 @@ TEST_F(CpuidTest, vector_units_are_shown_as_the_host_has_them) {
     const auto build = [&](std::uint32_t xcr0, bool pku) {
         host_xcr0 = xcr0;
         host_has_pku = pku;
-        build_cpuid(state, {2'500'000, 0, 40}, vector_cpuid);
+        build_cpuid(state, {2'500'000, 0, 40, 1}, vector_cpuid);
         return get(0xd).eax;
     };
     EXPECT_EQ(build(0x2ff, true), 0x2e7U);
@@ -125,7 +125,7 @@ TEST_F(CpuidTest, no_apic_is_shown_while_it_is_disabled) {
 TEST_F(CpuidTest, sizes_follow_xcr0) {
     host_xcr0 = 0x2ff;
     host_has_pku = true;
-    build_cpuid(state, {2'500'000, 0, 40}, vector_cpuid);
+    build_cpuid(state, {2'500'000, 0, 40, 1}, vector_cpuid);
     const auto size = [&](std::uint32_t subleaf, std::uint64_t xcr0) {
         auto r = get(0xd, subleaf);
         show_xsave_size(r, subleaf, xcr0, state);
@@ -151,7 +151,7 @@ TEST_F(CpuidTest, sizes_follow_xcr0) {
 }
 
 TEST_F(CpuidTest, models_are_shown_even_if_the_host_lacks_them) {
-    build_cpuid(state, {2'500'000, 0, 40}, [](std::uint32_t leaf, std::uint32_t) -> CpuidResult {
+    build_cpuid(state, {2'500'000, 0, 40, 1}, [](std::uint32_t leaf, std::uint32_t) -> CpuidResult {
         return leaf == 0x8000'0000 ? CpuidResult{0x8000'0004, 0, 0, 0}
                                    : CpuidResult{leaf == 0 ? 1U : 0U, 0, 0, 0};
     });
@@ -193,6 +193,25 @@ TEST_F(CpuidTest, unknown_leaves_are_zero) {
         const auto result = get(leaf);
         EXPECT_EQ(result.eax | result.ebx | result.ecx | result.edx, 0U) << leaf;
     }
+}
+
+TEST(Cpuid, several_processors_are_cores_of_one_package) {
+    CpuidState state;
+    build_cpuid(state, {2'500'000, 0, 40, 6}, test::generous_cpuid);
+    auto one = lookup_cpuid(state, 1, 0);
+    EXPECT_EQ(one.ebx >> 16 & 0xff, 6U);
+    EXPECT_NE(one.edx & 1U << 28, 0U);
+    show_apic_id(one, 1, 5);
+    EXPECT_EQ(one.ebx >> 24, 5U);
+    auto cores = lookup_cpuid(state, 0xb, 1);
+    EXPECT_EQ(cores.eax, 3U);
+    EXPECT_EQ(cores.ebx, 6U);
+    show_apic_id(cores, 0xb, 5);
+    EXPECT_EQ(cores.edx, 5U);
+    EXPECT_EQ(lookup_cpuid(state, 0xb, 0).eax, 0U);
+    EXPECT_EQ(lookup_cpuid(state, 0x8000'0008, 0).ecx, 3U << 12 | 5U);
+    EXPECT_NE(lookup_cpuid(state, 0x8000'0001, 0).ecx & 2U, 0U);
+    EXPECT_EQ(state.overflow, 0);
 }
 
 }  // namespace

@@ -22,15 +22,16 @@ struct NoRam final : GuestMemory {
 struct Defaults final : StateDefaults {
     void reset(RegionHalf& half) override {
         VmState& s = vm_state(half);
-        Board::reset(s.board, {2'000'000, 0, 0, 40, 1, 0, 0},
-                     [](std::uint32_t leaf, std::uint32_t) {
-                         return CpuidResult{leaf, 1, 2, 3};
-                     });
-        s.vcpu.live = {};
-        s.vcpu.live.offered_vector = 0x100;
+        const BoardConfig config{2'000'000, 0, 0, 40, 1, 0, 1};
+        Board::reset(s.board, config, [](std::uint32_t leaf, std::uint32_t) {
+            return CpuidResult{leaf, 1, 2, 3};
+        });
+        Board::reset(s.cpu, config, 0);
+        s.cpu.vcpu.live = {};
+        s.cpu.vcpu.live.offered_vector = 0x100;
     }
-    Refusal check(const RegionHalf& half, std::uint64_t pending) override {
-        return check_values(vm_state(const_cast<RegionHalf&>(half)), pending);
+    Refusal check(const RegionHalf& half, std::span<const ExitNumbers> exits) override {
+        return check_values(vm_state(const_cast<RegionHalf&>(half)), exits);
     }
 };
 
@@ -101,11 +102,11 @@ TEST_F(Damage, ImpossibleValuesAreRefused) {
         std::function<void(VmState&)> spoil;
     };
     const Case cases[] = {
-        {"vcpu", [](VmState& s) { s.vcpu.live.offered_vector = 0x101; }},
-        {"vcpu", [](VmState& s) { s.vcpu.live.halted = 2; }},
-        {"offer", [](VmState& s) { s.board.offer.live.source = OfferState::Source{3}; }},
-        {"local_apic", [](VmState& s) { s.board.local_apic.live.deliverable = 256; }},
-        {"local_apic", [](VmState& s) { s.board.local_apic.live.deliverable = -2; }},
+        {"vcpu", [](VmState& s) { s.cpu.vcpu.live.offered_vector = 0x101; }},
+        {"vcpu", [](VmState& s) { s.cpu.vcpu.live.halted = 2; }},
+        {"offer", [](VmState& s) { s.cpu.offer.live.source = OfferState::Source{3}; }},
+        {"local_apic", [](VmState& s) { s.cpu.local_apic.live.deliverable = 256; }},
+        {"local_apic", [](VmState& s) { s.cpu.local_apic.live.deliverable = -2; }},
         {"pic", [](VmState& s) { s.board.pic.live.chip[1].lowest = 8; }},
         {"io_apic", [](VmState& s) { s.board.io_apic.live.levels = 1 << 24; }},
         {"uart", [](VmState& s) { s.board.uart.live.receive_head = 16; }},
@@ -114,7 +115,7 @@ TEST_F(Damage, ImpossibleValuesAreRefused) {
         {"pit", [](VmState& s) { s.board.pit.live.channel[0].mode = 6; }},
         {"rtc", [](VmState& s) { s.board.rtc.live.index = 128; }},
         {"rtc", [](VmState& s) { s.board.rtc.live.offset_s = INT64_MIN; }},
-        {"kvm_clock", [](VmState& s) { s.board.kvm_clock.live.tsc_shift = -128; }},
+        {"kvm_clock", [](VmState& s) { s.cpu.kvm_clock.live.tsc_shift = -128; }},
     };
     const auto good = std::make_unique<Region>(*region);
     for (const Case& c : cases) {

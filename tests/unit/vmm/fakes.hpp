@@ -1,6 +1,6 @@
 #pragma once
 
-#include "servers/vmm/board_state.hpp"
+#include "servers/vmm/board.hpp"
 #include "servers/vmm/cpu/cpuid.hpp"
 #include "servers/vmm/devices/apic_bus.hpp"
 #include "servers/vmm/devices/clock.hpp"
@@ -110,15 +110,38 @@ struct OwnSlot {
     Transaction transaction;
 };
 
-/// What a board needs beside its back ends.
+class FakeWaker final : public CpuWaker {
+  public:
+    void wake(unsigned cpu) override { woken.push_back(cpu); }
+
+    std::vector<unsigned> woken;
+};
+
+/// What the board of a single vCPU needs beside its back ends.
 struct OwnBoardState {
     explicit OwnBoardState(GuestMemory& memory) : words{memory, undo, transaction} {
         transaction.begin(1);
+        cpus.count = 1;
+        cpus.state[0] = &cpu;
+    }
+
+    void reset(const BoardConfig& config, HostCpuid host) {
+        Board::reset(state, config, host);
+        Board::reset(cpu, config, 0);
+    }
+    Board::Parts parts(Clock& clock, ConsoleSink& console, MachineControl& control,
+                       GuestMemory& memory) {
+        return {state, cpus, 0, transaction, lock, waker, clock, console, control, memory, words};
     }
 
     BoardState state{};
+    CpuState cpu{};
+    Cpus cpus;
+    FakeWaker waker;
     GuestWordUndo undo[guest_word_undos] = {};
     Transaction transaction;
+    bool is_locked = false;
+    BoardLock lock{nullptr, transaction, is_locked};
     GuestWords words;
 };
 

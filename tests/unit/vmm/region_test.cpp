@@ -329,7 +329,7 @@ TEST_F(RegionTest, layout_of_this_build) {
     create(*region, layout, no_defaults);
     EXPECT_EQ(inspect(*region, layout).finding, Finding::same);
     auto& state = vm_state(region->active());
-    state.vcpu.live.started = 1;
+    state.cpu.vcpu.live.started = 1;
     constexpr char section_name[16] = "vcpu";
     constexpr char field_name[24] = "started";
     const auto* const vcpu = find_section(sections_of(region->active()), section_name);

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "proto/vm_control.hpp"
+
+#include <bit>
+#include <cstdint>
+
+namespace margay::vmm {
+
+/// What few exits leave behind, in one word: most find with one look that there is none of it.
+struct alignas(8) Unusual {
+    bool clock_adjusted = false;  ///< the TSC offset must reach the vCPU
+    bool board_locked = false;    ///< see BoardLock
+    std::uint8_t reserved[2] = {};
+    VmOutcome outcome = VmOutcome::running;
+
+    [[nodiscard]] bool any() const noexcept { return std::bit_cast<std::uint64_t>(*this) != 0; }
+};
+static_assert(sizeof(Unusual) == 8 && VmOutcome{} == VmOutcome::running);
+
+}  // namespace margay::vmm

@@ -1,0 +1,127 @@
+"""Guests with several vCPUs. Argument: the case, see CASES; then how many vCPUs."""
+
+import hashlib
+import json
+
+import fetch
+import initramfs
+
+SERVERS = ("init", "pmem", "console", "vmm", "vmm_next", "vmm_faulty")
+# What `seq 1 4000 | md5sum` says.
+SUM = hashlib.md5("".join(f"{i}\n" for i in range(1, 4001)).encode()).hexdigest()
+
+
+def boot(node, cpus, append="quiet", **keys):
+    vm = {"name": "linux", "memory_mib": 256, "kernel": "kernel", "initrd": "initrd", "console": "attached",
+          "core": min(1, node.options.cores - 1), "cpus": cpus, "append": "console=ttyS0 " + append, **keys}
+    modules = [(name, node.program(name)) for name in SERVERS]
+    modules.append(("manifest", json.dumps({"vms": [vm], "test_exit_port": 244}).encode()))
+    modules += [("kernel", fetch.kernel()), ("initrd", initramfs.base())]
+    return node.boot(modules)
+
+
+def good(machine, **request):
+    reply = machine.ctl(**request)
+    assert reply["ok"], (request, reply)
+    return reply["result"]
+
+
+def ask(machine, command, answer):
+    """A command in the guest, and the line that it must print. What is typed does not look like it."""
+    machine.send(command + "\n")
+    machine.expect(answer)
+
+
+def prepare(machine):
+    """A function in its shell: the same sum on each vCPU at the same time."""
+    machine.expect(r"guest:.*# ")
+    machine.send("mkdir -p /tmp; work() { for c in $(seq 0 $(($(nproc)-1))); do (taskset $(printf %x $((1<<c))) "
+                 "seq 1 4000 | md5sum >/tmp/s.$c) & done; wait; cat /tmp/s.* | sort -u; rm /tmp/s.*; }; echo rea''dy\n")
+    machine.expect(r"^ready\r?$")
+
+
+def work(machine):
+    ask(machine, "work", rf"^{SUM}  -\r?$")
+
+
+def count(node):
+    return int(node.arguments[1])
+
+
+def runs(node):
+    """Boots, works on all, takes one off and on again, powers off."""
+    cpus = count(node)
+    with boot(node, cpus) as machine:
+        prepare(machine)
+        ask(machine, "echo n $(nproc) $(cat /sys/devices/system/cpu/online)", rf"^n {cpus} 0-{cpus - 1}\r?$")
+        work(machine)
+        last = f"/sys/devices/system/cpu/cpu{cpus - 1}/online"
+        for _ in range(2):
+            ask(machine, f"echo 0 > {last}; echo off $(nproc)", rf"^off {cpus - 1}\r?$")
+            work(machine)
+            ask(machine, f"echo 1 > {last}; echo on $(nproc)", rf"^on {cpus}\r?$")
+            work(machine)
+        machine.send("poweroff -f\n")
+        node.check_off(machine)
+
+
+def options(node):
+    """Kernels that are told not to use them, and a guest that resets itself with all of them."""
+    for append, found in (("maxcpus=1", 1), ("nosmp", 1), ("nr_cpus=2", 2)):
+        with boot(node, count(node), append="quiet " + append) as machine:
+            prepare(machine)
+            ask(machine, "echo n $(nproc)", rf"^n {found}\r?$")
+            work(machine)
+            if found == 2:
+                machine.send("reboot -f\n")
+                machine.expect(r"guest linux ended after \d+ exits and is started anew: it reset itself")
+                prepare(machine)
+                ask(machine, "echo m $(nproc)", r"^m 2\r?$")
+            machine.send("poweroff -f\n")
+            node.check_off(machine)
+
+
+def operator(node):
+    """Restart, swap to another layout and back, suspend, save, restore, reset."""
+    cpus = count(node)
+    with boot(node, cpus) as machine:
+        prepare(machine)
+        for request in ({"command": "vmm-restart"}, {"command": "vmm-swap", "module": "vmm_next"}, {"command": "vmm-restart"},
+                        {"command": "vmm-swap", "module": "vmm"}):
+            good(machine, vm="linux", **request)
+            work(machine)
+        good(machine, command="suspend", vm="linux")
+        assert good(machine, command="dominfo", vm="linux")["state"] == "suspended"
+        good(machine, command="resume", vm="linux")
+        work(machine)
+        good(machine, command="save", vm="linux")
+        ask(machine, "touch /tmp/later; ls /tmp | grep -c later", r"^1\r?$")
+        for _ in range(2):
+            good(machine, command="restore", vm="linux")
+            ask(machine, "ls /tmp | grep -c later", r"^0\r?$")
+            work(machine)
+        good(machine, command="reset", vm="linux")
+        prepare(machine)
+        work(machine)
+        machine.send("poweroff -f\n")
+        node.check_off(machine)
+
+
+def dies(node):
+    """Its VMM dies at every third exit while it works, sometimes before and sometimes behind the handler."""
+    for late in ("", " late"):
+        with boot(node, count(node), vmm="vmm_faulty", vmm_fallback="vmm", restart_limit=1000000,
+                  vmm_options="every=7 offset=3" + late) as machine:
+            prepare(machine)
+            for _ in range(3):
+                work(machine)
+            machine.send("poweroff -f\n")
+            machine.expect(r"guest linux had \d{3,} VMMs die under it")
+            node.check_off(machine)
+
+
+CASES = {"runs": runs, "options": options, "operator": operator, "dies": dies}
+
+
+def test(node):
+    CASES[node.arguments[0]](node)
