@@ -104,12 +104,13 @@ class Board final : public Bus, private IrqLines, private ApicBus {
     /// The vector to offer to hardware now, from the local APIC or the PIC. Asking again replaces the offer;
     /// nothing is acknowledged before interrupt_taken().
     [[nodiscard]] std::optional<std::uint8_t> interrupt_to_inject() {
-        // Asked on every exit: by the states, and not by the devices.
-        if (own_.local_apic.live.deliverable < 0 &&
-            own_.offer.live.source == OfferState::Source::none && served_.pic.live.output == 0) {
-            return std::nullopt;
-        }
-        return choose_interrupt();
+        return may_interrupt() ? choose_interrupt() : std::nullopt;
+    }
+    /// False: interrupt_to_inject() has nothing to do and none to say. Asked on every exit: by the states, and
+    /// not by the devices.
+    [[nodiscard]] bool may_interrupt() const noexcept {
+        return own_.local_apic.live.deliverable >= 0 ||
+               own_.offer.live.source != OfferState::Source::none || served_.pic.live.output != 0;
     }
     /// The processor took the vector offered last.
     void interrupt_taken(std::uint8_t vector);

@@ -21,8 +21,8 @@ class DecodeCache {
                                         const std::byte* bytes) const noexcept {
         const Line& line = line_[slot(rip)];
         std::uint64_t low, high;
-        std::memcpy(&low, bytes, 8);
-        std::memcpy(&high, bytes + 8, 8);
+        __builtin_memcpy(&low, bytes, 8);  // two loads, also in a freestanding program
+        __builtin_memcpy(&high, bytes + 8, 8);
         if (line.rip != rip || line.code != code || ((low ^ line.low) & line.low_mask) != 0 ||
             ((high ^ line.high) & line.high_mask) != 0) {
             return nullptr;

@@ -293,6 +293,8 @@ DecodeStatus decode(std::span<const std::byte> bytes, CodeSize code,
         // XCHG may name memory second.
         operation.memory_is_written = kind == OperationKind::exchange ||
                                       (operation.memory_is_target && can_write(operation.kind));
+        operation.is_simple_move =
+            operation.kind == OperationKind::mov && operation.width >= 4 && !operation.byte_swap;
     }
     return DecodeStatus::ok;
 }

@@ -27,6 +27,11 @@ struct EmulationResult {
     std::uint64_t address;     ///< with vector 14: the faulting linear address
     const char* reason;        ///< likewise
     std::byte code[16];
+
+    /// Nothing follows but the reply.
+    [[nodiscard]] bool is_plain() const noexcept {
+        return outcome == Emulation::done && !single_step;
+    }
 };
 
 }  // namespace margay::vmm

@@ -2,6 +2,9 @@
 
 #include "servers/vmm/emulator/decoder.hpp"
 #include "servers/vmm/emulator/execution.hpp"
+#include "servers/vmm/emulator/operands.hpp"
+
+#include <algorithm>
 
 namespace margay::vmm {
 
@@ -23,8 +26,8 @@ void start(EmulationResult& result) {
 
 }  // namespace
 
-const Operation* Emulator::operation_at(VcpuState& s, const CpuMode& mode,
-                                        EmulationResult& result) noexcept {
+[[gnu::always_inline]] inline const Operation*
+Emulator::operation_at(VcpuState& s, const CpuMode& mode, EmulationResult& result) noexcept {
     const std::uint64_t linear = code_address(s, mode);
     const auto* const code = code_window(walks_, s, mode, linear);
     if (code != nullptr) [[likely]] {
@@ -36,8 +39,8 @@ const Operation* Emulator::operation_at(VcpuState& s, const CpuMode& mode,
     return decode_at(s, mode, result);
 }
 
-const Operation* Emulator::decode_at(VcpuState& s, const CpuMode& mode,
-                                     EmulationResult& result) noexcept {
+[[gnu::noinline]] const Operation* Emulator::decode_at(VcpuState& s, const CpuMode& mode,
+                                                       EmulationResult& result) noexcept {
     const auto fetched = fetch_instruction(memory_, walks_, s, mode);
     if (const auto* const known = operations_.find(s.rip, mode.code, fetched.bytes);
         known != nullptr && known->length <= fetched.count) {
@@ -83,6 +86,39 @@ void Emulator::finish(const VcpuState& s, EmulationResult& result) noexcept {
     }
 }
 
+/// Between a register of 4 or 8 bytes and one page of devices, in 64-bit code: how drivers access them. False: this
+/// is something else, and nothing was done.
+[[gnu::always_inline]] inline bool Emulator::move_simply(VcpuState& s, const CpuMode& mode,
+                                                         const Operation& operation,
+                                                         std::uint64_t gpa,
+                                                         EmulationResult& result) noexcept {
+    if (!operation.is_simple_move || !mode.is_64bit() ||
+        (s.rflags & (rflags::rf | rflags::tf)) != 0) [[unlikely]] {
+        return false;
+    }
+    const bool writes = operation.memory_is_target;
+    // A remembered page was canonical, so this address is.
+    const std::uint64_t linear = linear_64bit(s, operation.segment, offset_of(s, operation));
+    const auto* const page =
+        walks_.find(mode, s.cr3, linear, writes ? AccessKind::write : AccessKind::read);
+    // The exit must be this operand's: then it lies in the page, and the operand is nothing else.
+    if (page == nullptr || page->ram != nullptr || page->gpa + (linear & 0xfff) != gpa ||
+        (linear & 0xfff) + operation.width > 0x1000) [[unlikely]] {
+        return false;
+    }
+    if (writes) {
+        bus_.mmio_write(gpa, operation.width, read_other(s, operation));
+    } else {
+        const std::uint64_t value = bus_.mmio_read(gpa, operation.width);
+        const unsigned target = operation.other_register & 15;
+        s.gpr[target] = value & operation.width_mask;
+        result.dirty = state::gpr_low << std::min(target >> 2, 2U);
+    }
+    s.rip += operation.length;
+    result.dirty |= state::rip;
+    return true;
+}
+
 EmulationResult Emulator::mmio(VcpuState& s, std::uint64_t gpa, std::uint64_t access) noexcept {
     EmulationResult result;
     start(result);
@@ -100,7 +136,7 @@ EmulationResult Emulator::mmio(VcpuState& s, std::uint64_t gpa, std::uint64_t ac
         if (operation->kind == OperationKind::unsupported) [[unlikely]] {
             result.outcome = Emulation::not_emulated;
             result.reason = "an instruction that is not emulated for devices";
-        } else {
+        } else if (!move_simply(s, mode, *operation, gpa, result)) {
             Execution{s, mode, memory_, walks_, bus_, result}.mmio(*operation, gpa);
         }
     }

@@ -41,6 +41,8 @@ class Emulator {
                                                 EmulationResult& result) noexcept;
     [[nodiscard]] const Operation* decode_at(VcpuState& s, const CpuMode& mode,
                                              EmulationResult& result) noexcept;
+    [[nodiscard]] bool move_simply(VcpuState& s, const CpuMode& mode, const Operation& operation,
+                                   std::uint64_t gpa, EmulationResult& result) noexcept;
     void finish(const VcpuState& s, EmulationResult& result) noexcept;
 
     /// Exits in a row whose address does not agree with the guest's page tables: one is a race of the guest

@@ -90,13 +90,13 @@ void Execution::mmio(const Operation& operation, std::uint64_t gpa) noexcept {
 void Execution::move(const Operation& operation) noexcept {
     const unsigned width = operation.width;
     MemoryOperand operand;
-    if (!operand_at(operation.segment, offset_of(operation), width,
+    if (!operand_at(operation.segment, offset_of(s_, operation), width,
                     operation.memory_is_written ? AccessKind::write : AccessKind::read, operand) ||
         !check_address()) {
         return;
     }
     if (operation.memory_is_target) {
-        const std::uint64_t value = read_other(operation);
+        const std::uint64_t value = read_other(s_, operation);
         store(operand, operation.byte_swap ? swap_bytes(value, width) : value);
     } else {
         const std::uint64_t value = load(operand);
@@ -116,10 +116,10 @@ void Execution::one(const Operation& operation) noexcept {
         return;
     }
     const bool is_bit = operation.kind >= K::bit_test && operation.kind <= K::bit_complement;
-    std::uint64_t offset = offset_of(operation);
+    std::uint64_t offset = offset_of(s_, operation);
     std::uint64_t other = 0;
     if (operation.other != OtherOperand::none) {
-        other = read_other(operation);
+        other = read_other(s_, operation);
     }
     if (is_bit && operation.other == OtherOperand::gpr) {
         // The register is a signed bit offset from the operand's address.
@@ -253,7 +253,7 @@ bool Execution::push(const Operation& operation) noexcept {
     const unsigned address_width = stack_width();
     const std::uint64_t top = (s_.gpr[rsp_index] - operation.width) & width_mask(address_width);
     MemoryOperand from, to;
-    if (!operand_at(operation.segment, offset_of(operation), operation.width, AccessKind::read,
+    if (!operand_at(operation.segment, offset_of(s_, operation), operation.width, AccessKind::read,
                     from) ||
         !operand_at(ss_index, top, operation.width, AccessKind::write, to) || !check_address()) {
         return false;
@@ -275,7 +275,7 @@ bool Execution::pop(const Operation& operation) noexcept {
     }
     // The target's address is computed with the incremented stack pointer.
     write_register(rsp_index, false, address_width, old + operation.width);
-    if (!operand_at(operation.segment, offset_of(operation), operation.width, AccessKind::write,
+    if (!operand_at(operation.segment, offset_of(s_, operation), operation.width, AccessKind::write,
                     to) ||
         !check_address()) {
         s_.gpr[rsp_index] = old;

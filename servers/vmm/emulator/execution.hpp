@@ -3,6 +3,7 @@
 #include "servers/vmm/emulator/arithmetic.hpp"
 #include "servers/vmm/emulator/bus.hpp"
 #include "servers/vmm/emulator/emulation_result.hpp"
+#include "servers/vmm/emulator/operands.hpp"
 #include "servers/vmm/emulator/operation.hpp"
 #include "servers/vmm/emulator/walk_cache.hpp"
 
@@ -50,13 +51,6 @@ class Execution {
     bool pop(const Operation& operation) noexcept;
 
     // Registers.
-    [[nodiscard]] std::uint64_t read_other(const Operation& operation) const noexcept {
-        if (operation.other == OtherOperand::immediate) {
-            return static_cast<std::uint64_t>(operation.immediate) & operation.width_mask;
-        }
-        const std::uint64_t value = s_.gpr[operation.other_register & 15];
-        return (operation.other_is_high_byte ? value >> 8 : value) & operation.width_mask;
-    }
     void write_register(unsigned index, bool high_byte, unsigned width,
                         std::uint64_t value) noexcept;
     void write_flags(std::uint64_t flags) noexcept {
@@ -74,31 +68,11 @@ class Execution {
     void retire_with_flags() noexcept;
 
     // Memory.
-    [[nodiscard]] std::uint64_t offset_of(const Operation& operation) const noexcept {
-        auto offset = static_cast<std::uint64_t>(operation.displacement);
-        if (operation.base < 16) {
-            offset += s_.gpr[operation.base];
-        } else if (operation.base == Operation::rip_register) {
-            offset += s_.rip + operation.length;
-        }
-        if (operation.index < 16) {
-            offset += s_.gpr[operation.index] * operation.scale;
-        }
-        return offset & operation.address_mask;
-    }
-    [[nodiscard]] std::uint64_t linear_64bit(unsigned segment,
-                                             std::uint64_t offset) const noexcept {
-        constexpr unsigned fs_index = 4;
-        if (segment >= fs_index) [[unlikely]] {
-            offset += segment == fs_index ? s_.fs.base : s_.gs.base;
-        }
-        return offset;
-    }
     [[gnu::always_inline]] bool operand_at(unsigned segment, std::uint64_t offset, unsigned width,
                                            AccessKind kind, MemoryOperand& operand) noexcept {
         if (mode_.is_64bit()) [[likely]] {
             // A remembered page was canonical, so this address is.
-            const std::uint64_t linear = linear_64bit(segment, offset);
+            const std::uint64_t linear = linear_64bit(s_, segment, offset);
             const std::uint64_t in_page = linear & 0xfff;
             const auto* const page = cache_.find(mode_, s_.cr3, linear, kind);
             if (page != nullptr && in_page + width <= 0x1000) [[likely]] {

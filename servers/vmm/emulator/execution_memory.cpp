@@ -75,7 +75,7 @@ constexpr bool is_power_of_two(unsigned bytes) { return (bytes & (bytes - 1)) ==
 bool Execution::to_linear(unsigned segment, std::uint64_t offset, unsigned width, AccessKind kind,
                           std::uint64_t& linear) noexcept {
     if (mode_.is_64bit()) {
-        linear = linear_64bit(segment, offset);
+        linear = linear_64bit(s_, segment, offset);
         if (is_canonical(linear, mode_.linear_bits()) &&
             is_canonical(linear + width - 1, mode_.linear_bits())) {
             return true;

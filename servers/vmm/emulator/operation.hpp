@@ -69,6 +69,7 @@ struct Operation {
     bool memory_is_target;        ///< memory is the first operand
     bool memory_is_written;
     bool byte_swap;          ///< MOVBE
+    bool is_simple_move;     ///< MOV of 4 or 8 bytes
     std::uint8_t condition;  ///< for SETcc and CMOVcc: low 4 opcode bits
     Repeat repeat;
     // The effective address: (base + index * scale + displacement) modulo the address width.

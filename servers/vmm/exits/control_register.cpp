@@ -42,10 +42,10 @@ void Machine::on_xsetbv(const Exit& e, Reply& r) {
     r.dirty |= state::xcr0;
 }
 
-unsigned Machine::on_control_register(const Exit& e, Reply& r) {
+void Machine::on_control_register(const Exit& e, Reply& r) {
     if ((e.detail0 & register_access::xcr) != 0) {
         on_xsetbv(e, r);
-        return 0;
+        return;
     }
     read_state(state::gpr_low | state::gpr_mid | state::gpr_high | state::rip | state::rflags |
                state::segments | state::control);
@@ -56,7 +56,7 @@ unsigned Machine::on_control_register(const Exit& e, Reply& r) {
     const std::uint64_t number = e.detail0 & register_access::number_mask;
     if ((number != 8 && (number != 4 || !write)) || length < 3 || length > bytes) {
         fail(r, "an access to a control register that is not intercepted");
-        return 0;
+        return;
     }
     const auto modrm = static_cast<unsigned>(code[length - 1]);
     const auto before_opcode = length > 3 ? static_cast<unsigned>(code[length - 4]) : 0;
@@ -67,21 +67,21 @@ unsigned Machine::on_control_register(const Exit& e, Reply& r) {
         const std::uint64_t value = is_64bit_code(state_) ? reg : reg & 0xffff'ffff;
         if (!may_set_cr4(value)) {
             inject_exception(r, general_protection, true, 0);
-            return 0;
+            return;
         }
         state_.cr4 = value;
         r.dirty |= state::control;
     } else if (write) {
         if (reg > 15) {
             inject_exception(r, general_protection, true, 0);
-            return 0;
+            return;
         }
         board_.set_task_priority(static_cast<std::uint8_t>(reg << 4));
     } else {
         reg = board_.task_priority() >> 4;
         r.dirty |= state::gpr_low | state::gpr_mid | state::gpr_high;
     }
-    return length;
+    unusual_.length = static_cast<std::uint8_t>(length);
 }
 
 }  // namespace margay::vmm

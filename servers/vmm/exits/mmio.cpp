@@ -43,7 +43,13 @@ void Machine::tell_code(const EmulationResult& result) {
 }
 
 void Machine::on_mmio(const Exit& e, Reply& r) {
-    apply(emulator_.mmio(state_, e.detail0, e.detail1), r);
+    const EmulationResult result = emulator_.mmio(state_, e.detail0, e.detail1);
+    if (result.is_plain()) [[likely]] {
+        r.action = Action::resume;
+        r.dirty |= result.dirty;
+    } else {
+        apply(result, r);
+    }
 }
 
 void Machine::on_port_string(const Exit& e, Reply& r) {

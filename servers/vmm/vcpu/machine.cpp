@@ -102,12 +102,16 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
         control_.outcome.store(unusual_.outcome);
         r.action = Action::stop;
     }
+    if (unusual_.length != 0) skip_by_hand(e, r);
+    if (unusual_.board_locked) write_answer(r);
 }
 
 [[gnu::always_inline]] inline void Machine::finish(const Exit& e, Reply& r) {
     const VcpuGlueState& glue = *glue_;
-    const std::optional<std::uint8_t> vector = board_.interrupt_to_inject();
-    const std::uint64_t offer = vector ? *vector : no_vector;
+    std::uint64_t offer = no_vector;
+    if (board_.may_interrupt()) [[unlikely]]
+        if (const std::optional<std::uint8_t> vector = board_.interrupt_to_inject())
+            offer = *vector;
     if (offer != glue.offered_vector) [[unlikely]]
         offer_interrupt(r, offer);
     const std::uint64_t deadline = board_.next_deadline();
@@ -118,9 +122,9 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
         finish_rarely(e, r, offer);
 }
 
-// The length of the instruction, if it is not the one that the kernel assumes for this class
+// Notes the length of the instruction, if it is not the one that the kernel assumes for this class
 // (exit_flag::length_assumed).
-unsigned Machine::measure_length(const Exit& e) {
+void Machine::measure_length(const Exit& e) {
     unsigned assumed;
     switch (e.exit_class) {
     case ExitClass::cpuid:
@@ -131,16 +135,19 @@ unsigned Machine::measure_length(const Exit& e) {
     case ExitClass::time_stamp: assumed = 2; break;
     case ExitClass::halt: assumed = 1; break;
     case ExitClass::hypercall: assumed = 3; break;
-    default: return 0;
+    default: return;
     }
     read_state(state::rip | state::rflags | state::segments | state::control);
     const unsigned length = decode_length(ram_, state_);
-    if (length != 0 && length != assumed) return length;
-    checked_[e.rip % checked_places] = e.rip;
-    return 0;
+    if (length != 0 && length != assumed)
+        unusual_.length = static_cast<std::uint8_t>(length);
+    else
+        checked_[e.rip % checked_places] = e.rip;
 }
 
-void Machine::skip_by_hand(const Exit& e, Reply& r, unsigned length) {
+void Machine::skip_by_hand(const Exit& e, Reply& r) {
+    const unsigned length = unusual_.length;
+    unusual_.length = 0;
     if (r.action == Action::advance)
         r.action = Action::resume;
     else if (r.action == Action::park_advance)
@@ -163,11 +170,10 @@ Reply Machine::handle(const Exit& e) {
             glue_.edit().offered_vector = no_vector;
         }
     }
-    unsigned length = 0;
     const auto check_length = [&] {
         if ((e.flags & exit_flag::length_assumed) != 0 && checked_[e.rip % checked_places] != e.rip)
             [[unlikely]]
-            length = measure_length(e);
+            measure_length(e);
     };
     Reply r;
     switch (e.exit_class) {
@@ -192,17 +198,13 @@ Reply Machine::handle(const Exit& e) {
     case ExitClass::recall:
     case ExitClass::deadline: on_wake(e, r); break;
     case ExitClass::startup: on_startup(r); break;
-    case ExitClass::control_register: length = on_control_register(e, r); break;
+    case ExitClass::control_register: on_control_register(e, r); break;
     default:
         check_length();
         on_other(e, r);
         break;
     }
     finish(e, r);
-    if (length != 0) [[unlikely]]
-        skip_by_hand(e, r, length);
-    if (unusual_.board_locked) [[unlikely]]
-        write_answer(r);
     return r;
 }
 

@@ -62,9 +62,8 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     void on_unknown_msr(std::uint32_t index, bool write);
     [[gnu::noinline]] void on_port_string(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_mmio(const Exit& e, Reply& r);
-    // The length of an instruction that has been executed: it is still to be skipped.
-    [[gnu::noinline]] unsigned on_control_register(const Exit& e, Reply& r);
-    void apply(const EmulationResult& result, Reply& r);
+    [[gnu::noinline]] void on_control_register(const Exit& e, Reply& r);
+    [[gnu::noinline]] void apply(const EmulationResult& result, Reply& r);
     void tell_code(const EmulationResult& result);
     void on_halt(const Exit& e, Reply& r);
     void on_hypercall(const Exit& e, Reply& r);
@@ -78,9 +77,9 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     [[gnu::noinline]] bool send_answer_again(Reply& r);
     bool all_are_off() const;
     // The parts of it that most exits skip.
-    [[gnu::noinline]] unsigned measure_length(const Exit& e);
+    [[gnu::noinline]] void measure_length(const Exit& e);
     bool may_set_cr4(std::uint64_t value) const;
-    [[gnu::noinline]] void skip_by_hand(const Exit& e, Reply& r, unsigned length);
+    [[gnu::noinline]] void skip_by_hand(const Exit& e, Reply& r);
     [[gnu::noinline]] void finish_rarely(const Exit& e, Reply& r, std::uint64_t offer);
     [[gnu::noinline]] void offer_interrupt(Reply& r, std::uint64_t vector);
     [[gnu::noinline]] void arm(Reply& r, std::uint64_t deadline_ns);

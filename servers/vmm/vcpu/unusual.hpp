@@ -11,7 +11,8 @@ namespace margay::vmm {
 struct alignas(8) Unusual {
     bool clock_adjusted = false;  ///< the TSC offset must reach the vCPU
     bool board_locked = false;    ///< see BoardLock
-    std::uint8_t reserved[2] = {};
+    std::uint8_t length = 0;      ///< of the instruction, where it is not what the kernel assumes
+    std::uint8_t reserved = 0;
     VmOutcome outcome = VmOutcome::running;
 
     [[nodiscard]] bool any() const noexcept { return std::bit_cast<std::uint64_t>(*this) != 0; }

@@ -155,6 +155,39 @@ bool fit(const Vmcb& c, std::uint64_t groups, std::uint64_t rip, std::uint64_t r
            !s.long_mode();
 }
 
+[[gnu::always_inline]] inline void load_registers(Vcpu& v, Vmcb& c, const VcpuState& p,
+                                                  std::uint64_t groups) {
+    if (groups & state::gpr_low) {
+        c.rax = p.gpr[gpr_rax];
+        v.gpr[gpr_rcx] = p.gpr[gpr_rcx];
+        v.gpr[gpr_rdx] = p.gpr[gpr_rdx];
+        v.gpr[gpr_rbx] = p.gpr[gpr_rbx];
+    }
+    if (groups & state::gpr_mid) {
+        c.rsp = p.gpr[gpr_rsp];
+        v.gpr[gpr_rbp] = p.gpr[gpr_rbp];
+        v.gpr[gpr_rsi] = p.gpr[gpr_rsi];
+        v.gpr[gpr_rdi] = p.gpr[gpr_rdi];
+    }
+    if (groups & state::gpr_high)
+        for (unsigned i = gpr_r8; i <= gpr_r15; ++i) v.gpr[i] = p.gpr[i];
+}
+
+// What an emulated instruction changes as a rule: general registers, and RIP near where it was. False: it is more.
+[[gnu::always_inline]] inline bool load_common(Vcpu& v, Vmcb& c, const VcpuState& p,
+                                               std::uint64_t groups) {
+    constexpr std::uint64_t common = state::gpr_low | state::gpr_mid | state::gpr_high | state::rip;
+    if ((groups & state::valid_groups & ~common) != 0) return false;
+    if (groups & state::rip) {
+        const std::uint64_t rip = __atomic_load_n(&p.rip, __ATOMIC_RELAXED);
+        if ((rip ^ c.rip) >> 32 != 0) return false;
+        c.rip = rip;
+        c.interrupt_shadow = 0;  // it belonged to the instruction before
+    }
+    load_registers(v, c, p, groups);
+    return true;
+}
+
 }  // namespace
 
 void store_state(Vcpu& v, std::uint64_t groups) {
@@ -177,6 +210,8 @@ void store_state(Vcpu& v, std::uint64_t groups) {
 Status load_state(Vcpu& v, std::uint64_t groups) {
     Vmcb& c = *v.guest.vmcb;
     const VcpuState& p = *v.page;
+    if (load_common(v, c, p, groups)) [[likely]]
+        return Status::ok;
     // Checks come first: a refused reply changes nothing.
     const std::uint64_t rip = __atomic_load_n(&p.rip, __ATOMIC_RELAXED);
     const std::uint64_t rflags = (__atomic_load_n(&p.rflags, __ATOMIC_RELAXED) & rflags_valid) | 2;
@@ -187,20 +222,7 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
         const Status s = lazy_registers::load_state(v, groups);
         if (s != Status::ok) return s;
     }
-    if (groups & state::gpr_low) {
-        c.rax = p.gpr[gpr_rax];
-        v.gpr[gpr_rcx] = p.gpr[gpr_rcx];
-        v.gpr[gpr_rdx] = p.gpr[gpr_rdx];
-        v.gpr[gpr_rbx] = p.gpr[gpr_rbx];
-    }
-    if (groups & state::gpr_mid) {
-        c.rsp = p.gpr[gpr_rsp];
-        v.gpr[gpr_rbp] = p.gpr[gpr_rbp];
-        v.gpr[gpr_rsi] = p.gpr[gpr_rsi];
-        v.gpr[gpr_rdi] = p.gpr[gpr_rdi];
-    }
-    if (groups & state::gpr_high)
-        for (unsigned i = gpr_r8; i <= gpr_r15; ++i) v.gpr[i] = p.gpr[i];
+    load_registers(v, c, p, groups);
     if (groups & state::rip) {
         c.rip = rip;
         c.interrupt_shadow = 0;  // it belonged to the instruction before
