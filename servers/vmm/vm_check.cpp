@@ -46,7 +46,7 @@ bool is_sound(const PicState& s) {
 
 bool is_sound(const IoApicState& s) {
     constexpr std::uint32_t pins = (1U << io_apic_pins) - 1;
-    return s.id <= 15 && ((s.levels | s.requests) & ~pins) == 0;
+    return s.id <= 15 && s.pins <= io_apic_pins && ((s.levels | s.requests) & ~pins) == 0;
 }
 
 bool is_sound(const UartState& s) { return s.receive_head <= 15 && s.receive_count <= 16; }

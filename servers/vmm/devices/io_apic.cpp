@@ -16,7 +16,7 @@ constexpr std::uint64_t entry_writable = entry_destination | entry_masked | entr
                                          entry_polarity | entry_logical | entry_mode | 0xff;
 constexpr std::uint64_t entry_read_only = entry_remote_irr | entry_status;
 
-constexpr std::uint32_t version = 0x20 | ((io_apic_pins - 1) << 16);
+unsigned pins_of(const IoApicState& s) { return s.pins == 0 ? io_apic_pins : s.pins; }
 
 constexpr DeliveryMode mode_of(std::uint64_t entry) {
     return static_cast<DeliveryMode>((entry >> 8) & 7);
@@ -26,13 +26,14 @@ constexpr DeliveryMode mode_of(std::uint64_t entry) {
 
 void IoApic::reset(IoApicState& state) noexcept {
     state = {};
+    state.pins = isa_pins;
     for (auto& entry : state.redirection) {
         entry = entry_masked;
     }
 }
 
 void IoApic::set_line(unsigned pin, bool asserted) {
-    if (pin >= io_apic_pins) {
+    if (pin >= pins_of(*state_)) {
         return;
     }
     const auto bit = 1U << pin;
@@ -84,7 +85,7 @@ void IoApic::service(unsigned pin) {
 }
 
 void IoApic::end_of_interrupt(std::uint8_t vector) {
-    for (unsigned pin = 0; pin < io_apic_pins; ++pin) {
+    for (unsigned pin = 0; pin < pins_of(*state_); ++pin) {
         const auto entry = state_->redirection[pin];
         if ((entry & entry_remote_irr) != 0 && (entry & 0xff) == vector) {
             state_.edit().redirection[pin] &= ~entry_remote_irr;
@@ -121,11 +122,11 @@ std::uint32_t IoApic::read_register(unsigned index) const noexcept {
     case 0:  // ID
     case 2:  // arbitration
         return static_cast<std::uint32_t>(state_->id) << 24;
-    case 1: return version;
+    case 1: return 0x20 | (pins_of(*state_) - 1) << 16;
     default: break;
     }
     const auto pin = (index - 0x10) / 2;
-    if (index < 0x10 || pin >= io_apic_pins) {
+    if (index < 0x10 || pin >= pins_of(*state_)) {
         return 0;
     }
     return static_cast<std::uint32_t>(state_->redirection[pin] >> ((index & 1) * 32));
@@ -137,7 +138,7 @@ void IoApic::write_register(unsigned index, std::uint32_t value) {
         return;
     }
     const auto pin = (index - 0x10) / 2;
-    if (index < 0x10 || pin >= io_apic_pins) {
+    if (index < 0x10 || pin >= pins_of(*state_)) {
         return;
     }
     auto& state = state_.edit();

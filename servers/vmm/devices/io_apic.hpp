@@ -10,7 +10,7 @@ namespace margay::vmm {
 
 inline constexpr std::uint64_t io_apic_address = 0xfec0'0000;
 
-/// I/O APIC with 24 pins and an EOI register (Intel 82093AA data sheet; version 0x20).
+/// I/O APIC with as many pins as its state says and an EOI register (Intel 82093AA data sheet; version 0x20).
 class IoApic {
   public:
     IoApic(Journaled<IoApicState> state, ApicBus& bus) noexcept : state_{state}, bus_{bus} {}

@@ -34,13 +34,26 @@ constexpr std::uint32_t remote_irr = 1U << 14;
 constexpr std::uint32_t masked = 1U << 16;
 
 TEST_F(IoApicTest, version_pins_and_id) {
-    EXPECT_EQ(read(1), 0x0017'0020U);
+    EXPECT_EQ(read(1), 0x000f'0020U);
     write(0, 0xff00'0000);
     EXPECT_EQ(read(0), 0x0f00'0000U);
 }
 
+TEST_F(IoApicTest, a_guest_of_an_older_build_keeps_its_24_pins) {
+    program(20, 0x31);
+    apic.set_line(20, true);
+    EXPECT_TRUE(bus.delivered.empty());
+    EXPECT_EQ(read(0x10 + 2 * 20), 0U);
+
+    state.pins = 0;  // the field did not exist
+    EXPECT_EQ(read(1), 0x0017'0020U);
+    program(20, 0x31);
+    apic.set_line(20, true);
+    EXPECT_EQ(bus.delivered.size(), 1U);
+}
+
 TEST_F(IoApicTest, everything_is_masked_at_reset) {
-    for (unsigned pin = 0; pin < io_apic_pins; ++pin) {
+    for (unsigned pin = 0; pin < isa_pins; ++pin) {
         EXPECT_EQ(read(0x10 + 2 * pin), masked);
         apic.set_line(pin, true);
     }
