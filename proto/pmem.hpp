@@ -46,7 +46,8 @@ constexpr std::uint64_t any_node = ~0ull;
 constexpr std::uint64_t pmem_supervisor = 1;
 constexpr std::uint64_t pmem_clearer = 2;
 
-// Bytes of the books: all zero at first. Their contents are pmem's own.
+// Bytes of the books: all zero at first. They begin with a 64-bit word that pmem counts up as it gets on with a long request;
+// the rest is pmem's own.
 constexpr std::uint64_t pmem_book_bytes = 256 << 10;
 
 // What init shares with the one that clears: a piece of memory at a time.

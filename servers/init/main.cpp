@@ -7,6 +7,7 @@
 #include "servers/init/control/node_console.hpp"
 #include "servers/init/manifest.hpp"
 #include "servers/init/node.hpp"
+#include "servers/init/pmem_watch.hpp"
 #include "servers/init/power.hpp"
 #include "servers/init/program.hpp"
 #include "servers/init/services.hpp"
@@ -128,7 +129,7 @@ void supervise(Supervisor& supervisor, Services& services) {
 }  // namespace
 
 [[noreturn]] void run(const BootInfo& info) {
-    Node node{info};
+    static Node node{info};  // too large for the stack of the watch
     static Services services;
     services.start_memory(node);
     // What is wrong with it is said when there is a console.
@@ -157,5 +158,6 @@ void supervise(Supervisor& supervisor, Services& services) {
 }  // namespace margay::init
 
 void program_main(std::uint64_t argument) {
+    if (margay::init::PmemWatch::is_thread(argument)) margay::init::PmemWatch::run();
     margay::init::run(*reinterpret_cast<const margay::BootInfo*>(argument));
 }

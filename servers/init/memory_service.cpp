@@ -1,5 +1,6 @@
 #include "servers/init/memory_service.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -19,6 +20,10 @@ constexpr std::uint64_t process_bytes = 1536 << 10;
 constexpr std::uint64_t book_address = 0x2f00'0000, work_address = 0x2f00'0000;
 constexpr std::uint64_t read_write = map_right::read | map_right::write;
 constexpr std::uint64_t restart_limit = 16, restart_window_us = 10'000'000;
+// A pmem that hangs holds core 0 until it is found: it counts as so many deaths.
+constexpr unsigned hang_weight = 8;
+// The one that clears makes a piece in less than a millisecond, and pauses for three times as long.
+constexpr std::uint64_t clearer_hang_us = 2'000'000;
 // How long a piece that is being cleared is waited for if it may be what is missing.
 constexpr std::uint64_t patience_us = 2000, look_us = 50;
 
@@ -74,6 +79,9 @@ Status MemoryService::prepare() {
     };
     const Result<std::uint64_t> book = shared(pmem_book_bytes, book_);
     if (!book) return fail_with("pmem's books", book.status());
+    const auto& progress = *reinterpret_cast<std::atomic<std::uint64_t>*>(*book);
+    if (const Status s = watch_.start(*node_, progress); s != Status::ok)
+        return fail_with(watch_.why(), s);
     const Result<std::uint64_t> work = shared(page_size, work_memory_);
     if (!work) return fail_with("pmem_clear's memory", work.status());
     work_ = new (reinterpret_cast<void*>(*work)) ClearWork;
@@ -133,7 +141,11 @@ bool MemoryService::run() {
         if (s == Status::ok) s = portal_ctl(portal_, PortalOp::bind, pmem_->thread());
         node_->use_bootstrap(rest);
         if (is_open_) node_->use_pmem(*this);
-        if (s == Status::ok) s = pmem_->start();
+        if (s == Status::ok) {
+            watch_.begin(pmem_->thread());
+            s = pmem_->start();
+            watch_.end();
+        }
         failure_ = s;
         answered_ = false;
         // It is above init: it waits for requests by now, or is dead.
@@ -142,16 +154,25 @@ bool MemoryService::run() {
             read_register(pmem_->thread(), ThreadRegister::rip).status() != Status::ok;
         if (lives)
             life_.started();
+        else if (s == Status::ok)
+            ended_at_work();
         else
-            died(s == Status::ok ? "died" : "cannot be started", false);
+            died("cannot be started", false);
     }
     return is_running();
 }
 
-void MemoryService::died(const char* why, bool killed) {
+void MemoryService::ended_at_work() {
+    if (watch_.has_ended_it())
+        died("hung and was ended", false, hang_weight);
+    else
+        died("died", false);
+}
+
+void MemoryService::died(const char* why, bool killed, unsigned weight) {
     pmem_->release();
     pmem_.reset();
-    life_.died(answered_, killed, rdtsc());
+    life_.died(answered_, killed, rdtsc(), weight);
     log("margay: pmem {}; {}\n", why,
         life_.state() == ServiceLife::State::pausing
             ? "that is too often: for 10 s there is no memory to be had"
@@ -168,13 +189,15 @@ Status MemoryService::ask(Message& m) {
         if (!is_running()) continue;
         Message asked = m;
         if (again) asked.label |= pmem_again;
+        watch_.begin(pmem_->thread());
         const Status s = call(portal_, asked);
+        watch_.end();
         if (s == Status::ok) {
             answered_ = true;
             m = asked;
             return Status::ok;
         }
-        died("died", false);
+        ended_at_work();
     }
 }
 
@@ -201,7 +224,9 @@ bool MemoryService::next_piece(bool wants_more) {
               {clean ? 1u : 0u, work_->base, wants_more ? 1u : 0u}};
     if (ask(m) != Status::ok) return false;
     has_piece_ = m.label == 0;
+    clearer_watch_.end();
     if (!has_piece_) return clean;
+    clearer_watch_.begin(node_->ticks(clearer_hang_us), rdtsc());
     work_->base = m.words[0];
     work_->size = m.words[1];
     work_->root = m.words[2];
@@ -242,6 +267,7 @@ void MemoryService::run_clearer() {
     while (clearer_life_.state() == ServiceLife::State::loading) {
         if (load_clearer() == Status::ok) {
             clearer_life_.started();
+            if (has_piece_) clearer_watch_.begin(node_->ticks(clearer_hang_us), rdtsc());
             return;
         }
         clearer_->release();
@@ -251,8 +277,15 @@ void MemoryService::run_clearer() {
 }
 
 std::uint64_t MemoryService::next_look() const {
-    const std::uint64_t a = life_.next_look(), b = clearer_life_.next_look();
-    return a < b ? a : b;
+    return std::min({life_.next_look(), clearer_life_.next_look(), clearer_watch_.next_look()});
+}
+
+// It shares core 0 with init by turns: between two looks it could go on.
+void MemoryService::watch_clearer() {
+    if (!clearer_) return;
+    const ServiceSample now{rdtsc(), has_piece_, work_->done.load()};
+    if (clearer_watch_.look(now) == ServiceFinding::hangs)
+        clearer_hung_ = thread_ctl(clearer_->thread(), ThreadOp::kill) == Status::ok;
 }
 
 void MemoryService::look(std::uint64_t bits) {
@@ -263,11 +296,15 @@ void MemoryService::look(std::uint64_t bits) {
     if ((bits & bits_.died) != 0 && is_running() && is_dead(pmem_)) {
         died("died", false);
     }
-    if ((bits & bits_.clearer_died) != 0 && is_dead(clearer_)) {
+    watch_clearer();
+    if (((bits & bits_.clearer_died) != 0 || clearer_hung_) && is_dead(clearer_)) {
         clearer_->release();
         clearer_.reset();
+        clearer_watch_.end();
         clearer_life_.died(true, false, rdtsc());
-        log("margay: pmem_clear died; it is started again\n");
+        log("margay: pmem_clear {}; it is started again\n",
+            clearer_hung_ ? "hung and was ended" : "died");
+        clearer_hung_ = false;
     }
     run_clearer();
     if (!is_running()) (void)run();

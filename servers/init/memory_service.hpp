@@ -6,6 +6,7 @@
 
 #include "servers/init/life/service_life.hpp"
 #include "servers/init/node.hpp"
+#include "servers/init/pmem_watch.hpp"
 #include "servers/init/program.hpp"
 
 namespace margay::init {
@@ -51,7 +52,10 @@ class MemoryService final : public MemorySource {
     Status prepare();
     Status load(Program& program);
     bool run();
-    void died(const char* why, bool killed);
+    void died(const char* why, bool killed, unsigned weight = 1);
+    // In a request or its start.
+    void ended_at_work();
+    void watch_clearer();
     Status load_clearer();
     void run_clearer();
     bool next_piece(bool wants_more);
@@ -69,6 +73,7 @@ class MemoryService final : public MemorySource {
     std::optional<Program> pmem_;
     Slot portal_ = no_slot;
     ServiceLife life_;
+    PmemWatch watch_;
     bool answered_ = false;        // this pmem has answered a request
     Status failure_ = Status::ok;  // of its last start
     bool is_open_ = false;         // the node's memory comes from it
@@ -81,6 +86,8 @@ class MemoryService final : public MemorySource {
     Slot dirty_ = no_slot, never_ = no_slot;
     std::optional<Program> clearer_;
     ServiceLife clearer_life_;
+    ServiceWatch clearer_watch_;  // while it has a piece in hand
+    bool clearer_hung_ = false;
     bool has_piece_ = false;  // there is one in hand
     const char* why_ = "";
 };

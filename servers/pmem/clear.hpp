@@ -1,5 +1,6 @@
 // Clearing memory, and the one who does it at leisure.
 #pragma once
+#include <atomic>
 #include <cstring>
 
 #include "libipc/mapping.hpp"
@@ -19,15 +20,22 @@ constexpr const char* dirty_item = "dirty";  // Event: there is a piece to clear
 // What is taken in hand at once, in bytes: for so long it is out of reach.
 constexpr std::uint64_t clear_piece = 256 << 10;
 
-// Writes zeros over an extent that nobody else uses. The mapping goes with a revocation of the extent.
-[[nodiscard]] inline Status clear_memory(const Extent& e, Slot domain) {
+// Writes zeros over an extent that nobody else uses. The mapping goes with a revocation of the extent. progress: counts each
+// large page, if it is there.
+[[nodiscard]] inline Status clear_memory(const Extent& e, Slot domain,
+                                         std::atomic<std::uint64_t>* progress = nullptr) {
     constexpr std::uint64_t window = 0x2000'0000'0000, most = 1 << 30;
     for (std::uint64_t done = 0; done < e.size;) {
         const std::uint64_t at = window + (e.base + done) % large_page;
         const std::uint64_t size = e.size - done < most ? e.size - done : most;
         Status s = map_all(e, domain, at, done, size, map_right::read | map_right::write);
         if (s != Status::ok) return s;
-        std::memset(reinterpret_cast<void*>(at), 0, size);
+        for (std::uint64_t offset = 0; offset < size; offset += large_page) {
+            const std::uint64_t rest = size - offset;
+            std::memset(reinterpret_cast<void*>(at + offset), 0,
+                        rest < large_page ? rest : large_page);
+            if (progress != nullptr) progress->fetch_add(1, std::memory_order_relaxed);
+        }
         s = revoke(e.slot);
         if (s != Status::ok) return s;
         done += size;

@@ -15,6 +15,7 @@ namespace {
 // The memory of item `book`: all zero when there was no pmem yet.
 struct KeptBook {
     static constexpr std::uint64_t complete = 0x706d'656d'0000'0000 + sizeof(ExtentBook);
+    std::atomic<std::uint64_t> progress;
     std::uint64_t mark;
     ExtentBook book;
 };
@@ -43,6 +44,7 @@ class Server {
     Status clear(const Place& place);
     Status clear(std::uint32_t root, std::uint64_t base, std::uint64_t size);
 
+    std::atomic<std::uint64_t>& progress_;
     const Slot domain_, into_;
     Roots roots_;
     ExtentTable table_;
@@ -85,7 +87,8 @@ ExtentBook& sound(KeptBook& kept, const std::uint64_t* begins, const std::uint64
 }
 
 Server::Server(KeptBook& kept)
-    : domain_{need(domain_item).slot},
+    : progress_{kept.progress},
+      domain_{need(domain_item).slot},
       into_{startup().first_free},
       table_{sound(kept, roots_.begin, roots_.end, roots_.count)} {
     if (kept.mark == KeptBook::complete) return;
@@ -102,7 +105,7 @@ Server::Server(KeptBook& kept)
 Status Server::clear(std::uint32_t root, std::uint64_t base, std::uint64_t size) {
     Status s = carve(into_, roots_.slot[root], base, size, carve_flag::estate);
     if (s != Status::ok) return s;
-    s = clear_memory({into_, base, size}, domain_);
+    s = clear_memory({into_, base, size}, domain_, &progress_);
     (void)revoke(into_, revoke_flag::self);
     return s;
 }

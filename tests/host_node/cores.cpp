@@ -141,6 +141,9 @@ void Cores::run_thread(unsigned core, Thread& t) {
         code.reason = Reason::fault;
         code.vector = invalid_opcode;
         code.error = code.address = 0;
+    } else if (t.rip == code.token && (code.stuck || (is_stuck && is_stuck(t)))) {
+        code.stuck = true;
+        code.reason = Reason::spin;
     } else if (t.rip == code.token) {
         user_memory::load(HostPhys{machine::now.cr3[core] & pte::address_mask});
         current = &code;

@@ -25,6 +25,7 @@ class Cores {
         std::uint64_t token;  // the thread's instruction pointer, as the kernel sees it
         Reason reason{};
         std::uint64_t vector = 0, error = 0, address = 0;  // of a fault
+        bool stuck = false;
     };
 
     // The machine has been reset; it gets its hooks. One at a time.
@@ -41,6 +42,8 @@ class Cores {
     std::function<void(Vcpu&)> guest_entry;
     // Asked before user code goes on after an entry into the kernel: true, and it fails there.
     std::function<bool(const Thread&)> is_doomed;
+    // The same: true, and it runs without end from there on.
+    std::function<bool(const Thread&)> is_stuck;
     // What a thread sees instead of the machine's time and processor, if anything.
     std::function<std::optional<std::uint64_t>(const Thread&)> time_of;
     std::function<std::optional<raw::Cpuid>(const Thread&, std::uint32_t leaf,

@@ -12,6 +12,7 @@
 #include <cstdlib>
 
 #include "tests/host_node/cores.hpp"
+#include "ukernel/object/thread.hpp"
 
 namespace margay::host_node {
 
@@ -86,6 +87,7 @@ struct HostedProgram::Copy {
     // Who runs it, or ran it last.
     const Thread* thread = nullptr;
     std::uint64_t token = 0;
+    static constexpr std::uint64_t nobody = 1;
 
     explicit Copy(const std::string& path) : handle{load_copy(path)} {
         main = reinterpret_cast<void (*)(std::uint64_t)>(dlsym(handle, "program_main"));
@@ -118,7 +120,21 @@ HostedProgram::Copy& HostedProgram::take() {
     return *copies_.emplace_back(std::make_unique<Copy>(path_));
 }
 
+HostedProgram::Copy* HostedProgram::copy_of(const Domain& domain) {
+    for (const auto& copy : copies_)
+        if (Cores::is_alive(copy->thread, copy->token) && copy->thread->domain == &domain)
+            return copy.get();
+    return nullptr;
+}
+
 void HostedProgram::run(std::uint64_t argument) {
+    // A further thread of a process has its number in the argument.
+    if (argument % page_size != 0)
+        if (const Copy* copy = copy_of(*Cores::this_thread().domain)) copy->main(argument);
+    // What ran on an earlier machine may have had the same thread and token.
+    for (const auto& copy : copies_)
+        if (copy->thread == &Cores::this_thread() && copy->token == Cores::this_token())
+            copy->token = Copy::nobody;
     Copy& copy = take();
     copy.thread = &Cores::this_thread();
     copy.token = Cores::this_token();

@@ -8,8 +8,9 @@
 #include <vector>
 
 namespace margay {
+struct Domain;
 struct Thread;
-}
+}  // namespace margay
 
 namespace margay::host_node {
 
@@ -21,7 +22,7 @@ class HostedProgram {
     HostedProgram(const HostedProgram&) = delete;
     HostedProgram& operator=(const HostedProgram&) = delete;
 
-    // As the program's first instruction on a fresh process: for user code.
+    // As the program's first instruction on a fresh process, or in a further thread of one: for user code.
     void run(std::uint64_t argument);
     // The copy that the thread runs, or null: where a function of the program is there.
     void* find(const Thread& thread, const char* symbol) const;
@@ -30,6 +31,7 @@ class HostedProgram {
   private:
     struct Copy;
     Copy& take();
+    Copy* copy_of(const Domain& domain);
 
     std::string path_;
     std::vector<std::unique_ptr<Copy>> copies_;

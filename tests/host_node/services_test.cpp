@@ -283,5 +283,105 @@ TEST(PmemDeaths, OverAndOver) {
     test.end();
 }
 
+// Wherever it is: in its start, in a request, at once again. It is found though init waits for it, and the request is
+// answered by the next one.
+TEST(PmemHangs, AtEverySystemCall) {
+    const GuestScript guest = sleeper();
+    unsigned at = 0;
+    for (bool hung = true; hung && !testing::Test::HasFailure(); at += 9) {
+        hung = false;
+        unsigned calls = 0;
+        PmemDeath test{guest};
+        test.node.cores.is_stuck = [&](const Thread& t) {
+            if (!is_of(t, "pmem") || hung || calls++ != at) return false;
+            return hung = true;
+        };
+        test.come_and_go();
+        const std::string before = test.in_use();
+        test.come_and_go();
+        EXPECT_EQ(test.in_use(), before) << "hung at system call " << at;
+        EXPECT_TRUE(test.counts(hung ? 1 : 0)) << at << test.node.logs.sent;
+        test.end();
+    }
+    EXPECT_GT(at, 100u);
+}
+
+// Within its code, while its books change.
+TEST(PmemHangs, Anywhere) {
+    const GuestScript guest = sleeper();
+    PmemDeath test{guest};
+    test.come_and_go();
+    const std::string before = test.in_use();
+    std::mt19937_64 random{1};
+    constexpr unsigned rounds = 24;
+    unsigned hangs = 0;
+    std::uint64_t left = 0;
+    test.node.on_block([&] {
+        if (!is_of(Cores::this_thread(), "pmem") || left == 0 || --left != 0) return;
+        ++hangs;
+        for (;;) Cores::spin();
+    });
+    for (unsigned n = 0; n < rounds; ++n) {
+        left = 1 + random() % 10'000;
+        test.come_and_go();
+        // Several in a row would make a pause.
+        const std::uint64_t later = machine::now.tsc + 10'000'000'000;
+        EXPECT_TRUE(test.node.run_until([later] { return machine::now.tsc >= later; }));
+    }
+    test.node.on_block(nullptr);
+    EXPECT_EQ(test.in_use(), before);
+    EXPECT_GT(hangs, rounds / 2);
+    EXPECT_TRUE(test.counts(hangs)) << hangs;
+    test.end();
+}
+
+// One that never gets to its first request holds core 0 three times, then there is a pause.
+TEST(PmemHangs, OverAndOver) {
+    const GuestScript guest = sleeper();
+    PmemDeath test{guest};
+    test.come_and_go();
+    const std::string before = test.in_use();
+    bool stuck = true;
+    test.node.cores.is_stuck = [&](const Thread& t) { return stuck && is_of(t, "pmem"); };
+    const std::string answer = test.node.command(
+        R"({"id": 1, "command": "define", "config": "{\"name\": \"g\", \"memory_mib\": 4, \"kernel\": \"kernel\"}"})");
+    EXPECT_NE(answer.find("out of memory"), std::string::npos) << answer;
+    stuck = false;
+    const std::uint64_t later = machine::now.tsc + 10'000'000'000;
+    EXPECT_TRUE(test.node.run_until([later] { return machine::now.tsc >= later; }));
+    EXPECT_NE(test.node.logs.sent.find("hung and was ended; that is too often"), std::string::npos)
+        << test.node.logs.sent;
+    test.come_and_go();
+    EXPECT_EQ(test.in_use(), before);
+    EXPECT_TRUE(test.counts(3)) << test.node.logs.sent;
+    test.end();
+}
+
+// The one that clears, with a piece in hand.
+TEST(PmemHangs, OfTheOneThatClears) {
+    const GuestScript guest = sleeper();
+    unsigned found = 0;
+    for (unsigned at = 0; at < 12 && !testing::Test::HasFailure(); ++at) {
+        PmemDeath test{guest};
+        test.come_and_go();
+        const std::string before = test.in_use();
+        unsigned calls = 0;
+        bool hung = false;
+        test.node.cores.is_stuck = [&](const Thread& t) {
+            if (!is_of(t, "pmem_clear") || hung || calls++ != at) return false;
+            return hung = true;
+        };
+        test.come_and_go();
+        const std::uint64_t later = machine::now.tsc + 10'000'000'000;
+        EXPECT_TRUE(test.node.run_until([later] { return machine::now.tsc >= later; }));
+        EXPECT_EQ(test.in_use(), before) << at;
+        EXPECT_TRUE(hung) << at;
+        EXPECT_TRUE(test.counts(1)) << at << test.node.logs.sent;
+        found += test.node.logs.sent.find("pmem_clear hung and was ended") != std::string::npos;
+        test.end();
+    }
+    EXPECT_EQ(found, 12u);
+}
+
 }  // namespace
 }  // namespace margay::host_node

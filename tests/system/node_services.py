@@ -3,7 +3,7 @@
 Argument: guest: a guest prints numbered lines and an operator gives commands: all lines arrive, in order, each command is
 answered, and in the end as much memory is in use as before. requests: they come without a pause while the console lives for some
 milliseconds each time; each is answered and carried out once. hang: the console spins when it has lived for a while; it is found and
-replaced, and all lines of a guest arrive.
+replaced, and all lines of a guest arrive. memory: the same of pmem and the one that clears, while VMs come and go.
 """
 
 import json
@@ -85,8 +85,45 @@ def hang(node):
     check_lines(lines, deaths(log, "the console died") + deaths(log, hung))
 
 
+def come_and_go(machine):
+    another = '{"name": "two", "memory_mib": 4, "kernel": "idle", "core": 1, "console": "detached"}'
+    node_define.good(machine, command="define", config=another)
+    node_define.good(machine, command="start", vm="two")
+    node_define.good(machine, command="vmm-restart", vm="two")
+    node_define.good(machine, command="destroy", vm="two")
+    node_define.good(machine, command="undefine", vm="two")
+
+
+def memory(node):
+    manifest = {"vms": [{"name": "linux", "memory_mib": 96, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet"}],
+                "on_last_vm_off": "stay", "test_exit_port": 244}
+    modules = [(name, node.program(name)) for name in ("init", "console", "vmm")]
+    modules += [("pmem", node.program("pmem_faulty")), ("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel()),
+                ("initrd", initramfs.with_command(initramfs.base(), PRINTING)), ("idle", node.program("guest_idle"))]
+    log = node.directory / "log"
+    pmem, clear = "pmem hung and was ended", "pmem_clear hung and was ended"
+    with node.boot(modules, arguments=qemu.LOG_OPTION, log=log) as machine:
+        machine.expect(r"^line 0 of")
+        come_and_go(machine)
+        before = node_define.in_use_at_rest(machine)
+        rounds = 0
+        while deaths(log, pmem) < 2 or deaths(log, clear) == 0:
+            come_and_go(machine)
+            rounds += 1
+        machine.expect(r"the command ended with status 0")
+        node_define.wait_until(lambda: node_define.good(machine, command="list")[0]["state"] == "shut off")
+        node_define.good(machine, command="start", vm="linux")
+        node_define.settle(machine, before)
+        node_define.good(machine, command="destroy", vm="linux")
+        node_define.good(machine, command="shutdown")
+        node.check_off(machine)
+        lines = machine.lines()
+    print(f"{deaths(log, pmem)} pmems and {deaths(log, clear)} that clear hung, {rounds} VMs came and went")
+    check_lines(lines, 0)
+
+
 def test(node):
-    {"guest": guest, "requests": requests, "hang": hang}[node.arguments[0]](node)
+    {"guest": guest, "requests": requests, "hang": hang, "memory": memory}[node.arguments[0]](node)
 
 
 def guest(node):
@@ -99,15 +136,6 @@ def guest(node):
     modules += [("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel()),
                 ("initrd", initramfs.with_command(initramfs.base(), PRINTING)), ("idle", node.program("guest_idle"))]
     log = node.directory / "log"
-    another = '{"name": "two", "memory_mib": 4, "kernel": "idle", "core": 1, "console": "detached"}'
-
-    def come_and_go(machine):
-        node_define.good(machine, command="define", config=another)
-        node_define.good(machine, command="start", vm="two")
-        node_define.good(machine, command="vmm-restart", vm="two")
-        node_define.good(machine, command="destroy", vm="two")
-        node_define.good(machine, command="undefine", vm="two")
-
     with node.boot(modules, arguments=qemu.LOG_OPTION, log=log) as machine:
         machine.expect(r"^line 0 of")
         come_and_go(machine)

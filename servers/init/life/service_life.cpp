@@ -2,7 +2,7 @@
 
 namespace margay::init {
 
-void ServiceLife::died(bool worked, bool killed, std::uint64_t now) {
+void ServiceLife::died(bool worked, bool killed, std::uint64_t now, unsigned weight) {
     ++deaths_;
     idle_deaths_ = worked || killed ? 0 : idle_deaths_ + 1;
     state_ = State::loading;
@@ -11,7 +11,8 @@ void ServiceLife::died(bool worked, bool killed, std::uint64_t now) {
         window_begin_ = now;
         in_window_ = 0;
     }
-    if (++in_window_ <= limits_.count) return;
+    in_window_ += weight;
+    if (in_window_ <= limits_.count) return;
     state_ = State::pausing;
     resumes_ = now + limits_.pause;
     in_window_ = 0;

@@ -26,8 +26,9 @@ class ServiceLife {
     State state() const { return state_; }
     // Its process is complete and runs.
     void started() { state_ = State::running; }
-    // It died, or could not be made. worked: it has done something since it started. killed: not of its own fault.
-    void died(bool worked, bool killed, std::uint64_t now);
+    // It died, or could not be made. worked: it has done something since it started. killed: not of its own fault. weight:
+    // as how many deaths it counts.
+    void died(bool worked, bool killed, std::uint64_t now, unsigned weight = 1);
     // Out of a pause that is over. False: there is none, or it is not.
     bool begin(std::uint64_t now);
     // What it kept for its successors has killed two in a row before they did anything: the next one gets none of it.

@@ -2,6 +2,7 @@
 // are what they were.
 #include "libipc/log.hpp"
 #include "libipc/start.hpp"
+#include "servers/init/pmem_watch.hpp"
 #include "servers/init/services.hpp"
 #include "tests/system/programs/check.hpp"
 
@@ -62,7 +63,9 @@ void come_and_go(Node& node, Slot event, bool with_output) {
 }  // namespace
 
 void program_main(std::uint64_t argument) {
-    Node node{*reinterpret_cast<const BootInfo*>(argument)};
+    if (PmemWatch::is_thread(argument)) PmemWatch::run();
+    static Node node{*reinterpret_cast<const BootInfo*>(
+        argument)};  // too large for the stack of the other thread
     services.start_memory(node);
     services.start_console(node);
     services.open_node_terminal();

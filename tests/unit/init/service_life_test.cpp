@@ -66,6 +66,16 @@ TEST(ServiceLife, DeathsThatInitCausesDoNotCount) {
     EXPECT_EQ(l.deaths(), 30u);
 }
 
+TEST(ServiceLife, ADeathMayWeighMore) {
+    ServiceLife l = life();
+    l.died(true, false, 0, 2);
+    EXPECT_EQ(l.state(), State::loading);
+    l.started();
+    l.died(true, false, 1, 2);
+    EXPECT_EQ(l.state(), State::pausing);
+    EXPECT_EQ(l.deaths(), 2u);
+}
+
 // What cannot be made is tried as often as what dies.
 TEST(ServiceLife, AFailedStartIsADeath) {
     ServiceLife l = life();

@@ -1,11 +1,10 @@
-// The production console, but that it spins wherever it is when it has done so much: in a turn, in a step that is half
-// done, in its start if that never ends. Its successor begins to count anew.
+// The production console or pmem, but that it spins wherever it is when it has done so much: in a turn or request, in a step
+// that is half done, in its start if that never ends. Its successor begins to count anew.
 #include <cstdint>
 
 namespace {
 
-// Some thousands of turns.
-constexpr std::uint64_t blocks_of_a_life = 1'000'000;
+constexpr std::uint64_t blocks_of_a_life = MARGAY_BLOCKS_OF_A_LIFE;
 std::uint64_t blocks = 0;
 
 }  // namespace
