@@ -44,6 +44,15 @@ Status Holdings::create_event(Slot& event) {
     return create(ObjectType::event, event, storage->slot);
 }
 
+bool Holdings::release_piece() {
+    if (extent_count_ == 0) {
+        release();
+        return true;
+    }
+    node_->release(extents_[--extent_count_]);
+    return false;
+}
+
 void Holdings::release() {
     while (extent_count_ != 0) node_->release(extents_[--extent_count_]);
     while (window_count_ != 0) {

@@ -21,6 +21,8 @@ class Holdings {
 
     // Everything goes back: objects in the memory are destroyed, mappings of it are removed.
     void release();
+    // The same for one extent, or for what is left when there is none. True: nothing is left.
+    bool release_piece();
 
   private:
     static constexpr unsigned room = 16, extent_room = room + Ram::max_extents;

@@ -77,6 +77,7 @@ class Program {
     Holdings& holdings() { return holdings_; }
     // Ends it: its memory and everything in it goes back.
     void release() { holdings_.release(); }
+    bool release_piece() { return holdings_.release_piece(); }
 
     Slot domain() const { return domain_; }
     Slot thread() const { return thread_; }

@@ -297,6 +297,7 @@ Piece Vm::load_piece(Failure& why) {
 
 bool Vm::take_over(Failure& why) {
     drop(retired_);
+    reported_ = 0;
     retired_ = active_;
     active_ = next_;
     next_ = no_place;
@@ -326,16 +327,28 @@ void Vm::unbind() {
 void Vm::kill() { vmm_[active_].kill(); }
 
 void Vm::bury(const char* cause, std::uint64_t died_at) {
-    if (retired_ != no_place && cause[0] != 0)
-        report_dead_vmm(config_->name, vmm_[retired_], guest_.cpu(cpu_of_report_), died_at, cause);
+    while (bury_piece(cause, died_at) == Piece::more) {}
+}
+
+Piece Vm::bury_piece(const char* cause, std::uint64_t died_at) {
+    if (retired_ == no_place) return Piece::done;
+    if (cause[0] != 0 && reported_ < report_parts) {
+        report_dead_vmm(config_->name, vmm_[retired_], guest_.cpu(cpu_of_report_), died_at, cause,
+                        reported_++);
+        return Piece::more;
+    }
+    if (!vmm_[retired_].release_piece()) return Piece::more;
     drop(retired_);
+    return Piece::done;
 }
 
 void Vm::freeze(const char* cause, std::uint64_t died_at, const char* reason) {
     drop(next_);
     drop(retired_);
     if (active_ != no_place && cause[0] != 0)
-        report_dead_vmm(config_->name, vmm_[active_], guest_.cpu(cpu_of_report_), died_at, cause);
+        for (unsigned part = 0; part < report_parts; ++part)
+            report_dead_vmm(config_->name, vmm_[active_], guest_.cpu(cpu_of_report_), died_at,
+                            cause, part);
     drop(active_);
     const GuestCpu& cpu = guest_.cpu(cpu_of_report_);
     const Result<VcpuStatus> v = query_vcpu(cpu.vcpu);

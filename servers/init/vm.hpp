@@ -69,6 +69,7 @@ class Vm final : private VmHands {
     void unbind() override;
     void kill() override;
     void bury(const char* cause, std::uint64_t died_at) override;
+    Piece bury_piece(const char* cause, std::uint64_t died_at) override;
     void freeze(const char* cause, std::uint64_t died_at, const char* reason) override;
     bool suspend_vcpu() override;
     bool resume_vcpu() override;
@@ -94,6 +95,7 @@ class Vm final : private VmHands {
     Guest guest_;
     VmmProcess vmm_[3];
     unsigned active_ = no_place, next_ = no_place, retired_ = no_place;
+    unsigned reported_ = 0;  // parts of the report on the retired one
     Checkpoint checkpoint_;
     std::uint64_t epoch_ = 0, first_sequence_ = 0, restored_ = 0, resumed_ = 0;
     unsigned cpu_of_report_ = 0;       // whose exit was looked at last

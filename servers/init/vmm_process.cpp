@@ -175,6 +175,15 @@ bool VmmProcess::is_dead() {
     return ended_ != no_slot;
 }
 
+bool VmmProcess::release_piece() {
+    if (!program_) return true;
+    for (FurtherThread& t : further_)
+        if (t.number != 0 && !t.holdings.release_piece()) return false;
+    if (!program_->release_piece()) return false;
+    release();
+    return true;
+}
+
 void VmmProcess::release() {
     if (!program_) return;
     for (FurtherThread& t : further_)

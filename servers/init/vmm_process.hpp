@@ -46,6 +46,8 @@ class VmmProcess {
     // The one that ended, or the first.
     Slot thread_of_interest() const { return ended_ != no_slot ? ended_ : program_->thread(); }
     void release();
+    // The same by one bounded piece. True: nothing is left.
+    bool release_piece();
 
     bool is_loaded() const { return program_.has_value(); }
     const char* module() const { return module_; }

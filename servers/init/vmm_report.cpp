@@ -44,10 +44,7 @@ void print_exit(const ExitRecord& r) {
         to_text(static_cast<ExitClass>(r.sequence_class & 0xff)), r.rip, r.detail0, r.detail1);
 }
 
-}  // namespace
-
-void report_dead_vmm(const char* vm, const VmmProcess& p, const GuestCpu& cpu,
-                     std::uint64_t died_at, const char* cause) {
+void report_registers(const char* vm, const VmmProcess& p, const char* cause) {
     using R = ThreadRegister;
     log("margay: VMM of {} ended: {}\n", vm, cause);
     if (const std::uint64_t vector = value(p, R::fault_vector); vector != no_fault)
@@ -61,12 +58,26 @@ void report_dead_vmm(const char* vm, const VmmProcess& p, const GuestCpu& cpu,
     log("  r9  {X} r10 {X} r11 {X} r12 {X}\n", value(p, R::r9), value(p, R::r10), value(p, R::r11),
         value(p, R::r12));
     log("  r13 {X} r14 {X} r15 {X}\n", value(p, R::r13), value(p, R::r14), value(p, R::r15));
-    print_frames(p);
+}
+
+void report_exits(const GuestCpu& cpu, std::uint64_t died_at) {
     log("  last exits of the guest, newest first:\n");
     for (std::uint64_t i = 0; i < shown_exits && i < died_at; ++i) {
         const ExitRecord& r = cpu.state->records[(died_at - i) % exit_records];
         // A successor may have handled so many since that it is gone.
         if (r.sequence_class >> 8 == died_at - i) print_exit(r);
+    }
+}
+
+}  // namespace
+
+void report_dead_vmm(const char* vm, const VmmProcess& p, const GuestCpu& cpu,
+                     std::uint64_t died_at, const char* cause, unsigned part) {
+    switch (part) {
+    case 0: return report_registers(vm, p, cause);
+    case 1: return print_frames(p);
+    case 2: return report_exits(cpu, died_at);
+    default: return;
     }
 }
 

@@ -54,6 +54,8 @@ class VmHands {
     virtual void kill() = 0;
     // The retired one goes; with a report if there is a cause.
     virtual void bury(const char* cause, std::uint64_t died_at) = 0;
+    // The same by one bounded piece; what is left of it, bury() does as well.
+    virtual Piece bury_piece(const char* cause, std::uint64_t died_at) = 0;
     // Reports on the active one, and on the guest that stands still; then all VMMs go.
     virtual void freeze(const char* cause, std::uint64_t died_at, const char* reason) = 0;
 

@@ -113,7 +113,7 @@ Failure VmLife::destroy() {
     next_ = Next::none;
     service_ = Service::none;
     suspended_ = rests_for_save_ = false;
-    has_retired_ = retired_lives_ = false;
+    has_retired_ = retired_lives_ = buries_ = false;
     standby_at_ = poll_at_ = never;
     watch_.end();
     return {};
@@ -289,7 +289,8 @@ void VmLife::look(const VmSample& s) {
         return;
     }
     if (s.now >= bury_at_) {
-        bury();
+        bury_at_ = never;
+        buries_ = has_retired_;
         replaced();
     }
     if (s.now >= watch_.next_look() && !watch(s)) return;
@@ -447,8 +448,16 @@ void VmLife::bury() {
     // The dead one is still the active one until another took over.
     if (service_ == Service::none) return;
     hands_.bury(cause_, died_at_);
+    buried();
+}
+
+void VmLife::buried() {
     cause_[0] = 0;
-    has_retired_ = retired_lives_ = false;
+    has_retired_ = retired_lives_ = buries_ = false;
+}
+
+void VmLife::bury_piece() {
+    if (hands_.bury_piece(cause_, died_at_) == Piece::done) buried();
 }
 
 void VmLife::freeze(const char* reason) {
@@ -463,7 +472,7 @@ void VmLife::freeze(const char* reason) {
     state_ = VmState::frozen;
     service_ = Service::none;
     next_ = Next::none;
-    has_retired_ = retired_lives_ = was_frozen_ = false;
+    has_retired_ = retired_lives_ = buries_ = was_frozen_ = false;
     bury_at_ = standby_at_ = poll_at_ = never;
     watch_.end();
     if (limits_.ends.keeps_frozen) return;
@@ -536,8 +545,8 @@ void VmLife::guest_ended(const VmSample& s) {
 Work VmLife::work() const {
     if (!is_active()) return Work::none;
     if (copy_ != Copy::none) return Work::copy;
-    if (next_ != Next::loading) return Work::none;
-    return service_ == Service::none ? Work::urgent : Work::leisurely;
+    if (next_ == Next::loading && service_ == Service::none) return Work::urgent;
+    return next_ == Next::loading || buries_ ? Work::leisurely : Work::none;
 }
 
 void VmLife::do_piece(std::uint64_t now) {
@@ -555,6 +564,7 @@ void VmLife::do_piece(std::uint64_t now) {
         fail_task(why.kind, "it cannot be saved: {}", why.text);
         return copied(now);
     }
+    if (buries_ && service_ != Service::none) return bury_piece();
     if (next_ != Next::loading) return;
     switch (hands_.load_piece(why)) {
     case Piece::more: return;

@@ -120,6 +120,8 @@ class VmLife {
     void take_over(std::uint64_t now);
     void freeze(const char* reason);
     void bury();
+    void bury_piece();
+    void buried();
     void replaced();
     // False: it hung and was killed.
     bool watch(const VmSample& s);
@@ -144,6 +146,7 @@ class VmLife {
     bool started_ = false;         // the vCPU was let run
     bool was_frozen_ = false;      // its first VMM since then is not serving yet
     bool has_retired_ = false, retired_lives_ = false;
+    bool buries_ = false;   // the retired one is going
     bool changed_ = false;  // look again at once
 
     VmmWatch watch_;

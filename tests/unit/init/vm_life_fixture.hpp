@@ -16,7 +16,7 @@ struct FakeHands : VmHands {
     std::vector<std::string> said;  // what was asked of it, in order
     VmSample now;
     unsigned pieces = 2;  // of a load or a copy
-    unsigned left = 0, copy_left = 0;
+    unsigned left = 0, copy_left = 0, grave_left = 2;
     std::string fails;  // the call that fails
     bool has_guest = false, has_active = false, has_next = false, next_loaded = false,
          has_retired = false, copying = false, bound = false, suspended = false;
@@ -99,6 +99,16 @@ struct FakeHands : VmHands {
     void bury(const char* cause, std::uint64_t) override {
         said.push_back(cause[0] == 0 ? "bury" : std::string{"bury: "} + cause);
         has_retired = false;
+        grave_left = pieces;
+    }
+    Piece bury_piece(const char* cause, std::uint64_t died_at) override {
+        EXPECT_TRUE(has_retired);
+        if (--grave_left != 0) {
+            said.push_back("bury a piece");
+            return Piece::more;
+        }
+        bury(cause, died_at);
+        return Piece::done;
     }
     void freeze(const char* cause, std::uint64_t, const char* reason) override {
         said.push_back("freeze: " + std::string{cause} + ": " + reason);

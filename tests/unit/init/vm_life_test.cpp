@@ -82,6 +82,69 @@ TEST_F(VmLifeTest, ADeadVmmIsReplacedAndReportedAfterwards) {
     EXPECT_FALSE(hands.has_retired);
 }
 
+// Nobody waits for a burial: between its pieces the guest has the core, and what is urgent comes first.
+TEST_F(VmLifeTest, ABurialIsDoneInPieces) {
+    hands.grave_left = hands.pieces = 3;
+    run();
+    hands.now.now = 500;
+    die();
+    serve();
+    hands.said.clear();
+    hands.now.now = life.next_look();
+    look();
+    for (const bool last : {false, false, true}) {
+        EXPECT_EQ(life.work(), Work::leisurely);
+        life.do_piece(hands.now.now);
+        EXPECT_EQ(hands.said.back(), last ? "bury: it died" : "bury a piece");
+        EXPECT_NE(hands.has_retired, last);
+    }
+    EXPECT_EQ(life.work(), Work::none);
+}
+
+TEST_F(VmLifeTest, WhoDiesWhileTheOneBeforeIsBuriedIsReplacedAtOnce) {
+    hands.grave_left = hands.pieces = 3;
+    run();
+    hands.now.now = 500;
+    die();
+    serve();
+    hands.now.now = life.next_look();
+    look();
+    life.do_piece(hands.now.now);
+    EXPECT_EQ(hands.said.back(), "bury a piece");
+    hands.said.clear();
+    hands.now.vmm_dead = true;
+    look();
+    EXPECT_EQ(hands.said, (Said{"bury: it died", "load vmm"}));
+    EXPECT_EQ(life.work(), Work::urgent);
+    settle();
+    EXPECT_EQ(hands.said.back(), "take over");
+}
+
+// A module may be put after the VM was defined: a start counts what there is then.
+TEST_F(VmLifeTest, FilesThatCameLaterAreProgressOfAStart) {
+    for (const bool told : {true, false}) {
+        FakeHands with;
+        VmLife of{with};
+        LifeLimits before = limits;
+        before.watch.files = 0;
+        of.configure(before, "vmm", "old");
+        if (told) of.change(limits, 0);
+        EXPECT_FALSE(of.start(0).is_set());
+        const auto settle_it = [&] {
+            while (of.work() != Work::none) of.do_piece(with.now.now);
+            while (of.next_look() <= with.now.now) of.look(with.now);
+        };
+        settle_it();
+        // 40 000 ticks of which none is without progress; 8 000 without any are the limit.
+        while (with.now.now < 40'000 && !with.now.vmm_dead) {
+            with.now.now = of.next_look();
+            with.now.placed = with.now.now * limits.watch.files / 40'000;
+            of.look(with.now);
+        }
+        EXPECT_EQ(with.now.vmm_dead, !told);
+    }
+}
+
 TEST_F(VmLifeTest, AHangIsADeath) {
     run();
     hands.now.pending = hands.now.in_service = true;
