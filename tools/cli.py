@@ -72,6 +72,8 @@ def _make_image(options, output, preset, exit_port=None):
 
 def image_command(options):
     output = options.output or common.build_directory() / "margay.iso"
+    if options.output:
+        image.check_output(output)
     _make_image(options, output, options.preset)
     common.progress(f"made {output}, {output.stat().st_size >> 20} MiB")
     return 0

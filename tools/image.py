@@ -131,7 +131,7 @@ def make(output, kernel, modules, arguments=""):
                 file = common.readable_file(content, f"boot module {name}").resolve()
             grafts.append(f"boot/margay/{name}={file}")
         # Written under a temporary name: an image of that name may be in use by a running node.
-        partial = output.with_name(f".{output.name}.{os.getpid()}")
+        partial = _partial(output)
         try:
             _run(
                 ["xorriso", "-as", "mkisofs", "-quiet", "-o", partial, "-V", VOLUME, "-R", "-graft-points"]
@@ -151,6 +151,24 @@ def make(output, kernel, modules, arguments=""):
         finally:
             partial.unlink(missing_ok=True)
     return output
+
+
+def _partial(output):
+    return output.with_name(f".{output.name}.{os.getpid()}")
+
+
+def check_output(output):
+    """Whether an image can be written there: said before the long part."""
+    if output.is_dir():
+        raise common.Usage(f"image {output}: a directory; name a file in it")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _partial(output).touch()
+        _partial(output).unlink()
+    except OSError as error:
+        # Something that is none is where a directory would be.
+        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+        raise common.Usage(f"image {output}: {reason}") from None
 
 
 def manifest(**changes):

@@ -93,6 +93,11 @@ class Unusable(Temporary):
         done = margay("run", "--headless", "--build-dir", "/proc/none", MARGAY_CACHE=str(common.cache()))
         self.one_line(done, "/proc/none", "--build-dir", "MARGAY_BUILD")
 
+    def test_the_place_of_an_image(self):
+        for place, reason in ((self.directory, "a directory"), ("/proc/none.iso", "No such file"), ("/dev/null/x", "Not a directory")):
+            self.one_line(margay("image", str(place)), f"image {place}: {reason}", status=2)
+        self.assertEqual(list(self.directory.iterdir()), [])
+
     def test_a_build_of_another_project(self):
         tree = self.directory / "release"
         tree.mkdir()
