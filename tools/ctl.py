@@ -81,7 +81,7 @@ def listen(path):
         listener.listen(4)
     except OSError as error:
         listener.close()
-        raise common.Usage(f"{path}: {error.strerror}") from None
+        raise common.Usage(f"--ctl {path}: {error.strerror}") from None
     return listener
 
 

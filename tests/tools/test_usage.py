@@ -98,6 +98,10 @@ class Unusable(Temporary):
             self.one_line(margay("image", str(place)), f"image {place}: {reason}", status=2)
         self.assertEqual(list(self.directory.iterdir()), [])
 
+    def test_the_place_of_a_control_line(self):
+        done = margay("run", "--headless", "--no-build", "--ctl", "/proc/none", MARGAY_CACHE=str(common.cache()))
+        self.one_line(done, "--ctl /proc/none: No such file", status=2)
+
     def test_a_build_of_another_project(self):
         tree = self.directory / "release"
         tree.mkdir()
