@@ -12,6 +12,7 @@
 //   console  the VM's serial line (ConsoleChannel)      log      lines of the VMM itself
 //   supervisor  signalled, with the bits in value, when VmControl::phase has changed
 //   unknown_msrs  value: 1 if MSRs that do not exist read zero, 0 if they fault; for a new VM
+//   hidden   value: the CpuFeatures that a new VM's guest does not see; may be missing: none
 //   epoch    value: Unix time in seconds when the VM was created
 //   restart  value: how many VMMs the VM has had before
 //   restored value: TSC when the VM was saved, if it goes on from there; else 0

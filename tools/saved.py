@@ -9,7 +9,9 @@ import zlib
 import common
 
 HEAD = struct.Struct("<BBHIII")  # type, 0, length of the payload, page, pages, CRC
-HEADER = struct.Struct("<8sHHIQQQQ")  # magic, format, vCPUs beyond the first, ABI, snapshot, last exit, kHz of the node's clock, bytes of RAM
+# Magic, format, vCPUs beyond the first, ABI, snapshot, last exit, kHz of the node's clock, bytes of RAM; then, not in
+# files of older builds, the features that the guest has seen of the processor.
+HEADER, FEATURES = struct.Struct("<8sHHIQQQQ"), struct.Struct("<Q")
 MAGIC, FORMAT = b"MargayVM", 1
 TYPE_HEADER, TYPE_DEFINITION, DATA, ZEROS, WORDS, SAME, END = b"HVDZRSE"
 MAX_PAYLOAD, MAX_PAGES, PAGE_BYTES = 8192, 64, 4096
@@ -67,9 +69,11 @@ class File:
 
     def _take(self, kind, page, pages, payload, crc):
         if self.snapshot is None:
-            if kind != TYPE_HEADER or len(payload) != HEADER.size or payload[:8] != MAGIC:
+            if kind != TYPE_HEADER or payload[:8] != MAGIC:
                 return "it is no saved VM"
-            _, version, _, self.abi, self.snapshot, _, _, self.ram_bytes = HEADER.unpack(payload)
+            if len(payload) not in (HEADER.size, HEADER.size + FEATURES.size):
+                return "it is no saved VM"
+            _, version, _, self.abi, self.snapshot, _, _, self.ram_bytes = HEADER.unpack_from(payload)
             if version != FORMAT:
                 return f"it has format {version}, this program reads format {FORMAT}"
             self._header_crc = crc

@@ -28,6 +28,7 @@ bool Checkpoint::begin_save(Node& node, const Guest& guest, Failure& why) {
     holdings_.use(node);
     Status s = Status::ok;
     sequence_ = 0;
+    features_ = guest.features;
     for (unsigned i = 0; s == Status::ok && i < guest.cpus(); ++i) {
         s = vcpu_ctl(guest.cpu(i).vcpu, VcpuOp::read_state, state::valid_groups);
         const Result<VcpuStatus> vcpu = query_vcpu(guest.cpu(i).vcpu);
@@ -92,13 +93,14 @@ void Checkpoint::end() {
 }
 
 void Checkpoint::adopt(const Holdings& holdings, std::byte* block, std::uint64_t bytes,
-                       std::uint64_t taken_at, std::uint64_t sequence) {
+                       std::uint64_t taken_at, std::uint64_t sequence, CpuFeatures features) {
     drop();
     holdings_ = holdings;
     block_ = block;
     bytes_ = bytes;
     taken_at_ = taken_at;
     sequence_ = sequence;
+    features_ = features;
 }
 
 void Checkpoint::drop() {

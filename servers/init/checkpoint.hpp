@@ -27,7 +27,7 @@ class Checkpoint {
     void end();
     // A block that was filled elsewhere, pages_before_ram and the RAM; it is held by `holdings`, which are its own now.
     void adopt(const Holdings& holdings, std::byte* block, std::uint64_t bytes,
-               std::uint64_t taken_at, std::uint64_t sequence);
+               std::uint64_t taken_at, std::uint64_t sequence, CpuFeatures features);
     // The block goes back.
     void drop();
 
@@ -42,12 +42,15 @@ class Checkpoint {
     std::uint64_t taken_at() const { return taken_at_; }
     // The highest number of a last exit.
     std::uint64_t sequence() const { return sequence_; }
+    // What its guest has seen of the processor; 0: nobody knows.
+    CpuFeatures features() const { return features_; }
 
   private:
     Holdings holdings_;
     RamWindow ram_;
     std::byte* block_ = nullptr;
     std::uint64_t bytes_ = 0, taken_at_ = 0, sequence_ = 0;
+    CpuFeatures features_ = 0;
     std::uint64_t at_ = 0, total_ = 0;  // of the RAM
     std::uint64_t ram_at_ = 0;          // in the block
     bool saves_ = false;

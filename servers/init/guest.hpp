@@ -5,6 +5,7 @@
 #include "servers/init/holdings.hpp"
 #include "servers/init/manifest.hpp"
 #include "servers/init/row.hpp"
+#include "support/cpu_features.hpp"
 
 namespace margay::init {
 
@@ -72,6 +73,7 @@ struct Guest {
     GuestCpu first;
     Row<FurtherCpu> further;
     VmControl* control = nullptr;  // its page, mapped here
+    CpuFeatures features = 0;      // that it sees or has seen
     bool needs_files = true;       // kernel and initrd are not in its RAM yet
     const char* why = "";
     char why_text[120] = {};

@@ -300,6 +300,7 @@ const char* store_text(const ManifestKey& key, std::string_view value, char* mem
     if (value.size() >= key.bytes) return "the text is too long";
     for (const char c : value)
         if (static_cast<unsigned char>(c) < 32) return "the text has a control character";
+    if (key.is_valid != nullptr && !key.is_valid(value)) return key.complaint;
     std::memcpy(member, value.data(), value.size());
     member[value.size()] = 0;
     return nullptr;

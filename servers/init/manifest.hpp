@@ -9,6 +9,7 @@ namespace margay::init {
 
 constexpr unsigned max_vms = 254;  // as many as the console has channels for, beside the node's
 constexpr unsigned max_name = 24;
+constexpr unsigned max_cpu_model = 256;
 constexpr unsigned max_append = 2048;  // as Linux: COMMAND_LINE_SIZE, the zero byte included
 constexpr unsigned max_options = 1024;
 constexpr unsigned max_vcpus = 64;
@@ -39,6 +40,7 @@ struct VmConfig {
     std::uint64_t test_kill_seed = 1;
     std::uint64_t core = 0;  // of vCPU 0
     CpuPlaces cpus;
+    char cpu[max_cpu_model] = "host";
     bool attached = true;
     bool standby = false;            // a second VMM waits, loaded
     bool autostart = true;           // it is started when the node is

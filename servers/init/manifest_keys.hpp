@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "servers/init/manifest.hpp"
+#include "support/cpu_features.hpp"
 
 namespace margay::init {
 
@@ -23,7 +24,8 @@ struct ManifestKey {
     std::uint32_t offset = 0, bytes = 0;  // of the member
     std::uint64_t lowest = 0, highest = 0;
     std::string_view yes = {}, no = {};
-    const char* complaint = nullptr;  // about another value
+    const char* complaint = nullptr;               // about another value
+    bool (*is_valid)(std::string_view) = nullptr;  // of a text that has a form
     // When the value of a VM that is defined may be changed, and when that has an effect.
     enum class Change : std::uint8_t {
         now,
@@ -93,6 +95,19 @@ constexpr ManifestKey vm_keys[] = {
      {},
      {},
      "must be 1 to 64, or a list of as many cores"},
+    {"cpu",
+     ManifestKey::Kind::text,
+     MARGAY_MEMBER(VmConfig, cpu),
+     0,
+     0,
+     {},
+     {},
+     "must be \"host\" or \"x86-64\" to \"x86-64-v4\", and -FEATURE or +FEATURE, with commas "
+     "between",
+     [](std::string_view text) {
+         CpuModel model;
+         return parse_cpu_model(text, model);
+     }},
     {"console", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, attached), 0, 0, "attached",
      "detached", "must be \"attached\" or \"detached\""},
     {"unknown_msrs", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, zero_unknown_msrs), 0, 0,
@@ -163,7 +178,7 @@ constexpr ManifestKey::Change change_of(const ManifestKey& key) {
     for (const std::string_view name : {"name", "console"})
         if (key.name == name) return Change::never;
     for (const std::string_view name : {"memory_mib", "kernel", "initrd", "append", "vmm_options",
-                                        "unknown_msrs", "core", "cpus"})
+                                        "unknown_msrs", "core", "cpus", "cpu"})
         if (key.name == name) return Change::when_off;
     return key.name == "vmm" ? Change::at_next_start : Change::now;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "libipc/raw.hpp"
 #include "libipc/system_call.hpp"
 #include "servers/init/definition.hpp"
 
@@ -28,6 +29,10 @@ Failure SavedTransfers::Session::open(const saved::Header& h, std::uint32_t page
     } else if (h.further_cpus + 1u != cpus) {
         f.set(FailureKind::wrong_state, "it has {} vCPUs, the VM has {}", h.further_cpus + 1u,
               cpus);
+    } else if (const CpuFeatures missing = h.features & ~cpu_features_of(raw::cpuid);
+               missing != 0) {
+        f.set(FailureKind::wrong_state, "its guest has seen a processor with {}, this one has none",
+              first_cpu_feature(missing));
     } else if (apart > khz / clock_tolerance) {
         f.set(FailureKind::wrong_state, "its node's clock has {} kHz, this one's {}", h.tsc_khz,
               khz);
@@ -105,6 +110,7 @@ Outcome SavedTransfers::get(unsigned vm, const VmPlace& place, std::uint64_t fro
     h.snapshot = c.taken_at();
     h.sequence = c.sequence();
     h.tsc_khz = node_->info().tsc_khz;
+    h.features = c.features();
     const auto cpus = static_cast<unsigned>(place.config.cpus.count);
     h.further_cpus = static_cast<std::uint16_t>(cpus - 1);
     h.ram_bytes = c.bytes() - std::uint64_t{Checkpoint::pages_before_ram(cpus)} * page_size;
@@ -159,7 +165,7 @@ Outcome SavedTransfers::take(Session& s, VmPlace& place, std::string_view bytes)
     o.arrival = {s.transfer, s.offset, false};
     if (!s.reader.is_whole()) return o;
     const saved::Header& h = s.reader.header();
-    if (const Failure f = place.vm.adopt(s.holdings, s.block, h.snapshot, h.sequence); f.is_set())
+    if (const Failure f = place.vm.adopt(s.holdings, s.block, h); f.is_set())
         return fail(&s, f.kind, f.text);
     // It is the VM's now.
     s.holdings = Holdings{};

@@ -130,8 +130,7 @@ Failure Vm::forget() {
     return f;
 }
 
-Failure Vm::adopt(const Holdings& holdings, std::byte* block, std::uint64_t taken_at,
-                  std::uint64_t sequence) {
+Failure Vm::adopt(const Holdings& holdings, std::byte* block, const saved::Header& header) {
     Failure f = forget();
     if (!f.is_set())
         checkpoint_.adopt(holdings, block,
@@ -139,7 +138,7 @@ Failure Vm::adopt(const Holdings& holdings, std::byte* block, std::uint64_t take
                                static_cast<unsigned>(config_->cpus.count))} *
                            page_size) +
                               (config_->memory_mib << 20),
-                          taken_at, sequence);
+                          header.snapshot, header.sequence, header.features);
     return f;
 }
 
@@ -243,8 +242,17 @@ bool Vm::make_guest(bool restored, Failure& why) {
     if (node_->info().virtualization == 0)
         return refuse(why, "this machine has no SVM, or its firmware disables it",
                       Status::not_supported);
+    CpuModel model;
+    (void)parse_cpu_model(config_->cpu, model);
+    const CpuFeatures here = cpu_features_of(raw::cpuid);
+    if (const CpuFeatures missing = model.required & ~here; missing != 0) {
+        why.set(FailureKind::failed, "this node's processor has no {} (cpu)",
+                first_cpu_feature(missing));
+        return false;
+    }
     const Status s = guest_.create(*node_, *config_, to_.node_event, to_.bit, to_.requests);
     if (s != Status::ok) return refuse(why, guest_.why, s);
+    guest_.features = restored ? checkpoint_.features() : here & ~model.hidden;
     guest_.needs_files = !restored;
     power_presses_ = 0;
     if (!restored) restored_ = first_sequence_ = 0;

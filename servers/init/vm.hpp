@@ -3,6 +3,7 @@
 #pragma once
 #include "servers/init/checkpoint.hpp"
 #include "servers/init/life/vm_life.hpp"
+#include "servers/init/saved/format.hpp"
 #include "servers/init/test_killer.hpp"
 #include "servers/init/vmm_process.hpp"
 
@@ -32,8 +33,7 @@ class Vm final : private VmHands {
     // What was saved of it goes.
     Failure forget();
     // What was saved of it elsewhere takes the place of what was saved here. See Checkpoint::adopt.
-    Failure adopt(const Holdings& holdings, std::byte* block, std::uint64_t taken_at,
-                  std::uint64_t sequence);
+    Failure adopt(const Holdings& holdings, std::byte* block, const saved::Header& header);
 
     // Bits of the node's Event that are this VM's, among others'.
     std::uint64_t event_mask() const { return to_.bit; }

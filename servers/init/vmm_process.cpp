@@ -125,6 +125,9 @@ Status VmmProcess::load_piece(bool& done) {
 
 Status VmmProcess::serve(const Guest& guest, const VmmStart& start) {
     program_->give_value("unknown_msrs", config_->zero_unknown_msrs ? 1 : 0);
+    CpuModel model;
+    (void)parse_cpu_model(config_->cpu, model);
+    program_->give_value("hidden", model.hidden);
     program_->give_value("epoch", start.epoch);
     program_->give_value("restart", start.restarts);
     program_->give_value("restored", start.restored);

@@ -69,8 +69,10 @@ void Board::reset(BoardState& state, BoardConfig config, HostCpuid host) noexcep
     Rtc::reset(state.rtc.live, config.epoch_s);
     AcpiPm::reset(state.acpi_pm.live);
     PciHost::reset(state.pci_host.live);
-    build_cpuid(state.cpuid.live,
-                {config.tsc_khz, config.apic_id, config.physical_bits, config.cpus}, host);
+    build_cpuid(
+        state.cpuid.live,
+        {config.tsc_khz, config.apic_id, config.physical_bits, config.cpus, config.hidden_features},
+        host);
 }
 
 void Board::reset(CpuState& state, const BoardConfig& config, unsigned cpu) noexcept {

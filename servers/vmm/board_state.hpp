@@ -25,10 +25,12 @@ struct BoardConfig {
     std::uint8_t start_in_x2apic;    ///< 1: firmware left the local APICs in x2APIC mode
     std::uint8_t zero_unknown_msrs;  ///< 1: MSRs that do not exist read zero; 0: #GP
     std::uint8_t cpus;               ///< vCPUs, 1..max_cpus
+    std::uint64_t hidden_features;   ///< CpuFeatures that CPUID does not show
 };
 
 MARGAY_STATE(BoardConfig, "config", 2, 1, section_flag::critical | section_flag::constant, tsc_khz,
-             epoch_s, apic_id, physical_bits, start_in_x2apic, zero_unknown_msrs, cpus);
+             epoch_s, apic_id, physical_bits, start_in_x2apic, zero_unknown_msrs, cpus,
+             hidden_features);
 
 /// What the vCPUs of a VM share: plain data, no pointers, in memory that outlives the VMM. With several vCPUs it is
 /// looked at and changed under the board lock only, but for what never changes.

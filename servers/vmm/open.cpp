@@ -71,6 +71,8 @@ class Defaults final : public StateDefaults {
             config.physical_bits = 40;
             config.start_in_x2apic = 1;
             config.zero_unknown_msrs = need("unknown_msrs").value != 0;
+            if (const StartupItem* hidden = find_startup_item("hidden"))
+                config.hidden_features = hidden->value & all_cpu_features;
         }
         // A build that knew of no others had one.
         if (config.cpus == 0) config.cpus = static_cast<std::uint8_t>(cpus_);

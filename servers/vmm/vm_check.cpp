@@ -1,5 +1,7 @@
 #include "servers/vmm/vm_check.hpp"
 
+#include "support/cpu_features.hpp"
+
 #include "proto/exit.hpp"
 
 #include <algorithm>
@@ -15,7 +17,8 @@ bool is_flag(std::uint8_t value) { return value <= 1; }
 bool is_sound(const BoardConfig& s) {
     return s.tsc_khz >= 1000 && s.tsc_khz <= 100'000'000 && s.apic_id <= 254 &&
            s.physical_bits >= 36 && s.physical_bits <= 52 && is_flag(s.start_in_x2apic) &&
-           is_flag(s.zero_unknown_msrs) && s.cpus >= 1 && s.cpus <= max_cpus;
+           is_flag(s.zero_unknown_msrs) && s.cpus >= 1 && s.cpus <= max_cpus &&
+           (s.hidden_features & ~all_cpu_features) == 0;
 }
 
 bool is_sound(const TimeBase& s) {

@@ -30,7 +30,7 @@ struct Ram final : GuestMemory {
 
 struct Defaults final : StateDefaults {
     void reset(RegionHalf& half) override {
-        const BoardConfig config{2'000'000, 0, 0, 40, 1, 0, 1};
+        const BoardConfig config{2'000'000, 0, 0, 40, 1, 0, 1, 0};
         Board::reset(vm_state(half).board, config,
                      [](std::uint32_t, std::uint32_t) { return CpuidResult{}; });
         Board::reset(vm_state(half).cpu, config, 0);

@@ -52,7 +52,7 @@ class Node:
         return self.build / "modules" / name
 
     def boot(self, modules=None, arguments=None, cores=None, memory=None, uefi=None, timeout=None,
-             control_line=True, log=None, extra=()):
+             control_line=True, log=None, extra=(), cpu=None):
         """Makes an image and starts it; what is not given is as the test was declared. extra: more for QEMU."""
         options = self.options
         self._images += 1
@@ -71,11 +71,11 @@ class Node:
         memory = memory or options.memory
         cores = cores or options.cores
         if options.machine == "bochs":
-            line = bochs.command(iso, memory, cores, options.cpu or bochs.DEFAULT_CPU)
+            line = bochs.command(iso, memory, cores, cpu or options.cpu or bochs.DEFAULT_CPU)
             emulator = bochs.Captured
         else:
             uefi = options.uefi if uefi is None else uefi
-            cpu = options.cpu or qemu.DEFAULT_CPU
+            cpu = cpu or options.cpu or qemu.DEFAULT_CPU
             line = qemu.command(iso, memory, cores, uefi, icount=options.icount, cpu=cpu, numa=options.numa) + list(extra)
             if options.measure:
                 line += qemu.debug_port(options.measure / str(self._images))

@@ -8,11 +8,13 @@ import re
 import time
 import zlib
 
+import common
 import ctl
 import fetch
 import frames
 import harness
 import initramfs
+import qemu
 import saved
 import transfer
 
@@ -82,15 +84,16 @@ def vmm(node):
         node.check_off(machine)
 
 
-def _boot_small(node, *names, modules=()):
-    """A node of small guests that count; those that are named are defined and started."""
-    vms = [{"name": name, "memory_mib": 4, "kernel": "kernel", "console": "detached"} for name in names]
+def _boot_small(node, *names, modules=(), processor=None, **more):
+    """A node of small guests that count; those that are named are defined and started. more: also their keys."""
+    keys = {**{name: {} for name in names}, **more}
+    vms = [{"name": name, "memory_mib": 4, "kernel": "kernel", "console": "detached", **own} for name, own in keys.items()]
     manifest = {"vms": vms, "on_last_vm_off": "stay", "test_exit_port": 244}
     files = [(name, node.program(name)) for name in (*SERVERS, *modules)]
     files += [("manifest", json.dumps(manifest).encode())]
-    if names:
+    if vms:
         files += [("kernel", node.program("guest_counter"))]
-    machine = node.boot(files)
+    machine = node.boot(files, cpu=processor)
     while not machine.ctl(command="list")["ok"]:
         pass
     return machine
@@ -178,6 +181,34 @@ def save(node):
         _good(second, "restore", "two", str(file))
         _counts(second, "two", 2)
         _counts(second, "one", 2)
+        _good(second, "shutdown")
+        node.check_off(second)
+
+
+def cpu(node):
+    """What a guest has seen of the processor it needs on another node; what "cpu" requires, on this one."""
+    files = {name: node.directory / f"{name}.saved" for name in ("whole", "level")}
+    lesser = qemu.DEFAULT_CPU + ",-avx2"
+    with _boot_small(node, "whole", level={"cpu": "x86-64-v2"}) as first:
+        for name, file in files.items():
+            _counts(first, name, 2)
+            _good(first, "save", name, str(file))
+        _good(first, "destroy", "level")
+        _bad(first, "must be", "set", "level", "cpu", "x86-64-v9")
+        _good(first, "set", "level", "cpu", "x86-64-v4")
+        _bad(first, r"no avx512f \(cpu\)", "start", "level")
+        _good(first, "shutdown")
+        node.check_status(first, qemu.STATUS_FAILED)  # a VM has failed
+    with _boot_small(node, processor=lesser) as second:
+        try:
+            _ctl(second, "restore", "whole", str(files["whole"]))
+        except common.Failure as failure:
+            _check("a processor with avx2" in str(failure), str(failure))
+        else:
+            _check(False, "a guest goes on where it lacks what it has seen")
+        _good(second, "restore", "level", str(files["level"]))
+        _check(_counts(second, "level", 2)[0] > 1, "it has gone on")
+        _good(second, "save", "level", str(node.directory / "again.saved"))
         _good(second, "shutdown")
         node.check_off(second)
 

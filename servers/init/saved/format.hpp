@@ -47,8 +47,11 @@ struct Header {
     std::uint64_t sequence = 0;  // number of the guest's last exit
     std::uint64_t tsc_khz = 0;   // of the node
     std::uint64_t ram_bytes = 0;
+    std::uint64_t features = 0;  // CpuFeatures that its guest has seen; 0: nobody knows
 };
-static_assert(sizeof(Header) == 48);
+static_assert(sizeof(Header) == 56);
+// Of files that say nothing of features.
+constexpr unsigned short_header_bytes = 48;
 
 struct Record {
     char type = 0;

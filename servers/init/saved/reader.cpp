@@ -22,9 +22,10 @@ constexpr std::uint64_t most_ram = 1ull << 40;
 }  // namespace
 
 Failure Reader::take_header(const Record& r, Target& target) {
-    if (r.type != type::header || r.length != sizeof(Header)) return refusal("this is no saved VM");
+    if (r.type != type::header || (r.length != sizeof(Header) && r.length != short_header_bytes))
+        return refusal("this is no saved VM");
     Header h;
-    std::memcpy(&h, payload(), sizeof(h));
+    std::memcpy(&h, payload(), r.length);
     if (std::memcmp(h.magic, Header{}.magic, sizeof(h.magic)) != 0)
         return refusal("this is no saved VM");
     if (h.format != format_version)

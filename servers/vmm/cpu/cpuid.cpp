@@ -113,8 +113,30 @@ class Builder {
     CpuidState& state_;
 };
 
+// The host without what is hidden.
+class Processor {
+  public:
+    Processor(HostCpuid host, CpuFeatures hidden) noexcept : host_{host}, hidden_{hidden} {}
+
+    CpuidResult operator()(std::uint32_t leaf, std::uint32_t subleaf) const noexcept {
+        auto r = host_(leaf, subleaf);
+        std::uint32_t* const words[] = {&r.eax, &r.ebx, &r.ecx, &r.edx};
+        for (auto left = hidden_; left != 0; left &= left - 1) {
+            const auto& f = cpu_features[std::countr_zero(left)];
+            if (f.leaf == leaf && f.subleaf == subleaf) {
+                *words[static_cast<unsigned>(f.in)] &= ~(1U << f.bit);
+            }
+        }
+        return r;
+    }
+
+  private:
+    HostCpuid host_;
+    CpuFeatures hidden_;
+};
+
 // Parts of XCR0 that are shown: x87, SSE, AVX, AVX-512, protection keys. 0 without XSAVE.
-std::uint32_t shown_xcr0(HostCpuid host) noexcept {
+std::uint32_t shown_xcr0(const Processor& host) noexcept {
     constexpr std::uint32_t legacy = xcr0::x87 | xcr0::sse;
     if (host(0, 0).eax < 0xd || (host(1, 0).ecx >> 26 & 1) == 0) {
         return 0;
@@ -124,7 +146,12 @@ std::uint32_t shown_xcr0(HostCpuid host) noexcept {
     if ((shown & legacy) != legacy) {
         return 0;
     }
-    if ((shown & xcr0::avx) == 0 || (shown & xcr0::avx512) != xcr0::avx512) {
+    // A part without the instructions for it would be of no use, and is not when they are hidden.
+    if ((host(1, 0).ecx >> 28 & 1) == 0) {
+        shown &= ~static_cast<std::uint32_t>(xcr0::avx);
+    }
+    if ((shown & xcr0::avx) == 0 || (shown & xcr0::avx512) != xcr0::avx512 ||
+        (host(7, 0).ebx >> 16 & 1) == 0) {
         shown &= ~static_cast<std::uint32_t>(xcr0::avx512);
     }
     if ((host(7, 0).ecx & structured_ecx_pku) == 0) {
@@ -138,7 +165,7 @@ std::uint32_t size_up_to(std::uint32_t end, std::uint32_t part_offset, std::uint
 }
 
 void build_xsave(Builder& builder, CpuidState& state, std::uint32_t shown,
-                 HostCpuid host) noexcept {
+                 const Processor& host) noexcept {
     if (shown == 0) {
         return;
     }
@@ -157,7 +184,7 @@ void build_xsave(Builder& builder, CpuidState& state, std::uint32_t shown,
 }
 
 void build_basic(Builder& builder, CpuidState& state, const CpuidPolicy& policy,
-                 HostCpuid host) noexcept {
+                 const Processor& host) noexcept {
     const auto vendor = host(0, 0);
     const auto host_last = vendor.eax;
     const auto shown = shown_xcr0(host);
@@ -192,7 +219,7 @@ void build_basic(Builder& builder, CpuidState& state, const CpuidPolicy& policy,
     build_xsave(builder, state, shown, host);
 }
 
-void build_extended(Builder& builder, const CpuidPolicy& policy, HostCpuid host) noexcept {
+void build_extended(Builder& builder, const CpuidPolicy& policy, const Processor& host) noexcept {
     const auto zero = host(0x8000'0000, 0);
     const auto host_last = zero.eax;
     const auto last = std::clamp(host_last, least_extended, last_extended);
@@ -231,8 +258,9 @@ void build_hypervisor(Builder& builder, const CpuidPolicy& policy) noexcept {
 
 }  // namespace
 
-void build_cpuid(CpuidState& state, const CpuidPolicy& policy, HostCpuid host) noexcept {
+void build_cpuid(CpuidState& state, const CpuidPolicy& policy, HostCpuid whole) noexcept {
     Builder builder{state};
+    const Processor host{whole, policy.hidden};
     build_basic(builder, state, policy, host);
     build_extended(builder, policy, host);
     build_hypervisor(builder, policy);

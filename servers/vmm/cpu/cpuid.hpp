@@ -2,6 +2,8 @@
 
 #include "servers/vmm/cpu/cpuid_state.hpp"
 
+#include "support/cpu_features.hpp"
+
 #include <cstdint>
 
 namespace margay::vmm {
@@ -14,9 +16,10 @@ struct CpuidPolicy {
     std::uint32_t apic_id;
     std::uint8_t physical_bits;  ///< 36..52
     std::uint16_t cpus;          ///< cores of one package, 1..max_cpus
+    CpuFeatures hidden = 0;      ///< of what the host has
 };
 
-/// Compute the guest's CPUID: the host's with everything removed that the VMM does not provide (SVM, XSAVES,
+/// Compute the guest's CPUID: the host's with everything removed that the policy hides or the VMM does not provide (SVM, XSAVES,
 /// MONITOR, PCID, performance counters, …), its cores, and added what it models (machine checks, x2APIC, TSC
 /// deadline, TSC_ADJUST, invariant TSC, ARAT, the KVM paravirtual clock and EOI).
 void build_cpuid(CpuidState& state, const CpuidPolicy& policy, HostCpuid host) noexcept;

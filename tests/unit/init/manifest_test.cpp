@@ -73,7 +73,8 @@ TEST(Manifest, EveryKeyIsTaken) {
                            "[{\"name\": \"a\", \"memory_mib\": 1048576, "
                            "\"kernel\": \"k\", \"initrd\": \"i\", \"append\": \"quiet \\\"x\\\"\", "
                            "\"vmm\": \"v\", \"core\": 63, \"vmm_fallback\": \"f\", "
-                           "\"vmm_options\": \"o=1 p\", \"unknown_msrs\": \"zero\", \"hang_ms\": "
+                           "\"vmm_options\": \"o=1 p\", \"unknown_msrs\": \"zero\", \"cpu\": "
+                           "\"x86-64-v2,+aes\", \"hang_ms\": "
                            "10, \"restart_limit\": 0, "
                            "\"restart_window_ms\": 1, \"test_kill_us\": 7, \"test_kill_seed\": 8, "
                            "\"console\": \"detached\"}, {\"kernel\": \"k\", \"name\": \"b\"}]}");
@@ -90,6 +91,7 @@ TEST(Manifest, EveryKeyIsTaken) {
     EXPECT_STREQ(vm.vmm_fallback, "f");
     EXPECT_STREQ(vm.vmm_options, "o=1 p");
     EXPECT_TRUE(vm.zero_unknown_msrs);
+    EXPECT_STREQ(vm.cpu, "x86-64-v2,+aes");
     EXPECT_EQ(vm.hang_ms, 10u);
     EXPECT_EQ(vm.restart_limit, 0u);
     EXPECT_EQ(vm.restart_window_ms, 1u);
@@ -97,6 +99,7 @@ TEST(Manifest, EveryKeyIsTaken) {
     EXPECT_EQ(vm.test_kill_seed, 8u);
     EXPECT_EQ(p.manifest->vm_count, 2u);
     EXPECT_EQ(p.manifest->vms[1].memory_mib, 256u) << "not the one before's";
+    EXPECT_STREQ(p.manifest->vms[1].cpu, "host");
 }
 
 struct Case {
@@ -145,6 +148,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"NoMemory", with_vm("\"memory_mib\": 0"), 5, "memory_mib", "1 to 1048576"},
         Case{"TooMuchMemory", with_vm("\"memory_mib\": 1048577"), 5, "memory_mib", "1 to 1048576"},
         Case{"Core", with_vm("\"core\": 64"), 5, "core", "0 to 63"},
+        Case{"Level", with_vm("\"cpu\": \"x86-64-v5\""), 5, "cpu", "must be \"host\""},
+        Case{"Feature", with_vm("\"cpu\": \"-avx3\""), 5, "cpu", "-FEATURE"},
         Case{"HangTooShort", with_vm("\"hang_ms\": 9"), 5, "hang_ms", "10 to 600000"},
         Case{"RestartLimit", with_vm("\"restart_limit\": 1000001"), 5, "restart_limit",
              "0 to 1000000"},

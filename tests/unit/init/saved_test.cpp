@@ -148,6 +148,30 @@ TEST_F(SavedTest, ComesBackAsItWas) {
     EXPECT_EQ(written(0, 1), s);
 }
 
+TEST_F(SavedTest, SaysWhatTheGuestHasSeenOfTheProcessor) {
+    header_.features = 0x1234;
+    ASSERT_FALSE(read(written()).is_set());
+    EXPECT_EQ(reader_.header().features, 0x1234u);
+}
+
+TEST_F(SavedTest, FilesOfOlderBuildsSayNothingOfIt) {
+    header_.features = 0x1234;
+    std::string s = written();
+    Record first = record_at(s.data());
+    s.erase(head_bytes + short_header_bytes, sizeof(Header) - short_header_bytes);
+    first.length = short_header_bytes;
+    seal(first, s.data());
+    // The end has the sum of the header.
+    const std::size_t end = record_begins(s).back();
+    s.replace(end + head_bytes, 4, s, 12, 4);
+    seal_again(s, end);
+    const Failure f = read(s);
+    ASSERT_FALSE(f.is_set()) << f.text;
+    EXPECT_TRUE(reader_.is_whole());
+    EXPECT_EQ(reader_.header().features, 0u);
+    EXPECT_EQ(got_, block_);
+}
+
 TEST_F(SavedTest, GoesOnFromAnyPage) {
     const std::string s = written();
     for (const std::size_t begin : record_begins(s)) {

@@ -11,7 +11,7 @@ namespace {
 
 class BoardTest : public ::testing::Test {
   protected:
-    BoardTest() { own->reset({2'000'000, 1'700'000'000, 0, 40, 1, 0, 1}, test::generous_cpuid); }
+    BoardTest() { own->reset({2'000'000, 1'700'000'000, 0, 40, 1, 0, 1, 0}, test::generous_cpuid); }
 
     void out(std::uint16_t port, std::uint32_t value) { board.port_write(port, 1, value); }
     std::uint32_t in(std::uint16_t port) { return board.port_read(port, 1); }

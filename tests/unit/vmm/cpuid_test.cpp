@@ -110,6 +110,42 @@ TEST_F(CpuidTest, vector_units_are_shown_as_the_host_has_them) {
     EXPECT_FALSE(bit(get(1).ecx, 26));
 }
 
+TEST_F(CpuidTest, what_the_policy_hides_is_hidden_with_what_needs_it) {
+    host_xcr0 = 0x2ff;
+    host_has_pku = true;
+    const auto build = [&](std::string_view text) {
+        CpuModel model;
+        EXPECT_TRUE(parse_cpu_model(text, model));
+        build_cpuid(state, {2'500'000, 0, 40, 1, model.hidden}, vector_cpuid);
+        EXPECT_EQ(state.overflow, 0);
+    };
+    build("-aes,-sse4a");
+    EXPECT_FALSE(bit(get(1).ecx, 25) || bit(get(0x8000'0001).ecx, 6));
+    EXPECT_TRUE(bit(get(1).ecx, 20) && bit(get(7).ebx, 16) && bit(get(0x8000'0001).ecx, 5));
+    EXPECT_EQ(get(0xd).eax, 0x2e7U);
+    build("-avx512f");
+    EXPECT_EQ(get(0xd).eax, 0x207U);
+    EXPECT_TRUE(bit(get(7).ebx, 5));
+    EXPECT_FALSE(bit(get(7).ebx, 16) || bit(get(7).ebx, 31) || bit(get(7).ecx, 11));
+    build("-avx");
+    EXPECT_EQ(get(0xd).eax, 0x203U);
+    EXPECT_FALSE(bit(get(1).ecx, 28) || bit(get(1).ecx, 12) || bit(get(7).ebx, 5) ||
+                 bit(get(7).ecx, 9));
+    build("-xsave");
+    EXPECT_EQ(get(0).eax, 0xbU);
+    EXPECT_FALSE(bit(get(1).ecx, 26) || bit(get(1).ecx, 28) || bit(get(7).ecx, 3));
+    build("-pku");
+    EXPECT_EQ(get(0xd).eax, 0xe7U);
+    build("x86-64-v3");
+    EXPECT_EQ(get(0xd).eax, 7U);
+    EXPECT_TRUE(bit(get(1).ecx, 28) && bit(get(7).ebx, 5));
+    EXPECT_FALSE(bit(get(1).ecx, 25) || bit(get(7).ebx, 7) || bit(get(7).ebx, 16));
+    EXPECT_EQ(get(0xd, 1).eax, 0U);
+    build("x86-64");
+    EXPECT_EQ(get(0).eax, 0xbU);
+    EXPECT_TRUE(bit(get(0x8000'0001).edx, 29) && bit(get(0x8000'0001).edx, 20)) << "LM and NX";
+}
+
 TEST_F(CpuidTest, no_apic_is_shown_while_it_is_disabled) {
     for (const auto leaf : {1U, 0x8000'0001U}) {
         auto r = get(leaf);

@@ -22,7 +22,7 @@ struct NoRam final : GuestMemory {
 struct Defaults final : StateDefaults {
     void reset(RegionHalf& half) override {
         VmState& s = vm_state(half);
-        const BoardConfig config{2'000'000, 0, 0, 40, 1, 0, 1};
+        const BoardConfig config{2'000'000, 0, 0, 40, 1, 0, 1, 0};
         Board::reset(s.board, config, [](std::uint32_t leaf, std::uint32_t) {
             return CpuidResult{leaf, 1, 2, 3};
         });

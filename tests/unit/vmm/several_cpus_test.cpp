@@ -33,7 +33,7 @@ class SeveralCpus : public ::testing::Test {
     };
 
     SeveralCpus() {
-        const BoardConfig config{2'000'000, 1'700'000'000, 0, 40, 1, 0, count};
+        const BoardConfig config{2'000'000, 1'700'000'000, 0, 40, 1, 0, count, 0};
         Board::reset(state, config, test::generous_cpuid);
         cpus.count = count;
         for (unsigned i = 0; i < count; ++i) {
