@@ -69,7 +69,6 @@ class Defaults final : public StateDefaults {
             config.tsc_khz = startup().tsc_khz;
             config.epoch_s = need("epoch").value;
             config.physical_bits = 40;
-            config.start_in_x2apic = 1;
             config.zero_unknown_msrs = need("unknown_msrs").value != 0;
             if (const StartupItem* hidden = find_startup_item("hidden"))
                 config.hidden_features = hidden->value & all_cpu_features;

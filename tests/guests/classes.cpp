@@ -57,6 +57,8 @@ void set_up_interrupts() {
     set_gate(6, on_invalid_opcode);
     set_gate(tick_vector, on_tick);
     load_idt();
+    check("the local APIC begins in xAPIC mode", (read_msr(0x1b) & 0xd00) == 0x900);
+    switch_to_x2apic();
     write_msr(0x80f, 0x1ff);  // local APIC on
 }
 

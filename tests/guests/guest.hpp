@@ -36,6 +36,11 @@ inline void write_msr(std::uint32_t index, std::uint64_t v) {
                  : "c"(index), "a"(static_cast<std::uint32_t>(v)),
                    "d"(static_cast<std::uint32_t>(v >> 32)));
 }
+// The local APIC's registers as MSRs: x2APIC mode (AMD APM vol. 2 §16.9).
+inline void switch_to_x2apic() {
+    constexpr std::uint32_t apic_base = 0x1b;
+    write_msr(apic_base, read_msr(apic_base) | 0xc00);
+}
 inline std::uint64_t rdtsc() {
     std::uint32_t low, high;
     asm volatile("rdtsc" : "=a"(low), "=d"(high));

@@ -37,6 +37,7 @@ volatile unsigned interrupts = 0;
 void set_up() {
     set_gate(sci_vector, on_sci);
     load_idt();
+    switch_to_x2apic();
     write_msr(0x80f, 0x1ff);  // local APIC on
     auto* select = reinterpret_cast<volatile std::uint32_t*>(0xfec00000);
     auto* window = reinterpret_cast<volatile std::uint32_t*>(0xfec00010);

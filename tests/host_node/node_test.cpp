@@ -140,7 +140,10 @@ TEST(Node, NobodyReadsTheTerminal) {
 TEST(Node, PowerButton) {
     constexpr std::uint32_t io_apic = 0xfec0'0000;
     GuestScript guest;
-    guest.write_msr(0x80f, 0x1ff).mmio_write(io_apic, 0x22).mmio_write(io_apic + 0x10, 0x8051);
+    guest.write_msr(apic_base, x2apic)
+        .write_msr(0x80f, 0x1ff)
+        .mmio_write(io_apic, 0x22)
+        .mmio_write(io_apic + 0x10, 0x8051);
     guest.out(0x602, 0x0100, 2).say("ready\n");
     for (int n = 0; n < 2; ++n)
         guest.wait().in(0x600, 2).out(0x600, 0x0100, 2).in(0x600, 2).write_msr(0x80b, 0).say("!");

@@ -4,6 +4,10 @@
 
 namespace margay::host_node {
 
+// The local APIC's registers as MSRs.
+inline constexpr std::uint32_t apic_base = 0x1b;
+inline constexpr std::uint64_t x2apic = 0xfee0'0d00;
+
 // Exits of every class that a well-behaved guest causes, several of each, with devices in between.
 inline GuestScript every_class() {
     constexpr std::uint32_t io_apic = 0xfec0'0000;
@@ -35,7 +39,10 @@ inline GuestScript every_class() {
     g.out(0x43, 0x30).out(0x70, 0x40).out(0x71, 0x99).out(0x70, 0x40).in(0x71);
     g.out(0x602, 0x0101, 2).in(0x602, 2).in_string(0x3fd, 20);
     // Interrupts: the timer, and the processor to itself.
-    g.say("interrupts\n").write_msr(spurious, 0x1ff).write_msr(divide, 0xb);
+    g.say("interrupts\n")
+        .write_msr(apic_base, x2apic)
+        .write_msr(spurious, 0x1ff)
+        .write_msr(divide, 0xb);
     for (std::uint64_t i = 0; i < 4; ++i) {
         g.write_msr(timer_vector, 0xe0 + i).write_msr(initial_count, 1000 + 500'000 * i);
         g.wait().write_msr(end_of_interrupt, 0).say(".");
@@ -48,7 +55,11 @@ inline GuestScript every_class() {
 // Says numbered lines for a while, with a timer interrupt after each.
 inline GuestScript counting(unsigned lines) {
     GuestScript g;
-    g.out(0x3fb, 3).out(0x3fa, 0x81).write_msr(0x80f, 0x1ff).write_msr(0x83e, 0xb);
+    g.out(0x3fb, 3)
+        .out(0x3fa, 0x81)
+        .write_msr(apic_base, x2apic)
+        .write_msr(0x80f, 0x1ff)
+        .write_msr(0x83e, 0xb);
     for (unsigned i = 0; i < lines; ++i) {
         g.write_msr(0x832, 0xe0 + i % 8).write_msr(0x838, 20'000 + 1000 * (i % 7));
         if (i % 3 == 0)
@@ -64,7 +75,11 @@ inline GuestScript counting(unsigned lines) {
 // Sends back what is typed, `count` bytes of it, each received by interrupt.
 inline GuestScript echo(unsigned count) {
     GuestScript g;
-    g.out(0x3fb, 3).out(0x3fa, 0x01).out(0x3fc, 0x0b).write_msr(0x80f, 0x1ff);
+    g.out(0x3fb, 3)
+        .out(0x3fa, 0x01)
+        .out(0x3fc, 0x0b)
+        .write_msr(apic_base, x2apic)
+        .write_msr(0x80f, 0x1ff);
     // Line 4, edge, to this processor, vector 0x41.
     g.mmio_write(0xfec0'0000, 0x19).mmio_write(0xfec0'0010, 0);
     g.mmio_write(0xfec0'0000, 0x18).mmio_write(0xfec0'0010, 0x41).out(0x3f9, 1);

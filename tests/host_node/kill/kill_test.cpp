@@ -34,7 +34,12 @@ GuestScript devices() {
         g.mmio_write(address, value);
     };
     constexpr std::uint32_t select = 0xfec0'0000, data = 0xfec0'0010, eoi = 0x80b;
-    g.write_msr(0x80f, 0x1ff).out(0x3ff, 0x55).out(0x3fb, 0x83).out(0x3f8, 1, 2).out(0x3fb, 3);
+    g.write_msr(apic_base, x2apic)
+        .write_msr(0x80f, 0x1ff)
+        .out(0x3ff, 0x55)
+        .out(0x3fb, 0x83)
+        .out(0x3f8, 1, 2)
+        .out(0x3fb, 3);
     g.out(0x3f8, 'a').out(0x3fa, 0x81).out(0x3fc, 0x0b);
     mmio(select, 0x19), mmio(data, 0), mmio(select, 0x18), mmio(data, 0x41);
     g.out(0x3f9, 0x05).in(0x3fa).wait();  // what is typed first
