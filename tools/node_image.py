@@ -93,16 +93,24 @@ def _check_program(name, file):
         raise common.Usage(f"--vmm {name}={file}: not an ELF program for x86-64")
 
 
-def check_linux(kernel, initrd_bytes, memory_mib, what):
-    """Refuses what the VMM's loader would: servers/vmm/loader."""
+def _is_multiboot(head):
+    """Whether there is a Multiboot header in the first 8192 bytes of a file."""
+    words = struct.unpack(f"<{len(head) // 4}I", head[:len(head) // 4 * 4])
+    return any(word == 0x1BADB002 and sum(words[i:i + 3]) % 2**32 == 0 for i, word in enumerate(words[:-2]))
+
+
+def check_kernel(kernel, initrd_bytes, memory_mib, what):
+    """Refuses what the VMM's loaders would (servers/vmm/loader), as far as that is seen at a glance."""
     with open(kernel, "rb") as opened:
-        header = opened.read(0x268)
+        header = opened.read(8192)
     if len(header) < 0x268 or header[0x202:0x206] != b"HdrS":
-        raise common.Usage(f"{what} {kernel}: not a Linux kernel (bzImage)")
+        if header[:4] == b"\x7fELF" or _is_multiboot(header):
+            return
+        raise common.Usage(f"{what} {kernel}: not a Linux kernel (bzImage), no Multiboot kernel and no ELF file")
     version = struct.unpack_from("<H", header, 0x206)[0]
-    if version < 0x20C or not header[0x236] & 1:
-        raise common.Usage(f"{what} {kernel}: has no 64-bit entry (boot protocol 2.12 and later)")
-    preferred, init_size = struct.unpack_from("<QI", header, 0x258)
+    if version < 0x200:
+        raise common.Usage(f"{what} {kernel}: its boot protocol is older than 2.00")
+    preferred, init_size = struct.unpack_from("<QI", header, 0x258) if version >= 0x20A else (MIB, 0)
     # Kernel and initrd lie one behind the other in the memory below 3 GiB.
     needed = max(preferred, MIB) + init_size + initrd_bytes
     if needed > min(memory_mib, 3072) * MIB:
@@ -284,5 +292,5 @@ def plan(options, preset, exit_port=None):
         initrd = _size(modules[vm["initrd"]]) if vm.get("initrd") else 0
         if not isinstance(kernel, bytes):
             what = "--kernel" if options.kernel is not None and vm["kernel"] == "kernel" else f"boot module {vm['kernel']}"
-            check_linux(kernel, initrd, vm["memory_mib"], what)
+            check_kernel(kernel, initrd, vm["memory_mib"], what)
     return Plan(list(modules.items()), cores, _memory(vms, modules))

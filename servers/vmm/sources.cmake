@@ -16,9 +16,15 @@ set(MARGAY_VMM_BOARD_SOURCES
     servers/vmm/devices/pit.cpp
     servers/vmm/devices/rtc.cpp
     servers/vmm/devices/uart.cpp
+    servers/vmm/loader/elf_image.cpp
     servers/vmm/loader/linux_header.cpp
     servers/vmm/loader/linux_loader.cpp
     servers/vmm/loader/load_error.cpp
+    servers/vmm/loader/load_image.cpp
+    servers/vmm/loader/low_memory.cpp
+    servers/vmm/loader/multiboot_header.cpp
+    servers/vmm/loader/multiboot_loader.cpp
+    servers/vmm/loader/pvh_loader.cpp
     servers/vmm/state/attach.cpp
     servers/vmm/state/convert.cpp
     servers/vmm/state/inspect.cpp

@@ -1,9 +1,9 @@
-// A kernel image and an initrd for the Linux loader.
+// A kernel image and an initrd for the loaders of all boot protocols.
 //
 // Input: RAM size in MiB (1), initrd length (2), command line length (1), command line, initrd, kernel.
 #include "tests/fuzz/input.hpp"
 
-#include "servers/vmm/loader/linux_loader.hpp"
+#include "servers/vmm/loader/load_image.hpp"
 #include "servers/vmm/loader/ram_layout.hpp"
 
 #include <sys/mman.h>
@@ -49,7 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto kernel_copy = exact(kernel);
     const auto initrd_copy = exact(initrd);
     const auto result =
-        load_linux({memory, ram_size},
+        load_image({memory, ram_size},
                    {kernel_copy,
                     initrd_copy,
                     {reinterpret_cast<const char*>(command_line.data()), command_line.size()},
@@ -58,8 +58,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (result.error == LoadError::none) {
         const auto& start = result.start;
         require(start.rip < ram_size && start.rip >= start.kernel_base, "the entry lies in RAM");
-        require(start.rsi < ram_size && start.cr3 < ram_size && start.gdt_base < ram_size &&
-                    start.rsp <= ram_size,
+        require(start.rsi < ram_size && start.rbx < ram_size && start.cr3 < ram_size &&
+                    start.gdt_base < ram_size && start.rsp <= ram_size,
                 "what the kernel is given lies in RAM");
         if (start.initrd_base != 0) {
             require(start.initrd_base + initrd.size() <= ram_size, "the initrd lies in RAM");

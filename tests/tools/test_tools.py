@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -255,18 +256,23 @@ class GuestFiles(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             file = pathlib.Path(directory, "kernel")
             file.write_bytes(kernel)
-            node_image.check_linux(file, initrd_bytes, memory_mib, "--kernel")
+            node_image.check_kernel(file, initrd_bytes, memory_mib, "--kernel")
 
     def test_what_fits_is_taken(self):
         self.check(bzimage(), 0, 24)
         self.check(bzimage(), 8 << 20, 32)
+        self.check(bzimage(version=0x204, flags=0), 255 << 20, 256)
+        self.check(b"\x7fELF" + bytes(60), 0, 4)
+        self.check(bytes(8180) + struct.pack("<III", 0x1BADB002, 3, -(0x1BADB002 + 3) & 0xFFFFFFFF), 0, 4)
 
     def test_what_cannot_work_is_refused_by_name(self):
         for kernel, initrd, memory in (
             (b"text", 0, 256),
             (bytes(0x1000), 0, 256),
-            (bzimage(version=0x20B), 0, 256),
-            (bzimage(flags=2), 0, 256),
+            (bzimage(version=0x1FF), 0, 256),
+            (bzimage(version=0x204), 255 << 20, 255),
+            (struct.pack("<III", 0x1BADB002, 3, 4), 0, 256),
+            (bytes(8192) + struct.pack("<III", 0x1BADB002, 0, -0x1BADB002 & 0xFFFFFFFF), 0, 256),
             (bzimage(), 0, 23),
             (bzimage(), (8 << 20) + 1, 32),
             (bzimage(), 3100 << 20, 8192),

@@ -1,8 +1,13 @@
-// Class startup: the state in which the 64-bit Linux boot protocol enters the kernel, or that of a VM that
-// was saved.
+// Class startup: the state in which the boot protocol enters the kernel, or that of a VM that was saved.
 #include "servers/vmm/vcpu/machine.hpp"
 
 namespace margay::vmm {
+
+namespace {
+
+constexpr std::uint64_t efer_lma = 1 << 10;
+
+}  // namespace
 
 // The supervisor has put the vCPU's state into the state page. What the kernel had of it besides is given
 // anew, and no time has passed for the guest.
@@ -37,13 +42,17 @@ void Machine::on_startup(Reply& r) {
     if (cpu_ != 0) return await_startup(r);
     VcpuState& s = state_;
     for (std::uint64_t& g : s.gpr) g = 0;
+    s.gpr[gpr_rax] = start_.rax;
+    s.gpr[gpr_rbx] = start_.rbx;
     s.gpr[gpr_rsp] = start_.rsp;
     s.gpr[gpr_rsi] = start_.rsi;
     s.rip = start_.rip;
     s.rflags = 2;
     const SegmentState data{start_.data_selector, 0xc93, 0xffffffff, 0};
     s.es = s.ss = s.ds = s.fs = s.gs = data;
-    s.cs = {start_.code_selector, 0xa9b, 0xffffffff, 0};
+    const bool is_long = (start_.efer & efer_lma) != 0;
+    const std::uint16_t code = is_long ? 0xa9b : 0xc9b;
+    s.cs = {start_.code_selector, code, 0xffffffff, 0};
     s.tr = {start_.task_selector, 0x8b, 0x67, 0};
     s.ldtr = {0, 0x82, 0, 0};
     s.gdtr = {0, 0, start_.gdt_limit, start_.gdt_base};

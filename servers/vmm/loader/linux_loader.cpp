@@ -2,6 +2,8 @@
 
 #include "servers/vmm/loader/linux_header.hpp"
 #include "servers/vmm/loader/little_endian.hpp"
+#include "servers/vmm/loader/low_memory.hpp"
+#include "servers/vmm/loader/memory_map.hpp"
 #include "servers/vmm/loader/ram_layout.hpp"
 
 #include <algorithm>
@@ -13,68 +15,13 @@ namespace {
 
 constexpr std::uint64_t page_size = 0x1000;
 constexpr std::uint64_t mebibyte = 0x10'0000;
-
-// What the loader keeps below 1 MiB. Linux frees none of it before it has its own.
-constexpr std::uint64_t parameters_base = 0x1'0000;
-constexpr std::uint64_t command_line_base = 0x1'1000;
-constexpr std::uint64_t command_line_room = 0xf000;
-constexpr std::uint64_t page_tables_base = 0x2'0000;  // level 4, level 3, four of level 2
-constexpr std::uint64_t gdt_base = 0x3'0000;
-constexpr std::uint64_t stack_top = 0x4'0000;
-constexpr std::uint64_t low_memory_end = 0x9'fc00;
-constexpr std::uint64_t firmware_base = 0xe'0000;
-
-constexpr std::uint64_t present_writable = 0x03;
-constexpr std::uint64_t used_large_page = 0xe3;  // present, writable, accessed, dirty, large
-
 constexpr std::uint8_t unknown_loader = 0xff;
 constexpr std::size_t entry_64 = 0x200;
 
-enum class MemoryType : std::uint32_t { ram = 1, reserved = 2 };
-
-constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment) {
-    return (value + alignment - 1) & ~(alignment - 1);
-}
-
-void write_page_tables(std::span<std::byte> ram) {
-    std::memset(ram.data() + page_tables_base, 0, 6 * page_size);
-    const auto level3 = page_tables_base + page_size;
-    const auto level2 = level3 + page_size;
-    store_at<std::uint64_t>(ram, page_tables_base, level3 | present_writable);
-    for (std::uint64_t i = 0; i < 4; ++i) {
-        store_at<std::uint64_t>(ram, level3 + 8 * i, (level2 + i * page_size) | present_writable);
-    }
-    for (std::uint64_t i = 0; i < 4 * 512; ++i) {
-        store_at<std::uint64_t>(ram, level2 + 8 * i, i << 21 | used_large_page);
-    }
-}
-
-constexpr std::uint16_t code_selector = 0x10;
-constexpr std::uint16_t data_selector = 0x18;
-constexpr std::uint16_t task_selector = 0x20;
-constexpr std::uint64_t gdt[] = {
-    0, 0, 0x00af'9b00'0000'ffff, 0x00cf'9300'0000'ffff, 0x0000'8b00'0000'0067, 0,
-};
-
-class MemoryMap {
-  public:
-    explicit MemoryMap(std::span<std::byte> parameters) : parameters_{parameters} {}
-
-    void add(std::uint64_t start, std::uint64_t end, MemoryType type) {
-        if (start >= end) {
-            return;
-        }
-        const auto at = linux_offset::e820_table + 20U * count_;
-        store_at<std::uint64_t>(parameters_, at, start);
-        store_at<std::uint64_t>(parameters_, at + 8, end - start);
-        store_at<std::uint32_t>(parameters_, at + 16, static_cast<std::uint32_t>(type));
-        store_at<std::uint8_t>(parameters_, linux_offset::e820_entries, ++count_);
-    }
-
-  private:
-    std::span<std::byte> parameters_;
-    std::uint8_t count_ = 0;
-};
+// Where kernels before protocol 2.02 look for their command line.
+constexpr std::uint64_t old_line_base = 0x9'0000;
+constexpr std::uint16_t old_line_offset = 0x8000;
+constexpr std::uint16_t old_line_magic = 0xa33f;
 
 struct Placement {
     LoadError error;
@@ -83,7 +30,7 @@ struct Placement {
 };
 
 /// Where kernel and initrd go; `low` is the size of RAM at 0.
-Placement place(const LinuxHeader& header, const LinuxImage& image, std::uint64_t low) {
+Placement place(const LinuxHeader& header, const GuestImage& image, std::uint64_t low) {
     // A relocatable kernel unpacks itself at its preferred address or above, never below.
     auto base = header.preferred_address;
     if (header.relocatable && base < RamLayout::low_limit) {
@@ -108,47 +55,54 @@ Placement place(const LinuxHeader& header, const LinuxImage& image, std::uint64_
     return {LoadError::none, base, initrd};
 }
 
-void write_parameters(std::span<std::byte> ram, const RamLayout& layout, const LinuxHeader& header,
-                      const LinuxImage& image, const Placement& where) {
+void write_memory_map(std::span<std::byte> parameters, const RamLayout& layout) {
     namespace at = linux_offset;
-    const auto parameters = ram.subspan(parameters_base, at::boot_parameters);
+    const MemoryMap map{layout};
+    auto entry = at::e820_table;
+    for (const auto& range : map) {
+        store_at<std::uint64_t>(parameters, entry, range.start);
+        store_at<std::uint64_t>(parameters, entry + 8, range.end - range.start);
+        store_at<std::uint32_t>(parameters, entry + 16, static_cast<std::uint32_t>(range.type));
+        entry += 20;
+    }
+    store_at<std::uint8_t>(parameters, at::e820_entries, map.size());
+    // For kernels that know no map.
+    const auto extended = (layout.low - mebibyte) / 1024;
+    store_at<std::uint16_t>(parameters, at::extended_memory,
+                            static_cast<std::uint16_t>(std::min<std::uint64_t>(extended, 0xfc00)));
+    store_at<std::uint32_t>(parameters, at::alternative_memory,
+                            static_cast<std::uint32_t>(extended));
+}
+
+void write_parameters(std::span<std::byte> ram, const RamLayout& layout, const LinuxHeader& header,
+                      const GuestImage& image, const Placement& where) {
+    namespace at = linux_offset;
+    const auto parameters = ram.subspan(low_memory::parameters, at::boot_parameters);
     std::memset(parameters.data(), 0, parameters.size());
     std::memcpy(parameters.data() + at::setup_sectors, image.kernel.data() + at::setup_sectors,
                 header.header_end - at::setup_sectors);
+    write_memory_map(parameters, layout);
     store_at<std::uint8_t>(parameters, at::loader_type, unknown_loader);
-    store_at<std::uint32_t>(parameters, at::command_line, command_line_base);
     store_at<std::uint32_t>(parameters, at::initrd_address,
                             static_cast<std::uint32_t>(where.initrd));
     store_at<std::uint32_t>(parameters, at::initrd_size,
                             where.initrd == 0 ? 0
                                               : static_cast<std::uint32_t>(image.initrd.size()));
-    store_at<std::uint64_t>(parameters, at::setup_data, 0);
-    store_at<std::uint64_t>(parameters, at::rsdp, image.rsdp);
-
-    MemoryMap map{parameters};
-    map.add(0, low_memory_end, MemoryType::ram);
-    map.add(firmware_base, mebibyte, MemoryType::reserved);
-    map.add(mebibyte, layout.low & ~(page_size - 1), MemoryType::ram);
-    map.add(RamLayout::high_base, (RamLayout::high_base + layout.high) & ~(page_size - 1),
-            MemoryType::ram);
-}
-
-/// In pieces, between which a supervisor sees that it goes on.
-void move_in(std::span<std::byte> to, std::span<const std::byte> from,
-             std::atomic<std::uint64_t>* placed) {
-    constexpr std::size_t piece = 1 << 20;
-    for (std::size_t at = 0; at < from.size(); at += piece) {
-        const std::size_t size = std::min(piece, from.size() - at);
-        std::memcpy(to.data() + at, from.data() + at, size);
-        if (placed != nullptr) {
-            placed->fetch_add(size, std::memory_order_relaxed);
-        }
+    if (header.version >= 0x0202) {
+        store_at<std::uint32_t>(parameters, at::command_line, low_memory::command_line);
+    } else {
+        store_at<std::uint16_t>(parameters, at::old_line_magic, old_line_magic);
+        store_at<std::uint16_t>(parameters, at::old_line_offset, old_line_offset);
     }
+    if (header.version >= 0x0209) {
+        store_at<std::uint64_t>(parameters, at::setup_data, 0);
+    }
+    store_at<std::uint64_t>(parameters, at::rsdp, image.rsdp);
 }
 
 }  // namespace
 
-LoadResult load_linux(std::span<std::byte> ram, const LinuxImage& image) noexcept {
+LoadResult load_linux(std::span<std::byte> ram, const GuestImage& image) noexcept {
     const auto layout = RamLayout::make(ram.size());
     if (layout.low < 2 * mebibyte) {
         return {LoadError::ram_too_small, {}};
@@ -157,7 +111,8 @@ LoadResult load_linux(std::span<std::byte> ram, const LinuxImage& image) noexcep
     if (header.error != LoadError::none) {
         return {header.error, {}};
     }
-    if (image.command_line.size() > std::min(header.command_line_size, command_line_room - 1)) {
+    if (image.command_line.size() >
+        std::min(header.command_line_size, low_memory::command_line_room - 1)) {
         return {LoadError::command_line_too_long, {}};
     }
     const auto where = place(header, image, layout.low);
@@ -171,28 +126,15 @@ LoadResult load_linux(std::span<std::byte> ram, const LinuxImage& image) noexcep
     if (where.initrd != 0) {
         move_in(ram.subspan(where.initrd), image.initrd, image.placed);
     }
-    if (!image.command_line.empty()) {
-        std::memcpy(ram.data() + command_line_base, image.command_line.data(),
-                    image.command_line.size());
-    }
-    ram[command_line_base + image.command_line.size()] = std::byte{0};
-    write_page_tables(ram);
-    std::memcpy(ram.data() + gdt_base, gdt, sizeof(gdt));
+    write_text(
+        ram, header.version >= 0x0202 ? low_memory::command_line : old_line_base + old_line_offset,
+        image.command_line);
     write_parameters(ram, layout, header, image, where);
 
-    StartState start{};
-    start.rip = where.kernel + entry_64;
-    start.rsp = stack_top;
-    start.rsi = parameters_base;
-    start.cr0 = 0x8001'0031;  // PG, WP, NE, ET, PE
-    start.cr3 = page_tables_base;
-    start.cr4 = 0x20;    // PAE
-    start.efer = 0x500;  // LMA, LME
-    start.gdt_base = gdt_base;
-    start.gdt_limit = sizeof(gdt) - 1;
-    start.code_selector = code_selector;
-    start.data_selector = data_selector;
-    start.task_selector = task_selector;
+    StartState start = header.has_64bit_entry ? start_long(ram) : start_protected(ram);
+    start.rip = where.kernel + (header.has_64bit_entry ? entry_64 : 0);
+    start.rsp = low_memory::stack_top;
+    start.rsi = low_memory::parameters;
     start.kernel_base = where.kernel;
     start.initrd_base = where.initrd;
     return {LoadError::none, start};

@@ -4,14 +4,15 @@
 
 namespace margay::vmm {
 
-/// Register values for a vCPU that starts in 64-bit mode. Not named here: all other general registers 0,
-/// RFLAGS 2 (interrupts off), code segment 64-bit (attributes 0xa9b), data segments flat (0xc93), LDT null,
-/// task register a busy 64-bit TSS (0x8b), IDT limit 0, CR4 = PAE, CR0 = PE | ET | NE | WP | PG, EFER = LME | LMA
-/// (+ SVME where the hardware needs it).
+/// Register values for a vCPU that starts in protected mode without paging, or in 64-bit mode if EFER.LMA is set. Not
+/// named here: all other general registers 0, RFLAGS 2 (interrupts off), code segment 64-bit (attributes 0xa9b) or
+/// 32-bit (0xc9b), data segments flat (0xc93), LDT null, task register a busy TSS (0x8b), IDT limit 0.
 struct StartState {
     std::uint64_t rip;
+    std::uint64_t rax;
+    std::uint64_t rbx;
     std::uint64_t rsp;
-    std::uint64_t rsi;  ///< boot parameters
+    std::uint64_t rsi;  ///< Linux: boot parameters
     std::uint64_t cr0;
     std::uint64_t cr3;
     std::uint64_t cr4;

@@ -4,7 +4,7 @@
 #include "libipc/log.hpp"
 #include "servers/vmm/acpi/tables.hpp"
 #include "servers/vmm/emulator/instruction_length.hpp"
-#include "servers/vmm/loader/linux_loader.hpp"
+#include "servers/vmm/loader/load_image.hpp"
 #include "servers/vmm/vcpu/report.hpp"
 
 namespace margay::vmm {
@@ -39,7 +39,7 @@ bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std:
                           cpus_.count};
     const std::uint64_t rsdp = write_acpi_tables(low, acpi);
     const LoadResult result =
-        load_linux(ram_.all(), {kernel, initrd, append, rsdp, &control_.placed});
+        load_image(ram_.all(), {kernel, initrd, append, rsdp, &control_.placed});
     if (result.error == LoadError::none && rsdp != 0) {
         start_ = result.start;
         return true;

@@ -73,6 +73,38 @@ def loader():
     seed("initrd", image(), b"070701" + bytes(250))
     seed("fixed", image(relocatable=0, preferred=0x1000000))
     seed("old", image(version=0x205))
+    seed("oldest", image(version=0x200))
+
+    def multiboot(flags, *addresses):
+        return struct.pack("<III", 0x1BADB002, flags, -(0x1BADB002 + flags) & 0xFFFFFFFF) + struct.pack("<5I", *addresses)
+
+    code = bytes(range(256))
+    base = 0x100000
+    seed("multiboot", multiboot(0x10003, base, base, base + 288, base + 0x800, base + 32) + code, b"module")
+    seed("multiboot_whole", multiboot(0x10000, base, base, 0, 0, base + 32) + code)
+
+    def elf(bits, behind=b""):
+        """A segment with everything at 1 MiB and a PVH note for its beginning."""
+        note = struct.pack("<III4sI", 4, 4, 18, b"Xen", base)
+        wide = bits == 64
+        size, entry = (64, 56) if wide else (52, 32)
+        at = size + 2 * entry
+        end = at + len(note) + len(behind)
+        head = b"\x7fELF" + bytes([2 if wide else 1, 1]) + bytes(10)
+        words = "QQQ" if wide else "III"
+        head += struct.pack(f"<HHI{words}IHHHHHH", 2, 62 if wide else 3, 1, base, size, 0, 0, size, entry, 2, 0, 0, 0)
+        if wide:
+            table = struct.pack("<IIQQQQQQ", 1, 7, 0, base, base, end, end + 64, 8)
+            table += struct.pack("<IIQQQQQQ", 4, 4, at, 0, 0, len(note), len(note), 4)
+        else:
+            table = struct.pack("<8I", 1, 0, base, base, end, end + 64, 7, 8)
+            table += struct.pack("<8I", 4, at, 0, 0, len(note), len(note), 4, 4)
+        return head + table + note + behind
+
+    seed("pvh_64", elf(64), b"module")
+    seed("pvh_32", elf(32))
+    seed("multiboot_elf_64", elf(64, multiboot(3, 0, 0, 0, 0, 0)))
+    seed("multiboot_elf_32", elf(32, multiboot(3, 0, 0, 0, 0, 0)))
     seed("little_ram", image(), mib=1)
     seed("short", image()[:0x260])
 

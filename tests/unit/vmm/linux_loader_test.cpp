@@ -183,19 +183,19 @@ TEST_F(LinuxLoaderTest, malformed_images) {
         {"magic", LoadError::bad_magic, put<std::uint32_t>(at::magic, 0x5372'6449)},
         {"ELF", LoadError::bad_boot_flag,
          [](auto& kernel) { std::fill(kernel.begin(), kernel.end(), std::byte{0x7f}); }},
-        {"old", LoadError::protocol_too_old, put<std::uint16_t>(at::version, 0x020b)},
+        {"old", LoadError::protocol_too_old, put<std::uint16_t>(at::version, 0x01ff)},
         {"version 0", LoadError::protocol_too_old, put<std::uint16_t>(at::version, 0)},
-        {"short header", LoadError::protocol_too_old, put<std::uint8_t>(at::header_length, 0x61)},
+        {"short header", LoadError::short_header, put<std::uint8_t>(at::header_length, 0x61)},
         {"zImage", LoadError::not_bzimage, put<std::uint8_t>(at::load_flags, 0xfe)},
-        {"32-bit", LoadError::no_64bit_entry, put<std::uint16_t>(at::extended_load_flags, 2)},
         {"setup beyond file", LoadError::bad_setup_size, put<std::uint8_t>(at::setup_sectors, 255)},
         {"setup is the file", LoadError::bad_setup_size,
          [](auto& kernel) { kernel.resize(3 * 512); }},
         {"code shorter than entry", LoadError::truncated,
          [](auto& kernel) { kernel.resize(3 * 512 + 0x200); }},
-        {"code cut", LoadError::truncated, [](auto& kernel) { kernel.resize(kernel.size() - 16); }},
+        {"code cut", LoadError::truncated,
+         [](auto& kernel) { kernel.erase(kernel.end() - 16, kernel.end()); }},
         {"code half", LoadError::truncated,
-         [](auto& kernel) { kernel.resize(kernel.size() - 0x1800); }},
+         [](auto& kernel) { kernel.erase(kernel.end() - 0x1800, kernel.end()); }},
         {"no code", LoadError::truncated, put<std::uint32_t>(at::size_paragraphs, 0)},
         {"tiny code", LoadError::truncated, put<std::uint32_t>(at::size_paragraphs, 0x20)},
         {"huge code", LoadError::truncated, put<std::uint32_t>(at::size_paragraphs, 0xffff'ffff)},
@@ -231,6 +231,65 @@ TEST_F(LinuxLoaderTest, malformed_images) {
         kernel = make_kernel();
         damage.apply(kernel);
         expect_error(damage.error);
+    }
+}
+
+TEST_F(LinuxLoaderTest, protected_mode_without_a_64_bit_entry) {
+    store_at<std::uint16_t>(kernel, at::extended_load_flags, 2);
+    const auto result = load();
+    ASSERT_EQ(result.error, LoadError::none);
+    EXPECT_EQ(result.start.rip, 0x100'0000U);
+    EXPECT_EQ(result.start.cr0, 0x11U);
+    EXPECT_EQ(result.start.cr3 | result.start.cr4 | result.start.efer, 0U);
+    EXPECT_EQ(from_ram<std::uint64_t>(result.start.gdt_base + result.start.code_selector),
+              0x00cf'9b00'0000'ffffU);
+    EXPECT_EQ(result.start.rsi, 0x1'0000U);
+}
+
+TEST_F(LinuxLoaderTest, what_old_protocols_leave_unsaid) {
+    // Each version with no byte of what it does not know yet.
+    struct Old {
+        std::uint16_t version;
+        std::uint8_t length;  // of the header, from 0x202
+    };
+    for (const auto& [version, length] :
+         {Old{0x0200, 0x1e}, Old{0x0201, 0x24}, Old{0x0202, 0x2a}, Old{0x0203, 0x2e},
+          Old{0x0204, 0x2e}, Old{0x0205, 0x33}, Old{0x0206, 0x3a}, Old{0x0209, 0x56},
+          Old{0x020a, 0x62}}) {
+        SCOPED_TRACE(version);
+        kernel = make_kernel();
+        store_at<std::uint16_t>(kernel, at::version, version);
+        store_at<std::uint8_t>(kernel, at::header_length, length);
+        for (std::size_t i = 0x202U + length; i < 3 * 512; ++i) {
+            kernel[i] = std::byte{0xdd};
+        }
+        if (version < 0x0204) {
+            store_at<std::uint16_t>(kernel, at::size_paragraphs + 2, 0xdddd);
+        }
+        command_line.assign(255, 'x');
+        const auto result = load();
+        ASSERT_EQ(to_text(result.error), "loaded");
+        // Relocatable since 2.05 (aligned to 2 MiB), a preferred address since 2.10.
+        EXPECT_EQ(result.start.kernel_base, version >= 0x020a   ? 0x100'0000U
+                                            : version >= 0x0205 ? 0x20'0000U
+                                                                : 0x10'0000U);
+        EXPECT_EQ(result.start.rip, result.start.kernel_base);
+        EXPECT_EQ(std::memcmp(ram.data() + result.start.rip, kernel.data() + 3 * 512, 0x3000), 0);
+        EXPECT_EQ(result.start.initrd_base, (ram.size() - 5000) & ~0xfffULL);
+        const auto line = version >= 0x0202
+                              ? from_ram<std::uint32_t>(result.start.rsi + at::command_line)
+                              : 0x9'0000U + from_ram<std::uint16_t>(result.start.rsi + 0x22);
+        EXPECT_STREQ(reinterpret_cast<const char*>(ram.data() + line), command_line.c_str());
+        EXPECT_EQ(from_ram<std::uint16_t>(result.start.rsi + 0x20), version >= 0x0202 ? 0 : 0xa33f);
+        EXPECT_EQ(from_ram<std::uint32_t>(result.start.rsi + 0x1e0), 31U * 1024);
+        EXPECT_EQ(from_ram<std::uint16_t>(result.start.rsi + 2), 31U * 1024);
+        command_line += 'x';
+        if (version < 0x0206) {
+            EXPECT_EQ(load().error, LoadError::command_line_too_long);
+        }
+        command_line.clear();
+        store_at<std::uint8_t>(kernel, at::header_length, length - 7);
+        EXPECT_EQ(load().error, LoadError::short_header);
     }
 }
 
