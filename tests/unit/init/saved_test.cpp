@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "servers/init/definition.hpp"
+#include "servers/init/manifest_keys.hpp"
 #include "servers/init/saved/pack.hpp"
 #include "servers/init/saved/reader.hpp"
 #include "servers/init/saved/writer.hpp"
@@ -202,8 +203,8 @@ TEST_F(SavedTest, EveryChangedBitIsFound) {
     std::mt19937 random{3};
     for (unsigned i = 0; i < 100; ++i) {
         std::string changed = s;
-        changed[random() % 400 + (i % 2 != 0 ? random() % (s.size() - 400) : 0)] ^=
-            static_cast<char>(1 << random() % 8);
+        char& at = changed[random() % 400 + (i % 2 != 0 ? random() % (s.size() - 400) : 0)];
+        at = static_cast<char>(at ^ 1 << random() % 8);
         reader_.begin();
         EXPECT_TRUE(read(changed).is_set() || !reader_.is_whole());
     }
@@ -300,7 +301,11 @@ TEST(Definition, IsReadBackAsItWas) {
     ASSERT_NE(length, 0u);
     const std::string wrapped = "{\"vms\": [" + std::string{written, length} + "]}";
     ASSERT_EQ(parse_manifest(wrapped, again).what, nullptr) << wrapped;
-    EXPECT_EQ(std::memcmp(&manifest.vms[0], &again.vms[0], sizeof(VmConfig)), 0) << wrapped;
+    for (const ManifestKey& k : vm_keys) {
+        const auto* const one = reinterpret_cast<const char*>(&manifest.vms[0]) + k.offset;
+        const auto* const other = reinterpret_cast<const char*>(&again.vms[0]) + k.offset;
+        EXPECT_EQ(std::memcmp(one, other, k.bytes), 0) << k.name << wrapped;
+    }
     // Without room nothing of use.
     EXPECT_EQ(write_definition(manifest.vms[0], written, length - 1), 0u);
     EXPECT_EQ(std::string(written, 10), wrapped.substr(9, 10));
