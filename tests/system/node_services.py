@@ -94,20 +94,14 @@ def come_and_go(machine):
     node_define.good(machine, command="undefine", vm="two")
 
 
-def memory(node):
-    manifest = {"vms": [{"name": "linux", "memory_mib": 96, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet"}],
-                "on_last_vm_off": "stay", "test_exit_port": 244}
-    modules = [(name, node.program(name)) for name in ("init", "console", "vmm")]
-    modules += [("pmem", node.program("pmem_faulty")), ("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel()),
-                ("initrd", initramfs.with_command(initramfs.base(), PRINTING)), ("idle", node.program("guest_idle"))]
-    log = node.directory / "log"
-    pmem, clear = "pmem hung and was ended", "pmem_clear hung and was ended"
+def outlive(node, modules, log, go_on):
+    """VMs come and go beside a guest that prints, while go_on(); nothing is lost then. How many, and the lines."""
     with node.boot(modules, arguments=qemu.LOG_OPTION, log=log) as machine:
         machine.expect(r"^line 0 of")
         come_and_go(machine)
         before = node_define.in_use_at_rest(machine)
         rounds = 0
-        while deaths(log, pmem) < 2 or deaths(log, clear) == 0:
+        while go_on():
             come_and_go(machine)
             rounds += 1
         machine.expect(r"the command ended with status 0")
@@ -118,6 +112,18 @@ def memory(node):
         node_define.good(machine, command="shutdown")
         node.check_off(machine)
         lines = machine.lines()
+    return rounds, lines
+
+
+def memory(node):
+    manifest = {"vms": [{"name": "linux", "memory_mib": 96, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 quiet"}],
+                "on_last_vm_off": "stay", "test_exit_port": 244}
+    modules = [(name, node.program(name)) for name in ("init", "console", "vmm")]
+    modules += [("pmem", node.program("pmem_faulty")), ("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel()),
+                ("initrd", initramfs.with_command(initramfs.base(), PRINTING)), ("idle", node.program("guest_idle"))]
+    log = node.directory / "log"
+    pmem, clear = "pmem hung and was ended", "pmem_clear hung and was ended"
+    rounds, lines = outlive(node, modules, log, lambda: deaths(log, pmem) < 2 or deaths(log, clear) == 0)
     print(f"{deaths(log, pmem)} pmems and {deaths(log, clear)} that clear hung, {rounds} VMs came and went")
     check_lines(lines, 0)
 
@@ -136,22 +142,7 @@ def guest(node):
     modules += [("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel()),
                 ("initrd", initramfs.with_command(initramfs.base(), PRINTING)), ("idle", node.program("guest_idle"))]
     log = node.directory / "log"
-    with node.boot(modules, arguments=qemu.LOG_OPTION, log=log) as machine:
-        machine.expect(r"^line 0 of")
-        come_and_go(machine)
-        before = node_define.in_use_at_rest(machine)
-        rounds = 0
-        while min(deaths(log, "the console died"), deaths(log, "pmem was killed")) < DEATHS:
-            come_and_go(machine)
-            rounds += 1
-        machine.expect(r"the command ended with status 0")
-        node_define.wait_until(lambda: node_define.good(machine, command="list")[0]["state"] == "shut off")
-        node_define.good(machine, command="start", vm="linux")
-        node_define.settle(machine, before)
-        node_define.good(machine, command="destroy", vm="linux")
-        node_define.good(machine, command="shutdown")
-        node.check_off(machine)
-        lines = machine.lines()
+    rounds, lines = outlive(node, modules, log, lambda: min(deaths(log, "the console died"), deaths(log, "pmem was killed")) < DEATHS)
     count = deaths(log, "the console died")
     print(f"{count} consoles and {deaths(log, 'pmem was killed')} pmems killed, {rounds} VMs came and went")
     check_lines(lines, count)

@@ -58,6 +58,15 @@ void Machine::on_startup(Reply& r) {
     s.gdtr = {0, 0, start_.gdt_limit, start_.gdt_base};
     s.idtr = {0, 0, 0, 0};
     s.cr0 = start_.cr0, s.cr2 = 0, s.cr3 = start_.cr3, s.cr4 = start_.cr4, s.efer = start_.efer;
+    reset_rest();
+    r.action = Action::resume;
+    r.dirty = state::all & ~state::instruction;
+    control_.first_entry = rdtsc();
+}
+
+// What a start has in common, however it begins: no debugging, no system calls, nothing to inject.
+void Machine::reset_rest() {
+    VcpuState& s = state_;
     s.dr6 = 0xffff0ff0, s.dr7 = 0x400;
     s.star = s.lstar = s.cstar = s.sfmask = s.kernel_gs_base = 0;
     s.sysenter_cs = s.sysenter_esp = s.sysenter_eip = 0;
@@ -66,9 +75,6 @@ void Machine::on_startup(Reply& r) {
     s.intercepts = intercepts();
     s.tsc_offset = clock_.offset();
     s.shadow = 0;
-    r.action = Action::resume;
-    r.dirty = state::all & ~state::instruction;
-    control_.first_entry = rdtsc();
 }
 
 void Machine::await_startup(Reply& r) {
@@ -92,14 +98,7 @@ void Machine::start_at(std::uint8_t page, Reply& r) {
     s.ldtr = {0, 0x82, 0xffff, 0};
     s.gdtr = s.idtr = {0, 0, 0xffff, 0};
     s.cr0 = 0x10, s.cr2 = s.cr3 = s.cr4 = s.efer = 0;
-    s.dr6 = 0xffff0ff0, s.dr7 = 0x400;
-    s.star = s.lstar = s.cstar = s.sfmask = s.kernel_gs_base = 0;
-    s.sysenter_cs = s.sysenter_esp = s.sysenter_eip = 0;
-    s.pat = board_.pat();
-    s.event = 0;
-    s.intercepts = intercepts();
-    s.tsc_offset = clock_.offset();
-    s.shadow = 0;
+    reset_rest();
     r.action = Action::resume;
     r.dirty |= state::all & ~state::instruction;
 }

@@ -55,6 +55,7 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     // INIT and start-up messages (Intel SDM vol. 3 §9.4.3).
     void await_startup(Reply& r);
     void start_at(std::uint8_t page, Reply& r);
+    void reset_rest();
     void obey_messages(Reply& r);
     void go_on(Reply& r);
     [[gnu::noinline]] void on_wake(const Exit& e, Reply& r);
