@@ -44,6 +44,8 @@ def _wanted(key):
     if kind == "flag":
         return {"type": "boolean", "default": key["default"]}
     wanted = {"type": "string"}
+    if "pattern" in key:
+        wanted["pattern"] = key["pattern"]
     if "most" in key:
         wanted.update(maxLength=key["most"], default=key["default"])
     return wanted

@@ -305,8 +305,11 @@ ModuleInfo Supervisor::module(unsigned index) {
 std::string_view Supervisor::user_of(std::string_view module) {
     for (const char* own : {"init", "pmem", "console", "manifest"})
         if (module == own) return "the node";
-    for (unsigned i = 0; i < count_; ++i)
-        if (places_[i] != nullptr && places_[i]->vm.uses(module)) return places_[i]->config.name;
+    for (unsigned i = 0; i < count_; ++i) {
+        if (places_[i] == nullptr || !places_[i]->vm.uses(module)) continue;
+        places_[i]->vm.bury_rest();
+        if (places_[i]->vm.uses(module)) return places_[i]->config.name;
+    }
     return {};
 }
 

@@ -45,6 +45,8 @@ class Vm final : private VmHands {
 
     // Its definition names the module, or one of its VMMs is that module.
     bool uses(std::string_view module) const;
+    // A dead VMM that is being buried uses nothing any more.
+    void bury_rest() { life_.bury_rest(); }
     const VmConfig& config() const { return *config_; }
     const VmLife& life() const { return life_; }
     std::uint64_t exits() const;

@@ -182,6 +182,7 @@ bool VmmProcess::release_piece() {
     if (!program_) return true;
     for (FurtherThread& t : further_)
         if (t.number != 0 && !t.holdings.release_piece()) return false;
+    further_.clear();  // it lies in what the program holds
     if (!program_->release_piece()) return false;
     release();
     return true;

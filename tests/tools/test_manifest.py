@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ import schema  # noqa: E402
 
 BUILD = pathlib.Path(sys.argv.pop(1)) if len(sys.argv) > 1 else ROOT / "build" / "release"
 SCHEMA = json.loads(schema.SCHEMA.read_text())
+CPU_MODELS = ("host", "host,-aes", "-aes", "+aes,-avx", "x86-64", "x86-64-v1", "x86-64-v4,+aes,-avx512f", "x86-64-v5", "-",
+              "host,", "-aes,,-avx", "-aes,host", "aes", "-AES", "-aess", "host-aes")
 
 
 def checked(text):
@@ -39,7 +42,8 @@ def valid(value, said):
     if said["type"] == "integer":
         return type(value) is int and said["minimum"] <= value <= said["maximum"]
     if said["type"] == "string":
-        return isinstance(value, str) and said.get("minLength", 0) <= len(value) <= said.get("maxLength", 1 << 20)
+        return (isinstance(value, str) and said.get("minLength", 0) <= len(value) <= said.get("maxLength", 1 << 20)
+                and re.search(said.get("pattern", ""), value) is not None)
     if said["type"] == "array":
         return (isinstance(value, list) and said.get("minItems", 0) <= len(value) <= said["maxItems"]
                 and all(valid(v, said["items"]) for v in value))
@@ -56,6 +60,8 @@ def candidates(said):
             yield from (said[limit] - 1, said[limit], said[limit] + 1)
     if "maxLength" in said:
         yield from ("y" * said["maxLength"], "y" * (said["maxLength"] + 1))
+    if "pattern" in said:
+        yield from CPU_MODELS
     yield from said.get("enum", ())
     for each in said.get("anyOf", ()):
         yield from candidates(each)

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "servers/init/manifest_keys.hpp"
+#include "support/cpu_features.hpp"
 
 namespace {
 
@@ -59,6 +60,17 @@ std::string value_of(const ManifestKey& key, const void* object) {
     return "null";
 }
 
+// What parse_cpu_model() takes, as a regular expression of ECMA-262.
+std::string cpu_model_pattern() {
+    std::string names;
+    for (const margay::CpuFeature& f : margay::cpu_features) {
+        if (!names.empty()) names += '|';
+        names += f.name;
+    }
+    const std::string change = "[-+](" + names + ")";
+    return "^((host|x86-64(-v[1-4])?|" + change + ")(," + change + ")*)?$";
+}
+
 std::string described(const ManifestKey& key, const void* defaults) {
     std::string s = "{\"name\": " + quoted(key.name);
     switch (key.kind) {
@@ -68,6 +80,7 @@ std::string described(const ManifestKey& key, const void* defaults) {
     case ManifestKey::Kind::text:
         s += ", \"kind\": \"text\"";
         if (key.bytes != 0) s += ", \"most\": " + std::to_string(key.bytes - 1);
+        if (key.name == "cpu") s += ", \"pattern\": " + quoted(cpu_model_pattern());
         break;
     case ManifestKey::Kind::number:
         s += ", \"kind\": \"number\", \"lowest\": " + std::to_string(key.lowest) +

@@ -79,6 +79,10 @@ class VmLife {
     VmState state() const { return state_; }
     Service service() const { return service_; }
     bool is_suspended() const { return suspended_; }
+    // Of a burial that is under way, the rest at once: somebody wants what the dead one holds.
+    void bury_rest() {
+        if (buries_) bury();
+    }
     bool is_active() const { return state_ != VmState::shut_off && state_ != VmState::failed; }
     Task task() const { return task_; }
     // How the last task ended; it is set while it failed.

@@ -101,6 +101,26 @@ TEST_F(VmLifeTest, ABurialIsDoneInPieces) {
     EXPECT_EQ(life.work(), Work::none);
 }
 
+TEST_F(VmLifeTest, WhatABurialHasLeftIsDoneForWhoeverWaits) {
+    life.bury_rest();  // there is nothing to do
+    EXPECT_TRUE(hands.said.empty());
+    hands.grave_left = hands.pieces = 3;
+    run();
+    hands.now.now = 500;
+    die();
+    life.bury_rest();  // nor is there yet
+    EXPECT_TRUE(hands.has_retired || life.work() != Work::leisurely);
+    serve();
+    hands.now.now = life.next_look();
+    look();
+    life.do_piece(hands.now.now);
+    EXPECT_TRUE(hands.has_retired);
+    life.bury_rest();
+    EXPECT_FALSE(hands.has_retired);
+    EXPECT_EQ(hands.said.back(), "bury: it died");
+    EXPECT_EQ(life.work(), Work::none);
+}
+
 TEST_F(VmLifeTest, WhoDiesWhileTheOneBeforeIsBuriedIsReplacedAtOnce) {
     hands.grave_left = hands.pieces = 3;
     run();
