@@ -142,10 +142,15 @@ Failure Vm::adopt(const Holdings& holdings, std::byte* block, const saved::Heade
     return f;
 }
 
-// Of several vCPUs: the exit that has waited longest is the one that counts.
+// Of several vCPUs: the exit that has waited longest is the one that counts; when a VMM's thread has died of a fault,
+// of those that it had.
 void Vm::look_at_cpus(VmSample& s) {
     std::uint64_t oldest = no_deadline;
     s.at_rest = true;
+    const std::optional<unsigned> faulted =
+        s.vmm_dead && guest_.cpus() > 1 ? vmm_[active_].faulted() : std::nullopt;
+    s.cpu = faulted.value_or(0);
+    s.suspects = 0;
     for (unsigned i = 0; i < guest_.cpus(); ++i) {
         GuestCpu& cpu = guest_.cpu(i);
         const Result<VcpuStatus> v = query_vcpu(cpu.vcpu);
@@ -159,8 +164,10 @@ void Vm::look_at_cpus(VmSample& s) {
             cpu.pending_since = s.now;
         }
         if (i == 0 && v->sequence > 1) guest_.needs_files = false;
+        if (faulted && guest_.leader(i) != *faulted) continue;
+        ++s.suspects;
         const bool counts = v->pending && cpu.pending_since < oldest;
-        if (i != 0 && !counts) continue;
+        if (i != faulted.value_or(0) && !counts) continue;
         if (counts) oldest = cpu.pending_since;
         s.cpu = i;
         s.sequence = v->sequence;
@@ -173,11 +180,11 @@ void Vm::look() {
     VmSample s;
     s.now = rdtsc();
     if (guest_.control != nullptr && guest_.first.vcpu != no_slot) {
+        s.vmm_dead = active_ != no_place && vmm_[active_].is_dead();
         look_at_cpus(s);
         s.outcome = guest_.control->outcome.load();
         s.phase = guest_.control->phase.load();
         s.placed = guest_.control->placed.load();
-        s.vmm_dead = active_ != no_place && vmm_[active_].is_dead();
         if (s.phase == VmmPhase::serving && active_ != no_place && !s.vmm_dead)
             vmm_[active_].serve_further();
     }

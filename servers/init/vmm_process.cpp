@@ -1,6 +1,7 @@
 #include "servers/init/vmm_process.hpp"
 
 #include "libipc/mapping.hpp"
+#include "proto/exception.hpp"
 #include "proto/vmm.hpp"
 #include "servers/init/text.hpp"
 
@@ -176,6 +177,15 @@ bool VmmProcess::is_dead() {
     // What is left of it would work on beside its successor.
     if (ended_ != no_slot && further_.size() != 0) kill();
     return ended_ != no_slot;
+}
+
+std::optional<unsigned> VmmProcess::faulted() const {
+    const Result<std::uint64_t> vector =
+        read_register(thread_of_interest(), ThreadRegister::fault_vector);
+    if (!vector || *vector == no_fault) return std::nullopt;
+    for (const FurtherThread& t : further_)
+        if (t.number != 0 && t.thread == ended_) return t.number;
+    return 0;
 }
 
 bool VmmProcess::release_piece() {

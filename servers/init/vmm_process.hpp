@@ -43,6 +43,9 @@ class VmmProcess {
     void kill();
     // It was started, and one of its threads has ended. If so, all of them end.
     bool is_dead();
+    // Of the one that ended by a fault of its own: the leader of the vCPUs whose exits it had (Guest::leader); else none.
+    // It must be dead.
+    std::optional<unsigned> faulted() const;
     // The one that ended, or the first.
     Slot thread_of_interest() const { return ended_ != no_slot ? ended_ : program_->thread(); }
     void release();

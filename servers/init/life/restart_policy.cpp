@@ -1,11 +1,13 @@
 #include "servers/init/life/restart_policy.hpp"
 
+#include <algorithm>
+
 namespace margay::init {
 
 RestartDecision RestartPolicy::next_build(const char* reason_if_none) {
     if (!limits_.has_fallback || on_fallback_) return freeze(reason_if_none);
     on_fallback_ = true;
-    // It has one attempt at this exit.
+    // It has one attempt at this exit, or as many as there are suspects.
     deaths_here_ = 1;
     return RestartDecision::fallback;
 }
@@ -20,7 +22,8 @@ RestartDecision RestartPolicy::vmm_died(const Death& death) {
     sequence_ = death.at_exit ? death.sequence : ~0ull;
     deaths_here_ = same_exit ? deaths_here_ + 1 : 1;
     if (death.refused) return next_build("no build can read its device state");
-    if (deaths_here_ >= 2) return next_build("one exit killed every VMM it was given to");
+    if (deaths_here_ > std::max(death.suspects, 1u))
+        return next_build("one exit killed every VMM it was given to");
     if (deaths_in_window_ > limits_.count) return freeze("its VMMs died too often");
     return RestartDecision::same;
 }

@@ -19,12 +19,15 @@ class RestartPolicy {
         bool at_exit;            // it had that exit to answer, or had not begun to serve
         bool refused;            // it cannot attach to the VM's state: it is not tried again
         std::uint64_t now_ms;
+        unsigned suspects =
+            1;  // vCPUs that the VMM's thread served: it may have died of another's exit
     };
 
     explicit RestartPolicy(const RestartLimits& limits = {}) : limits_{limits} {}
 
     // For deaths of its own fault. The first death at an exit is answered by the same build, the second by the fallback; when that
-    // dies there as well, or there is none, the VM is frozen. A build stays in use once it was chosen.
+    // dies there as well, or there is none, the VM is frozen. A build stays in use once it was chosen. Exits are served in turn: each
+    // other suspect may be the cause once while this exit waits, and no more.
     RestartDecision vmm_died(const Death& death);
     void change(const RestartLimits& limits) { limits_ = limits; }
     // After `freeze`: why.

@@ -13,8 +13,10 @@ struct VmSample {
     std::uint64_t now = 0;                   // ticks
     bool guest_dead = false;                 // one of its vCPUs has ended
     VmOutcome outcome = VmOutcome::running;  // as its VMM says
-    // Of several vCPUs the one whose exit has waited longest; the next three are of it.
+    // Of several vCPUs the one whose exit has waited longest, among those that a thread of the VMM had which faulted; the
+    // next three are of it.
     unsigned cpu = 0;
+    unsigned suspects = 1;                // among how many
     std::uint64_t sequence = 0;           // number of its last exit
     bool pending = false;                 // that exit waits for its answer
     bool in_service = false;              // a VMM has an exit of any

@@ -386,7 +386,8 @@ void VmLife::vmm_died(const VmSample& s) {
 
 void VmLife::decide(const VmSample& s, bool refused) {
     const bool at_exit = s.pending || s.phase == VmmPhase::starting;
-    switch (policy_.vmm_died({exit_of(s), at_exit, refused, s.now / limits_.ticks_per_ms})) {
+    switch (policy_.vmm_died(
+        {exit_of(s), at_exit, refused, s.now / limits_.ticks_per_ms, s.suspects})) {
     case RestartDecision::same: return replace_dead(vmm_, s.now);
     case RestartDecision::fallback: return replace_dead(fallback_, s.now);
     case RestartDecision::freeze: return freeze(policy_.reason());

@@ -19,6 +19,15 @@ TEST(RestartPolicy, OneExitKillsEveryBuild) {
     EXPECT_STREQ(p.reason(), "one exit killed every VMM it was given to");
 }
 
+TEST(RestartPolicy, WhereSeveralAreSuspectedEachMayBeTheCauseOnce) {
+    RestartPolicy p{{16, 10000, false}};
+    const RestartPolicy::Death one{7, true, false, 0, 3};
+    EXPECT_EQ(p.vmm_died(one), D::same);
+    EXPECT_EQ(p.vmm_died(one), D::same);
+    EXPECT_EQ(p.vmm_died(one), D::same);
+    EXPECT_EQ(p.vmm_died(one), D::freeze);
+}
+
 TEST(RestartPolicy, WithoutFallbackTwoDeathsFreeze) {
     RestartPolicy p{{16, 10000, false}};
     EXPECT_EQ(p.vmm_died(at(7)), D::same);
