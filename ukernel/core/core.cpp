@@ -61,8 +61,9 @@ void Core::run_here(void (*work)(void*), void* argument) {
     while (!remote.compare_exchange_weak(w.next, &w)) {}
     kick();
     // The other core may be waiting for us in the same way.
-    while (!w.done.load(std::memory_order_acquire)) {
+    for (unsigned turn = 1; !w.done.load(std::memory_order_acquire); ++turn) {
         mine.serve_work();
+        remind(turn);
         measure::pause();
     }
 }

@@ -85,6 +85,13 @@ struct Core : CoreFields {
     void run_here(void (*work)(void*), void* argument);
     // Wakes the core so that it looks at its mailboxes.
     void kick();
+    // In each turn, from 1 on, of a wait for what it was kicked for. A kick can be lost where a virtual interrupt waits
+    // at a guest's entry (docs/decisions/0015-lost-requests.md), and in a guest that spins with interrupts off nothing
+    // comes after it.
+    void remind(unsigned turn) {
+        constexpr unsigned patience = 1 << 16;
+        if (turn % patience == 0) kick();
+    }
 };
 
 // The core goes on in another Domain: what the last one or a guest taught its predictors must not lead

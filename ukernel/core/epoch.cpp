@@ -28,6 +28,17 @@ void ask_to_flush(const CoreSet& cores, std::uint64_t number) {
     });
 }
 
+// Until another core has done what it was kicked for; meanwhile this one does what others ask of it.
+template <typename IsDone, typename Meanwhile>
+void await(Core& core, IsDone is_done, Meanwhile meanwhile) {
+    for (unsigned turn = 1; !is_done(core); ++turn) {
+        Core::here().serve_work();
+        meanwhile();
+        core.remind(turn);
+        measure::pause();
+    }
+}
+
 }  // namespace
 
 void pass() { Core::here().epoch.store(begun.load(), std::memory_order_release); }
@@ -37,14 +48,11 @@ void wait(const CoreSet& cores, bool flush) {
     if (flush) ask_to_flush(cores, number);
     for_others(cores, [](Core& core) { core.kick(); });
     if (flush) Core::flush_here();
-    for_others(cores, [number, flush](const Core& core) {
-        while (core.epoch.load(std::memory_order_acquire) < number ||
-               (flush && core.flush_done.load(std::memory_order_acquire) < number)) {
-            Core::here().serve_work();
-            pass();
-            measure::pause();
-        }
-    });
+    const auto is_done = [number, flush](const Core& core) {
+        return core.epoch.load(std::memory_order_acquire) >= number &&
+               (!flush || core.flush_done.load(std::memory_order_acquire) >= number);
+    };
+    for_others(cores, [&](Core& core) { await(core, is_done, pass); });
 }
 
 void flush_translations(const CoreSet& cores) {
@@ -52,12 +60,10 @@ void flush_translations(const CoreSet& cores) {
     ask_to_flush(cores, number);
     for_others(cores, [](Core& core) { core.kick(); });
     Core::flush_here();
-    for_others(cores, [number](const Core& core) {
-        while (core.flush_done.load(std::memory_order_acquire) < number) {
-            Core::here().serve_work();
-            measure::pause();
-        }
-    });
+    const auto is_done = [number](const Core& core) {
+        return core.flush_done.load(std::memory_order_acquire) >= number;
+    };
+    for_others(cores, [&](Core& core) { await(core, is_done, [] {}); });
 }
 
 }  // namespace margay::epoch
