@@ -188,7 +188,6 @@ void Vm::look() {
         if (s.phase == VmmPhase::serving && active_ != no_place && !s.vmm_dead)
             vmm_[active_].serve_further();
     }
-    cpu_of_report_ = s.cpu;
     life_.look(s);
     tell_progress(s.now);
     if (life_.state() != VmState::running)
@@ -348,8 +347,8 @@ void Vm::bury(const char* cause, std::uint64_t died_at) {
 Piece Vm::bury_piece(const char* cause, std::uint64_t died_at) {
     if (retired_ == no_place) return Piece::done;
     if (cause[0] != 0 && reported_ < report_parts) {
-        report_dead_vmm(config_->name, vmm_[retired_], guest_.cpu(cpu_of_report_), died_at, cause,
-                        reported_++);
+        report_dead_vmm(config_->name, vmm_[retired_], guest_.cpu(cpu_of_exit(died_at)),
+                        number_of_exit(died_at), cause, reported_++);
         return Piece::more;
     }
     if (!vmm_[retired_].release_piece()) return Piece::more;
@@ -362,10 +361,10 @@ void Vm::freeze(const char* cause, std::uint64_t died_at, const char* reason) {
     drop(retired_);
     if (active_ != no_place && cause[0] != 0)
         for (unsigned part = 0; part < report_parts; ++part)
-            report_dead_vmm(config_->name, vmm_[active_], guest_.cpu(cpu_of_report_), died_at,
-                            cause, part);
+            report_dead_vmm(config_->name, vmm_[active_], guest_.cpu(cpu_of_exit(died_at)),
+                            number_of_exit(died_at), cause, part);
     drop(active_);
-    const GuestCpu& cpu = guest_.cpu(cpu_of_report_);
+    const GuestCpu& cpu = guest_.cpu(cpu_of_exit(died_at));
     const Result<VcpuStatus> v = query_vcpu(cpu.vcpu);
     report_frozen(config_->name, cpu, v ? v->sequence : 0, reason);
 }

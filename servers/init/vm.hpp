@@ -100,7 +100,6 @@ class Vm final : private VmHands {
     unsigned reported_ = 0;  // parts of the report on the retired one
     Checkpoint checkpoint_;
     std::uint64_t epoch_ = 0, first_sequence_ = 0, restored_ = 0, resumed_ = 0;
-    unsigned cpu_of_report_ = 0;       // whose exit was looked at last
     std::uint32_t power_presses_ = 0;  // since the guest was made
     bool ends_with_guest_ = false;
     std::uint64_t tells_at_ = no_deadline;       // TSC; then it says how far a start is

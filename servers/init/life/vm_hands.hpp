@@ -27,6 +27,13 @@ struct VmSample {
     bool vmm_dead = false;                // the active one
 };
 
+// Exits of all vCPUs in one number: the vCPU's in the upper 8 bits.
+constexpr std::uint64_t exit_name(unsigned cpu, std::uint64_t sequence) {
+    return sequence | std::uint64_t{cpu} << 56;
+}
+constexpr unsigned cpu_of_exit(std::uint64_t name) { return static_cast<unsigned>(name >> 56); }
+constexpr std::uint64_t number_of_exit(std::uint64_t name) { return name << 8 >> 8; }
+
 // How far a piece of work brought it.
 enum class Piece { more, done, failed };
 

@@ -8,7 +8,7 @@ namespace margay::init {
 namespace {
 
 // Tells exits of all vCPUs apart.
-std::uint64_t exit_of(const VmSample& s) { return s.sequence | std::uint64_t{s.cpu} << 56; }
+std::uint64_t exit_of(const VmSample& s) { return exit_name(s.cpu, s.sequence); }
 
 constexpr std::uint64_t never = ~0ull;
 
@@ -368,7 +368,7 @@ void VmLife::vmm_died(const VmSample& s) {
     replaced();
     bury();
     cause_of(s, cause_);
-    died_at_ = s.sequence;
+    died_at_ = exit_of(s);
     ++restarts_;
     no_vmm_since_ = s.now;
     has_retired_ = true;
@@ -424,7 +424,7 @@ void VmLife::successor_failed(const VmSample& s) {
         return;
     }
     copy_text(cause_, reason_);
-    died_at_ = s.sequence;
+    died_at_ = exit_of(s);
     if (was_frozen_) return freeze(reason_);
     // It may have begun to handle an exit: a fresh process of the old build rolls that back.
     if (has_retired_) hands_.bury("", 0);

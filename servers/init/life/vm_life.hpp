@@ -161,7 +161,7 @@ class VmLife {
     Failure ended_;
     char vmm_[max_name] = {}, next_vmm_[max_name] = {}, old_vmm_[max_name] = {};
     char cause_[104] = {};       // of the last death, until it is reported
-    std::uint64_t died_at_ = 0;  // number of the guest's last exit then
+    std::uint64_t died_at_ = 0;  // the guest's last exit then, see exit_name()
     char reason_[128] = {};
     std::uint64_t no_vmm_since_ = 0, bury_at_ = ~0ull, standby_at_ = ~0ull, poll_at_ = ~0ull;
     std::uint64_t poll_step_ = 0;
