@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Fetches from Debian what is used but not installed, into the cache.
 
-    fetch.py [zydis] [busybox] [linux-image-cloud-amd64] [linux-image-amd64]
+    fetch.py [zydis] [busybox] [kexec-tools] [linux-image-cloud-amd64] [linux-image-amd64]
 
 The machine's package manager and its configuration stay as they are: apt runs with lists of its
 own, from the machine's Debian mirrors, and checks the signatures as always. No root needed.
@@ -51,7 +51,14 @@ def zydis():
 
 def hpcc():
     """A directory with Debian's hpcc, OpenBLAS and all that they need, as they would be installed."""
-    return _fetched("hpcc/usr/bin/hpcc", "Debian's hpcc", _hpcc).parents[2]
+    return _fetched("hpcc/usr/bin/hpcc", "Debian's hpcc",
+        lambda apt, to: _installed(apt, to, "hpcc", "libopenblas0-serial")).parents[2]
+
+
+def kexec_tools():
+    """A directory with Debian's kexec-tools and all that they need, as they would be installed."""
+    return _fetched("kexec-tools/sbin/kexec", "Debian's kexec-tools",
+        lambda apt, to: _installed(apt, to, "kexec-tools")).parents[1]
 
 
 class _Apt:
@@ -155,12 +162,12 @@ def _zydis(apt, to):
                 file.write_bytes(tar.extractfile(member).read())
 
 
-def _hpcc(apt, to):
+def _installed(apt, to, *wanted):
     # As on a machine that has nothing yet: what is installed here must not count.
     nothing = apt.directory / "status"
     nothing.touch()
     planned = apt("apt-get", "-o", f"Dir::State::status={nothing}", "install", "-s", "--no-install-recommends",
-        "hpcc", "libopenblas0-serial")
+        *wanted)
     packages = re.findall(r"^Inst (\S+)", planned, re.MULTILINE)
     apt("apt-get", "download", *packages)
     for package in packages:
@@ -234,7 +241,8 @@ def _apt(cache):
     return _apt_in_use
 
 
-FETCHERS = {"zydis": zydis, "busybox": busybox, **{k: (lambda k=k: kernel(k)) for k in KERNELS}}
+FETCHERS = {"zydis": zydis, "busybox": busybox, "kexec-tools": kexec_tools,
+    **{k: (lambda k=k: kernel(k)) for k in KERNELS}}
 
 
 def everything():

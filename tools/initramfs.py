@@ -79,6 +79,16 @@ class Archive:
         self.data += content
         self._align()
 
+    def add_files(self, files):
+        """Executable files, {path: content}, and the directories that they are in."""
+        made = set()
+        for name, content in files.items():
+            for parent in reversed(pathlib.PurePosixPath(name).parents[:-1]):
+                if parent not in made:
+                    self.add(str(parent), DIRECTORY)
+                    made.add(parent)
+            self.add(name, PROGRAM, content)
+
     def finish(self):
         self.add("TRAILER!!!", 0)
         return bytes(self.data)
@@ -121,6 +131,13 @@ def with_command(initrd, command):
     archive = Archive()
     archive.add("etc", DIRECTORY)
     archive.add("etc/margay-exec", FILE, command.encode() + b"\n")
+    return initrd + bytes(-len(initrd) % ALIGNMENT) + archive.finish()
+
+
+def with_files(initrd, files):
+    """The initrd with more executable files, {path: content}."""
+    archive = Archive()
+    archive.add_files(files)
     return initrd + bytes(-len(initrd) % ALIGNMENT) + archive.finish()
 
 

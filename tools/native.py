@@ -15,6 +15,7 @@ import common
 import fetch
 import image
 import initramfs
+import libraries
 import qemu
 
 MEMORY_MIB = 768
@@ -76,36 +77,14 @@ FIGURES = {
 RESULT = re.compile(r"^(?:mark (\w+) ([0-9.]+)|hpcc (\w+)=([0-9.e+-]+))\s*$")
 
 
-def _needed(file):
-    """The shared libraries that an ELF file asks for."""
-    shown = subprocess.run(["readelf", "-d", file], capture_output=True, text=True).stdout
-    return re.findall(r"\(NEEDED\).*\[(.*)\]", shown)
-
-
 def _programs(root):
-    """hpcc and what it loads: [(path in the guest, content)]."""
-    directories = [root / BLAS, root / LIBRARIES, root / "lib/x86_64-linux-gnu", root / "lib64", root / COMPONENTS.parent]
-    found = {}
-
-    def add(file):
-        name = str(file.relative_to(root))
-        if name in found:
-            return
-        found[name] = file.read_bytes()
-        for library in _needed(file):
-            for directory in directories:
-                if (directory / library).exists():
-                    add(directory / library)
-                    break
-
-    add(root / "usr/bin/hpcc")
-    add(root / "lib64/ld-linux-x86-64.so.2")
-    for component in sorted((root / COMPONENTS).glob("mca_*.so")):
-        if not LEFT_OUT.search(component.name):
-            add(component)
+    """hpcc and what it loads: {path in the guest: content}."""
+    components = [file.relative_to(root) for file in sorted((root / COMPONENTS).glob("mca_*.so"))
+                  if not LEFT_OUT.search(file.name)]
+    found = libraries.closure(root, ["usr/bin/hpcc", *components], first=(BLAS, COMPONENTS.parent))
     for text in sorted((root / "usr/share/openmpi").glob("*.txt")) + sorted((root / "etc/openmpi").glob("*")):
         found[str(text.relative_to(root))] = text.read_bytes()
-    return sorted(found.items())
+    return found
 
 
 def _configuration(root):
@@ -124,19 +103,11 @@ def _initrd(directory):
     source = common.ROOT / "tests" / "bench" / "native" / "marks.cpp"
     subprocess.run(["g++", "-std=c++20", "-O2", "-static", "-fopenmp", "-s", "-o", marks, source], check=True)
     archive = initramfs.Archive()
-    files = _programs(root)
-    files += [("bin/marks", marks.read_bytes()), ("bin/busybox", fetch.busybox().read_bytes())]
-    files += [("init", INIT.replace("@BLAS@", str(BLAS)).encode()), ("etc/hpccinf.txt", _configuration(root))]
-    made = set()
-    for name in ["dev", "proc", "sys", "tmp", *(str(pathlib.PurePosixPath(n).parent) for n, _ in files)]:
-        path = pathlib.PurePosixPath(name)
-        for each in [*reversed(path.parents), path]:
-            if str(each) not in (".", *made):
-                archive.add(str(each), initramfs.DIRECTORY)
-                made.add(str(each))
+    for name in ("dev", "proc", "sys", "tmp"):
+        archive.add(name, initramfs.DIRECTORY)
     archive.add("dev/console", initramfs.CONSOLE, device=(5, 1))
-    for name, content in files:
-        archive.add(name, initramfs.PROGRAM, content)
+    archive.add_files({**_programs(root), "bin/marks": marks.read_bytes(), "bin/busybox": fetch.busybox().read_bytes(),
+                       "init": INIT.replace("@BLAS@", str(BLAS)).encode(), "etc/hpccinf.txt": _configuration(root)})
     initrd = directory / "initrd"
     initrd.write_bytes(archive.finish())
     return initrd

@@ -65,7 +65,7 @@ def guests(node):
 def linux(node):
     """`reboot -f`, a panic, and then it still works."""
     vm = {"name": "linux", "memory_mib": 128, "kernel": "kernel", "initrd": "initrd", "console": "attached",
-          "append": "console=ttyS0 quiet panic=-1"}
+          "append": "console=ttyS0 quiet panic=3"}
     with boot(node, [vm], linux=True) as machine:
         for end in ("reboot -f", "echo c > /proc/sysrq-trigger", "echo b > /proc/sysrq-trigger"):
             machine.expect(r"guest:.*# ")
