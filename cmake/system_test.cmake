@@ -96,18 +96,17 @@ function(margay_system_test)
     set_tests_properties(system.${arg_NAME} PROPERTIES TIMEOUT ${limit} LABELS system)
 endfunction()
 
-# margay_bench_run(NAME n MODULES … [KERNEL target] [ARGUMENTS string] [MEMORY mib] [TIMEOUT s]
-#                  [PREFIX string] [SWAPS n])
+# margay_bench_run(NAME n MODULES … [KERNEL target] [ARGUMENTS string] [CORES n] [MEMORY mib]
+#                  [TIMEOUT s] [PREFIX string] [DRIVE name])
 # declares one boot whose console output has lines `bench: KEY VALUE UNIT REPEATS {…}` for
-# ./margay bench (tools/bench.py). Options as for margay_system_test; always one core and counted
-# instructions. PREFIX stands before each key of this boot. When the guest `test` has said "ready",
-# its VMM is replaced SWAPS times; then a line is typed.
+# ./margay bench (tools/bench.py). Options as for margay_system_test; always with counted
+# instructions. PREFIX stands before each key of this boot. DRIVE: what happens to it from outside (DRIVES there).
 function(margay_bench_run)
-    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;KERNEL;ARGUMENTS;MEMORY;TIMEOUT;PREFIX;DRIVE" "MODULES")
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;KERNEL;ARGUMENTS;CORES;MEMORY;TIMEOUT;PREFIX;DRIVE" "MODULES")
     if(MARGAY_FUZZ)
         return()
     endif()
-    foreach(default IN ITEMS KERNEL=ukernel ARGUMENTS= MEMORY=512 TIMEOUT=300 PREFIX= DRIVE=)
+    foreach(default IN ITEMS KERNEL=ukernel ARGUMENTS= CORES=1 MEMORY=512 TIMEOUT=300 PREFIX= DRIVE=)
         string(REGEX MATCH "^([^=]+)=(.*)$" matched ${default})
         if(NOT DEFINED arg_${CMAKE_MATCH_1})
             set(arg_${CMAKE_MATCH_1} "${CMAKE_MATCH_2}")
@@ -121,7 +120,7 @@ function(margay_bench_run)
     list(JOIN modules ", " modules)
     file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/bench/${arg_NAME}.json @ONLY CONTENT
 [[{ "kernel": "@PROJECT_BINARY_DIR@/modules/@arg_KERNEL@", "modules": [@modules@],
-  "arguments": "@arg_ARGUMENTS@", "memory": @arg_MEMORY@, "timeout": @arg_TIMEOUT@,
+  "arguments": "@arg_ARGUMENTS@", "cores": @arg_CORES@, "memory": @arg_MEMORY@, "timeout": @arg_TIMEOUT@,
   "prefix": "@arg_PREFIX@", "drive": "@arg_DRIVE@" }
 ]])
 endfunction()

@@ -43,6 +43,8 @@ TARGETS = {
     "exit_lapic_read": (900, 500, "KVM, in the kernel, 3632"),
     "exit_hypercall": (600, 350, "KVM, in the kernel, 3011"),
     "exit_cpuid": (900, 500, "KVM, in the kernel, 2775"),
+    "ipi_send": (None, None, ""),
+    "ipi_receive": (None, None, ""),
     "journal_cost_percent": (15, 5, ""),
     "vmm_blackout_crash": (10_000_000, 1_000_000, ""),
     "vmm_blackout_swap": (2_000_000, 200_000, ""),
@@ -82,7 +84,7 @@ def bench(tree, json_file):
         modules = [_module(text) for text in run["modules"]]
         drive = DRIVES[run["drive"]]
         found, _ = _boot(
-            run["kernel"], modules, run["arguments"], run["memory"], run["timeout"], declared.stem, drive
+            run["kernel"], modules, run["arguments"], run["memory"], run["timeout"], declared.stem, drive, run["cores"]
         )
         figures.update({run["prefix"] + key: figure for key, figure in found.items()})
     calibration = figures.pop(CALIBRATION, None)

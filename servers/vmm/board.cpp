@@ -323,8 +323,8 @@ void Board::set_irq_line(unsigned irq, bool asserted) {
     io_apic_.set_line(irq == 0 ? 2 : irq, asserted);
 }
 
-void Board::open_inbox() {
-    Inbox{cpus_.state[cpu_]->inbox.live}.take(
+bool Board::open_inbox() {
+    return Inbox{cpus_.state[cpu_]->inbox.live}.take(
         transaction_.number(),
         [this](const ApicMessage& message) { local_apic_.receive(message); });
 }
@@ -336,6 +336,33 @@ void Board::send(unsigned cpu, const ApicMessage& message) {
     }
     Inbox{cpus_.state[cpu]->inbox.live}.post(message);
     waker_.wake(cpu);
+}
+
+unsigned Board::find(std::uint32_t apic_id) const noexcept {
+    unsigned cpu = 0;
+    while (cpu < cpus_.count && cpus_.state[cpu]->local_apic.live.id != apic_id) {
+        ++cpu;
+    }
+    return cpu;
+}
+
+bool Board::send_to(std::uint32_t apic_id, const ApicMessage& message) {
+    const auto cpu = find(apic_id);
+    if (cpu == cpus_.count) {
+        return false;
+    }
+    send(cpu, message);
+    return true;
+}
+
+bool Board::kick(std::uint32_t apic_id) {
+    const auto cpu = find(apic_id);
+    if (cpu == cpus_.count) {
+        return false;
+    }
+    Inbox{cpus_.state[cpu]->inbox.live}.kick();
+    waker_.wake(cpu);
+    return true;
 }
 
 /// Of those that the message names, the one with the lowest task priority; of several, they take turns by vector.

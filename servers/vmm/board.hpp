@@ -3,6 +3,7 @@
 #include "servers/vmm/board_ports.hpp"
 #include "servers/vmm/board_state.hpp"
 #include "servers/vmm/cpu/cpuid.hpp"
+#include "servers/vmm/cpu/kvm_calls.hpp"
 #include "servers/vmm/cpu/kvm_clock.hpp"
 #include "servers/vmm/cpu/msr.hpp"
 #include "servers/vmm/devices/acpi_pm.hpp"
@@ -34,7 +35,7 @@ namespace margay::vmm {
 ///  4. interrupt_to_inject(): give the vector to hardware, or withdraw V_IRQ on none; nmi_to_inject() likewise;
 ///  5. put next_deadline() into the vCPU's state page.
 /// Hardware must not compare the vector with the task priority (V_IGN_TPR): the board has done it.
-class Board final : public Bus, private IrqLines, private ApicBus {
+class Board final : public Bus, public KvmCallTargets, private IrqLines, private ApicBus {
   public:
     struct Parts {
         BoardState& state;
@@ -153,8 +154,10 @@ class Board final : public Bus, private IrqLines, private ApicBus {
     }
 
     [[nodiscard]] std::uint32_t apic_id() const noexcept { return own_.local_apic.live.id; }
-    /// Takes what others have sent. See has_init() and has_startup() then.
-    void open_inbox();
+    /// Takes what others have sent. See has_init() and has_startup() then. True: a kick was among it.
+    [[nodiscard]] bool open_inbox();
+    [[nodiscard]] bool send_to(std::uint32_t apic_id, const ApicMessage& message) override;
+    [[nodiscard]] bool kick(std::uint32_t apic_id) override;
     [[nodiscard]] LocalApic& local_apic() noexcept { return local_apic_; }
     /// Before the lock is let go: whoever serves what this transaction has changed is told.
     void tell_first() {
@@ -189,6 +192,8 @@ class Board final : public Bus, private IrqLines, private ApicBus {
     }
     [[nodiscard]] std::uint64_t shared_deadline() const noexcept { return deadline_of(state_); }
     void send(unsigned cpu, const ApicMessage& message);
+    /// The vCPU with that APIC id; cpus_.count: there is none.
+    [[nodiscard]] unsigned find(std::uint32_t apic_id) const noexcept;
     [[nodiscard]] unsigned choose_lowest(const ApicMessage& message) const noexcept;
     void deliver(const ApicMessage& message) override;
     void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override;

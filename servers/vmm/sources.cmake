@@ -3,6 +3,7 @@ set(MARGAY_VMM_BOARD_SOURCES
     servers/vmm/board.cpp
     servers/vmm/acpi/tables.cpp
     servers/vmm/cpu/cpuid.cpp
+    servers/vmm/cpu/kvm_calls.cpp
     servers/vmm/cpu/kvm_clock.cpp
     servers/vmm/cpu/msr.cpp
     servers/vmm/devices/acpi_pm.cpp

@@ -28,7 +28,7 @@ bool is_sound(const TimeBase& s) {
 
 bool is_sound(const VcpuGlueState& s) {
     return s.offered_vector <= no_vector && is_flag(s.halted) && is_flag(s.started) &&
-           is_flag(s.awaits_startup) && is_flag(s.is_off);
+           is_flag(s.awaits_startup) && is_flag(s.is_off) && is_flag(s.kicked);
 }
 
 bool is_sound(const OfferState& s) {

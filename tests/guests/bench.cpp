@@ -1,6 +1,7 @@
 // Measures what exits cost, as the guest sees it: the time-stamp counter around one instruction.
 // Under instruction counting one tick is one instruction, the guest's and the host's.
 #include "tests/guests/guest.hpp"
+#include "tests/guests/median.hpp"
 
 using namespace margay::guest;
 
@@ -31,16 +32,9 @@ void measure(const char* key, F action) {
         action();
         sample = rdtsc() - begin;
     }
-    // Insertion sort: most samples are equal.
-    for (unsigned i = 1; i < repeats; ++i) {
-        const std::uint64_t v = samples[i];
-        unsigned k = i;
-        for (; k > 0 && samples[k - 1] > v; --k) samples[k] = samples[k - 1];
-        samples[k] = v;
-    }
     say("bench: {} {} instructions {} {{\"vmruns\": 1, \"cr3_writes\": 0, \"msr_writes\": 0, "
         "\"vmloads\": 2, \"vmsaves\": 1}\n",
-        key, samples[repeats / 2], repeats);
+        key, median(samples), repeats);
 }
 
 }  // namespace

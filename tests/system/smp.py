@@ -56,6 +56,8 @@ def runs(node):
     with boot(node, cpus) as machine:
         prepare(machine)
         ask(machine, "echo n $(nproc) $(cat /sys/devices/system/cpu/online)", rf"^n {cpus} 0-{cpus - 1}\r?$")
+        # CPUID's offers were understood: a halt that another one ends, and IPIs by one call.
+        ask(machine, "echo aids $(dmesg | grep -c -e 'PV spinlocks enabled' -e 'setup PV IPIs')", r"^aids 2\r?$")
         work(machine)
         last = f"/sys/devices/system/cpu/cpu{cpus - 1}/online"
         for _ in range(2):

@@ -61,6 +61,8 @@ constexpr auto capacity_ebx_pass = bits({0});  // CLZERO
 // Linux arch/x86/include/uapi/asm/kvm_para.h: clock at the old and the new MSRs, no I/O delay needed, EOI in
 // memory, clock stable across vCPUs.
 constexpr auto kvm_features = bits({0, 1, 3, 6, 24});
+// With several vCPUs: halts end by a kick, a hypercall sends IPIs. Not without: Linux spins in vain for nobody then.
+constexpr auto kvm_features_several = bits({7, 11});
 constexpr std::uint32_t apic_bus_khz = 1'000'000;
 
 constexpr std::uint32_t last_basic = 0x0b, last_basic_with_xsave = 0x0d;
@@ -251,7 +253,8 @@ void build_extended(Builder& builder, const CpuidPolicy& policy, const Processor
 void build_hypervisor(Builder& builder, const CpuidPolicy& policy) noexcept {
     // "KVMKVMKVM\0\0\0"
     builder.hypervisor(first_hypervisor, {last_hypervisor, 0x4b4d'564b, 0x564b'4d56, 0x0000'004d});
-    builder.hypervisor(first_hypervisor + 1, {kvm_features, 0, 0, 0});
+    const auto several = policy.cpus > 1 ? kvm_features_several : 0;
+    builder.hypervisor(first_hypervisor + 1, {kvm_features | several, 0, 0, 0});
     builder.hypervisor(last_hypervisor,
                        {static_cast<std::uint32_t>(policy.tsc_khz), apic_bus_khz, 0, 0});
 }

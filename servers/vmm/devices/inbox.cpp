@@ -39,13 +39,15 @@ void Inbox::post(const ApicMessage& message) noexcept {
         Word signals{state_.signals};
         auto old = signals.load();
         const auto next = startup | std::uint64_t{message.vector} << vector_shift;
-        while (!signals.compare_exchange_weak(old, (old & (nmi | init)) | next)) {}
+        while (!signals.compare_exchange_weak(old, (old & (nmi | init | kicked)) | next)) {}
         return;
     }
     case DeliveryMode::smi:  // there is no system management mode
     case DeliveryMode::external: return;
     }
 }
+
+void Inbox::kick() noexcept { Word{state_.signals}.fetch_or(kicked); }
 
 bool Inbox::is_empty() const noexcept {
     std::uint64_t all = Word{state_.signals}.load();

@@ -15,15 +15,18 @@ class Inbox {
 
     /// From any vCPU's thread. The receiver is still to be woken.
     void post(const ApicMessage& message) noexcept;
+    /// The same of a kick (see KvmCallTargets).
+    void kick() noexcept;
 
     [[nodiscard]] bool is_empty() const noexcept;
 
     /// By the receiver, in transaction `number`: `receive` gets each message, INIT before start-up. What was
-    /// taken is written down first, so that nothing is lost if the transaction is not committed.
+    /// taken is written down first, so that nothing is lost if the transaction is not committed. True: a kick was
+    /// among it.
     template <typename Receive>
-    void take(std::uint64_t number, Receive receive) noexcept {
+    [[nodiscard]] bool take(std::uint64_t number, Receive receive) noexcept {
         if (is_empty()) {
-            return;
+            return false;
         }
         empty_into_taken(number);
         for (unsigned word = 0; word < 4; ++word) {
@@ -45,13 +48,14 @@ class Inbox {
             receive(ApicMessage{0, static_cast<std::uint8_t>(signals >> vector_shift),
                                 DeliveryMode::startup, false, false});
         }
+        return (signals & kicked) != 0;
     }
 
     /// While no thread of a VMM runs: transaction `number` is undone.
     void put_back(std::uint64_t number) noexcept;
 
   private:
-    static constexpr std::uint64_t nmi = 1, init = 2, startup = 4;
+    static constexpr std::uint64_t nmi = 1, init = 2, startup = 4, kicked = 8;
     static constexpr unsigned vector_shift = 8;
 
     void empty_into_taken(std::uint64_t number) noexcept;

@@ -11,7 +11,8 @@ namespace margay::vmm {
 struct InboxState {
     std::uint64_t requests[4];
     std::uint64_t level[4];  ///< of these, which are level-triggered
-    std::uint64_t signals;   ///< bit 0 NMI, bit 1 INIT, bit 2 start-up with its vector in bits 15:8
+    std::uint64_t
+        signals;  ///< bit 0 NMI, bit 1 INIT, bit 2 start-up with its vector in bits 15:8, bit 3 kick
     /// What transaction `taken_in` has taken out, and what its successor puts back if it was not committed.
     std::uint64_t taken_in;
     std::uint64_t taken_requests[4];

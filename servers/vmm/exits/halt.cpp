@@ -1,26 +1,45 @@
-// Class halt: the vCPU sleeps until there is an interrupt that it can take (Machine::finish).
+// Class halt: the vCPU sleeps until there is an interrupt that it can take, or a kick (Machine::finish).
+#include "servers/vmm/devices/inbox.hpp"
 #include "servers/vmm/vcpu/machine.hpp"
 
 namespace margay::vmm {
 
-// With interrupts off only an NMI or INIT wakes it: Linux halts so when a processor is taken off, when it is told to
-// halt (`halt -f`), and after some failures. When all are, nobody is left to send one, and nobody would learn of it.
-void Machine::on_halt(const Exit& e, Reply& r) {
-    constexpr std::uint64_t rflags_if = 1 << 9;
+namespace {
+
+constexpr std::uint64_t rflags_if = 1 << 9;
+
+}  // namespace
+
+void Machine::on_halt(const Exit& e, Reply&) {
     if ((e.rflags & rflags::tf) != 0) return;  // the trap behind it wakes it at once
-    VcpuGlueState& glue = glue_.edit();
-    glue.halted = 1;
-    glue.is_off = (e.rflags & rflags_if) == 0 && !board_.has_nmi() ? 1 : 0;
-    if (glue.is_off != 0 && all_are_off())
-        return fail(r, "halted with interrupts off: nothing can wake it", VmOutcome::halted);
+    glue_.edit().halted = 1;
 }
 
-// Two that fall asleep at the same time: one of them sees the other.
+bool Machine::wakes(const Exit& e, std::uint64_t offer) const {
+    return (offer != no_vector && (e.rflags & rflags_if) != 0) || glue_->kicked != 0;
+}
+
+// With interrupts off only a kick, an NMI or INIT wakes it: Linux halts so when it waits for a spinlock, when a
+// processor is taken off, when it is told to halt (`halt -f`), and after some failures. When all are, nobody is left to
+// send one, and nobody would learn of it.
+void Machine::sleep(const Exit& e, Reply& r) {
+    r.action = r.action == Action::advance ? Action::park_advance : Action::park;
+    const std::uint8_t is_off = (e.rflags & rflags_if) == 0 && !board_.has_nmi() ? 1 : 0;
+    if (is_off == glue_->is_off) return;
+    glue_.edit().is_off = is_off;
+    if (is_off != 0 && all_are_off())
+        fail(r, "halted with interrupts off: nothing can wake it", VmOutcome::halted);
+}
+
+// Two that fall asleep at the same time: one of them sees the other. One that has a message is awake as soon as it
+// looks; until then it is not off, and while it takes the message it does not say so either (Machine::on_wake).
 bool Machine::all_are_off() const {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     for (unsigned i = 0; i < cpus_.count; ++i) {
-        const VcpuGlueState& glue = cpus_.state[i]->vcpu.live;
-        if (glue.is_off == 0 && glue.awaits_startup == 0) return false;
+        CpuState& cpu = *cpus_.state[i];
+        const VcpuGlueState& glue = cpu.vcpu.live;
+        if ((glue.is_off == 0 && glue.awaits_startup == 0) || !Inbox{cpu.inbox.live}.is_empty())
+            return false;
     }
     return true;
 }

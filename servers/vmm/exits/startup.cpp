@@ -80,7 +80,7 @@ void Machine::reset_rest() {
 void Machine::await_startup(Reply& r) {
     VcpuGlueState& glue = glue_.edit();
     glue.awaits_startup = 1;
-    glue.halted = glue.is_off = 0;
+    glue.halted = glue.is_off = glue.kicked = 0;
     r.action = Action::park;
 }
 

@@ -10,7 +10,9 @@ void Machine::on_wake(const Exit& e, Reply& r) {
         board_.expire(clock_.now_ns());
     } else {
         if (cpus_.count > 1) {
-            board_.open_inbox();
+            // Before the inbox is empty: see all_are_off(). If it sleeps on, finish() says so again.
+            if (glue_->is_off != 0) glue_.edit().is_off = 0;
+            if (board_.open_inbox()) glue_.edit().kicked = 1;
             obey_messages(r);
         }
         if (cpu_ != 0 || e.detail0 == recall_bit::peer) return;

@@ -17,10 +17,12 @@ struct VcpuGlueState {
     std::uint8_t started;  ///< the startup exit is committed; before that the VM can be made anew
     std::uint8_t awaits_startup;  ///< INIT has stopped it; a start-up message lets it go
     std::uint8_t is_off;          ///< it sleeps with interrupts off
-    std::uint8_t reserved[4];
+    std::uint8_t kicked;          ///< its halt, or the next one, is to end: see KvmCallTargets
+    std::uint8_t reserved[3];
 };
 
-MARGAY_STATE(VcpuGlueState, "vcpu", 2, 1, section_flag::critical, host_tsc_at_start, tsc_adjust,
-             offered_vector, armed_deadline_ns, halted, started, awaits_startup, is_off, reserved);
+MARGAY_STATE(VcpuGlueState, "vcpu", 3, 1, section_flag::critical, host_tsc_at_start, tsc_adjust,
+             offered_vector, armed_deadline_ns, halted, started, awaits_startup, is_off, kicked,
+             reserved);
 
 }  // namespace margay::vmm

@@ -67,12 +67,10 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
     if (glue_->awaits_startup != 0) {
         r.action = Action::park;
     } else if (glue_->halted != 0) {
-        // A halted processor wakes for an interrupt that it can take.
-        constexpr std::uint64_t rflags_if = 1 << 9;
-        if (offer != no_vector && (e.rflags & rflags_if) != 0)
-            glue_.edit().halted = 0;
+        if (wakes(e, offer))
+            glue_.edit().halted = glue_.edit().kicked = 0;
         else
-            r.action = r.action == Action::advance ? Action::park_advance : Action::park;
+            sleep(e, r);
     }
     // An instruction that is done, with TF set before it: the trap comes before anything else does.
     if ((e.rflags & rflags::tf) != 0 && r.action == Action::advance) trap_single_step(r);

@@ -68,6 +68,7 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     void tell_code(const EmulationResult& result);
     void on_halt(const Exit& e, Reply& r);
     void on_hypercall(const Exit& e, Reply& r);
+    [[gnu::noinline]] void on_kvm_call(const Exit& e, Reply& r);
     void on_rdpmc(Reply& r);
     [[gnu::noinline]] void on_other(const Exit& e, Reply& r);
 
@@ -76,6 +77,9 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     // Of an exit that has changed what the vCPUs share: see AnswerState.
     [[gnu::noinline]] void write_answer(const Reply& r);
     [[gnu::noinline]] bool send_answer_again(Reply& r);
+    // Halted: whether it goes on, and what its sleep is.
+    bool wakes(const Exit& e, std::uint64_t offer) const;
+    void sleep(const Exit& e, Reply& r);
     bool all_are_off() const;
     // The parts of it that most exits skip.
     [[gnu::noinline]] void measure_length(const Exit& e);

@@ -64,7 +64,7 @@ class SeveralCpus : public ::testing::Test {
     std::optional<std::uint8_t> arrives(unsigned i) {
         std::optional<std::uint8_t> vector;
         in(i, [&vector](Board& b) {
-            b.open_inbox();
+            EXPECT_FALSE(b.open_inbox());
             vector = b.interrupt_to_inject();
         });
         return vector;
@@ -125,7 +125,7 @@ TEST_F(SeveralCpus, InitAndStartUp) {
     send(0, 3ULL << 32 | 0x8500);  // its level goes away: nothing
     EXPECT_EQ(woken(0), std::vector{3U});
     in(3, [](Board& b) {
-        b.open_inbox();
+        EXPECT_FALSE(b.open_inbox());
         EXPECT_TRUE(b.local_apic().has_init());
         EXPECT_FALSE(b.local_apic().has_startup());
         b.local_apic().take_init();
@@ -137,7 +137,7 @@ TEST_F(SeveralCpus, InitAndStartUp) {
               0xc00U);  // x2APIC mode stays; it is not the boot processor
     send(0, 3ULL << 32 | 0x0600 | 0x9a);
     in(3, [](Board& b) {
-        b.open_inbox();
+        EXPECT_FALSE(b.open_inbox());
         ASSERT_TRUE(b.local_apic().has_startup());
         EXPECT_EQ(b.local_apic().take_startup(), 0x9a);
     });
@@ -148,7 +148,7 @@ TEST_F(SeveralCpus, BothAtOnceComeInOrder) {
     send(0, 3ULL << 32 | 0xc500);
     send(0, 3ULL << 32 | 0x0600 | 0x22);
     in(3, [](Board& b) {
-        b.open_inbox();
+        EXPECT_FALSE(b.open_inbox());
         ASSERT_TRUE(b.local_apic().has_init());
         b.local_apic().take_init();
         ASSERT_TRUE(b.local_apic().has_startup());
@@ -159,10 +159,38 @@ TEST_F(SeveralCpus, BothAtOnceComeInOrder) {
 TEST_F(SeveralCpus, NonMaskable) {
     send(1, 0ULL << 32 | 4U << 8);
     in(0, [](Board& b) {
-        b.open_inbox();
+        EXPECT_FALSE(b.open_inbox());
         EXPECT_TRUE(b.nmi_to_inject());
         EXPECT_FALSE(b.nmi_to_inject());
     });
+}
+
+TEST_F(SeveralCpus, AKickEndsAHalt) {
+    in(1, [](Board& b) { EXPECT_TRUE(b.kick(3)); });
+    EXPECT_EQ(woken(1), std::vector{3U});
+    in(2, [](Board& b) { EXPECT_FALSE(b.kick(count)); });  // nobody
+    EXPECT_TRUE(woken(2).empty());
+    in(0, [](Board& b) { EXPECT_FALSE(b.open_inbox()); });
+    in(3, [](Board& b) {
+        EXPECT_TRUE(b.open_inbox());
+        EXPECT_EQ(b.interrupt_to_inject(), std::nullopt);
+    });
+    in(3, [](Board& b) { EXPECT_FALSE(b.open_inbox()); });
+}
+
+TEST_F(SeveralCpus, OneCallSendsToMany) {
+    // vCPUs 1 and 3, and one that is not there.
+    std::uint64_t sent = 0;
+    in(0, [&](Board& b) { sent = answer_kvm_call({10, {0x15, 0, 1, 0x53}, true, 0}, b); });
+    EXPECT_EQ(sent, 2U);
+    EXPECT_EQ(woken(0), (std::vector{1U, 3U}));
+    EXPECT_EQ(arrives(1), 0x53);
+    EXPECT_EQ(arrives(2), std::nullopt);
+    EXPECT_EQ(arrives(3), 0x53);
+    in(0, [&](Board& b) { sent = answer_kvm_call({10, {1, 0, 0, 0x54}, true, 0}, b); });
+    EXPECT_EQ(sent, 1U);  // to itself
+    EXPECT_TRUE(woken(0).empty());
+    EXPECT_EQ(arrives(0), 0x54);
 }
 
 // The I/O APIC sends to any vCPU, from whichever the line was raised, and hears of its end.
@@ -249,7 +277,7 @@ TEST(Inbox, NothingIsLostWithItsReader) {
     inbox.post({0, 0x12, DeliveryMode::startup, false, false});
     std::vector<std::uint8_t> seen;
     const auto see = [&seen](const ApicMessage& m) { seen.push_back(m.vector); };
-    inbox.take(7, see);
+    EXPECT_FALSE(inbox.take(7, see));
     EXPECT_EQ(seen, (std::vector<std::uint8_t>{0x41, 0x91, 0, 0x12}));
     EXPECT_TRUE(inbox.is_empty());
     inbox.post({0, 0x42, DeliveryMode::fixed, false, false});
@@ -257,7 +285,7 @@ TEST(Inbox, NothingIsLostWithItsReader) {
     seen.clear();
     inbox.put_back(7);
     inbox.put_back(7);
-    inbox.take(8, see);
+    EXPECT_FALSE(inbox.take(8, see));
     EXPECT_EQ(seen, (std::vector<std::uint8_t>{0x41, 0x42, 0x91, 0, 0x12}));
     inbox.put_back(7);
     EXPECT_TRUE(inbox.is_empty());
@@ -269,10 +297,10 @@ TEST(Inbox, WhatIsLevelTriggeredStaysSo) {
     bool level = false;
     const auto see = [&level](const ApicMessage& m) { level = m.level; };
     inbox.post({0, 0x91, DeliveryMode::fixed, false, true});
-    inbox.take(1, see);
+    EXPECT_FALSE(inbox.take(1, see));
     EXPECT_TRUE(level);
     inbox.post({0, 0x91, DeliveryMode::fixed, false, false});
-    inbox.take(2, see);
+    EXPECT_FALSE(inbox.take(2, see));
     EXPECT_FALSE(level);
 }
 
@@ -281,15 +309,35 @@ TEST(Inbox, AnInitVoidsAStartUpThatIsPutBack) {
     InboxState state{};
     Inbox inbox{state};
     inbox.post({0, 0x12, DeliveryMode::startup, false, false});
-    inbox.take(7, [](const ApicMessage&) {});
+    EXPECT_FALSE(inbox.take(7, [](const ApicMessage&) {}));
     inbox.post({0, 0, DeliveryMode::init, false, false});
     inbox.put_back(7);
     unsigned startups = 0, inits = 0;
-    inbox.take(8, [&](const ApicMessage& m) {
+    EXPECT_FALSE(inbox.take(8, [&](const ApicMessage& m) {
         (m.mode == DeliveryMode::startup ? startups : inits) += 1;
-    });
+    }));
     EXPECT_EQ(startups, 0U);
     EXPECT_EQ(inits, 1U);
+}
+
+TEST(Inbox, AKickIsNotLostWithItsReader) {
+    InboxState state{};
+    Inbox inbox{state};
+    const auto none = [](const ApicMessage&) { ADD_FAILURE(); };
+    inbox.kick();
+    EXPECT_FALSE(inbox.is_empty());
+    EXPECT_TRUE(inbox.take(7, none));
+    EXPECT_TRUE(inbox.is_empty());
+    inbox.put_back(7);
+    EXPECT_TRUE(inbox.take(8, none));
+    // A start-up message does not take it away; INIT does.
+    inbox.kick();
+    inbox.post({0, 0x12, DeliveryMode::startup, false, false});
+    const auto any = [](const ApicMessage&) {};
+    EXPECT_TRUE(inbox.take(9, any));
+    inbox.kick();
+    inbox.post({0, 0, DeliveryMode::init, false, false});
+    EXPECT_FALSE(inbox.take(10, any));
 }
 
 TEST(Inbox, ManySendersAndAReader) {
@@ -306,7 +354,8 @@ TEST(Inbox, ManySendersAndAReader) {
     std::vector<unsigned> seen(256);
     unsigned different = 0;
     for (std::uint64_t n = 1; different < senders * vectors; ++n)
-        Inbox{state}.take(n, [&](const ApicMessage& m) { different += seen[m.vector]++ == 0; });
+        (void)Inbox{state}.take(n,
+                                [&](const ApicMessage& m) { different += seen[m.vector]++ == 0; });
     for (auto& t : threads) t.join();
     for (unsigned v = 16; v < 16 + senders * vectors; ++v) EXPECT_EQ(seen[v], 1U) << v;
 }
