@@ -31,6 +31,7 @@ set(MARGAY_VMM_BOARD_SOURCES
     servers/vmm/state/inspect.cpp
     servers/vmm/state/rollback.cpp
     servers/vmm/state/seal.cpp
+    servers/vmm/vcpu/cpus.cpp
     servers/vmm/vm_check.cpp
     servers/vmm/vm_layout.cpp)
 

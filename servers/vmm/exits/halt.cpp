@@ -1,5 +1,4 @@
 // Class halt: the vCPU sleeps until there is an interrupt that it can take, or a kick (Machine::finish).
-#include "servers/vmm/devices/inbox.hpp"
 #include "servers/vmm/vcpu/machine.hpp"
 
 namespace margay::vmm {
@@ -27,21 +26,12 @@ void Machine::sleep(const Exit& e, Reply& r) {
     const std::uint8_t is_off = (e.rflags & rflags_if) == 0 && !board_.has_nmi() ? 1 : 0;
     if (is_off == glue_->is_off) return;
     glue_.edit().is_off = is_off;
-    if (is_off != 0 && all_are_off())
-        fail(r, "halted with interrupts off: nothing can wake it", VmOutcome::halted);
+    if (is_off != 0) fail_if_all_are_off(r);
 }
 
-// Two that fall asleep at the same time: one of them sees the other. One that has a message is awake as soon as it
-// looks; until then it is not off, and while it takes the message it does not say so either (Machine::on_wake).
-bool Machine::all_are_off() const {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    for (unsigned i = 0; i < cpus_.count; ++i) {
-        CpuState& cpu = *cpus_.state[i];
-        const VcpuGlueState& glue = cpu.vcpu.live;
-        if ((glue.is_off == 0 && glue.awaits_startup == 0) || !Inbox{cpu.inbox.live}.is_empty())
-            return false;
-    }
-    return true;
+void Machine::fail_if_all_are_off(Reply& r) {
+    if (all_are_off(cpus_))
+        fail(r, "halted with interrupts off: nothing can wake it", VmOutcome::halted);
 }
 
 }  // namespace margay::vmm

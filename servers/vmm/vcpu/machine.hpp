@@ -58,6 +58,7 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     void reset_rest();
     void obey_messages(Reply& r);
     void go_on(Reply& r);
+    void take_messages(Reply& r);
     [[gnu::noinline]] void on_wake(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_msr(const Exit& e, Reply& r);
     void on_unknown_msr(std::uint32_t index, bool write);
@@ -80,7 +81,7 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     // Halted: whether it goes on, and what its sleep is.
     bool wakes(const Exit& e, std::uint64_t offer) const;
     void sleep(const Exit& e, Reply& r);
-    bool all_are_off() const;
+    void fail_if_all_are_off(Reply& r);
     // The parts of it that most exits skip.
     [[gnu::noinline]] void measure_length(const Exit& e);
     bool may_set_cr4(std::uint64_t value) const;

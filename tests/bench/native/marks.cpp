@@ -2,13 +2,14 @@
 // ./margay bench native, which runs it on the machine itself and in a guest. The results come at the end: each
 // character on a console of a guest is an exit.
 //
-// One line for each: mark NAME NANOSECONDS, the least of several repeats.
+// One line for each: mark NAME NANOSECONDS, the least of several repeats (of timers the mean).
 #include <fcntl.h>
 #include <omp.h>
 #include <sched.h>
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -146,6 +147,30 @@ void parallel_regions(int n) {
     }
 }
 
+// How much later than asked for a sleep ends: its mean, of n sleeps of a millisecond.
+double sleep_lateness(int n) {
+    constexpr double asked = 1e6;
+    const timespec t{0, static_cast<long>(asked)};
+    const double begin = now();
+    for (int i = 0; i < n; ++i) clock_nanosleep(CLOCK_MONOTONIC, 0, &t, nullptr);
+    return (now() - begin) / n - asked;
+}
+
+// A timer of 10 kHz: how many of its expirations a read finds, 1 if none is late by a period. By a thousand.
+double expirations(int reads) {
+    const int fd = timerfd_create(CLOCK_MONOTONIC, 0);
+    const itimerspec period{{0, 100'000}, {0, 100'000}};
+    if (fd < 0 || timerfd_settime(fd, 0, &period, nullptr) != 0) fail("timerfd");
+    std::uint64_t sum = 0;
+    for (int i = 0; i < reads; ++i) {
+        std::uint64_t found;
+        if (read(fd, &found, sizeof(found)) != sizeof(found)) fail("timerfd");
+        sum += found;
+    }
+    close(fd);
+    return 1000 * static_cast<double>(sum) / reads;
+}
+
 }  // namespace
 
 int main(int argc, char**) {
@@ -167,6 +192,8 @@ int main(int argc, char**) {
     });
     measure("tmpfs_write_4k", 1000, files);
     measure("openmp_region", 5000, parallel_regions);
+    marks.push_back({"sleep_lateness", sleep_lateness(500)});
+    marks.push_back({"timer_expirations", expirations(2000)});
     for (const Mark& m : marks) std::printf("mark %s %.1f\n", m.name, m.nanoseconds);
     return 0;
 }

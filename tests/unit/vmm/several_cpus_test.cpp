@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -191,6 +192,68 @@ TEST_F(SeveralCpus, OneCallSendsToMany) {
     EXPECT_EQ(sent, 1U);  // to itself
     EXPECT_TRUE(woken(0).empty());
     EXPECT_EQ(arrives(0), 0x54);
+}
+
+// The end of a VM: all are off, and nothing is on its way.
+TEST_F(SeveralCpus, AllAreOff) {
+    const auto sleep = [this](unsigned i) {
+        cpu[i].vcpu.live.halted = cpu[i].vcpu.live.is_off = 1;
+    };
+    cpu[2].vcpu.live.awaits_startup = cpu[3].vcpu.live.awaits_startup = 1;
+    sleep(1);
+    EXPECT_FALSE(all_are_off(cpus));
+    // One sends an NMI to another one and falls asleep before that has seen it.
+    send(0, 1ULL << 32 | 4U << 8);
+    sleep(0);
+    EXPECT_FALSE(all_are_off(cpus));
+    // It is about to see it: nothing is in its inbox any more, and it is not awake yet.
+    cpus.takes_messages[1] = true;
+    EXPECT_EQ(arrives(1), std::nullopt);
+    EXPECT_FALSE(all_are_off(cpus));
+    cpu[1].vcpu.live.is_off = 0;
+    cpus.takes_messages[1] = false;
+    EXPECT_FALSE(all_are_off(cpus));
+    sleep(1);
+    EXPECT_TRUE(all_are_off(cpus));
+    send(0, 3ULL << 32 | 6U << 8 | 0x22);
+    EXPECT_FALSE(all_are_off(cpus));
+}
+
+// Two wake each other without end, and sleep between: at no moment are both off.
+TEST_F(SeveralCpus, WakingEachOther) {
+    for (unsigned i = 1; i < count; ++i) {
+        cpu[i].vcpu.live.awaits_startup = 1;
+    }
+    cpu[1].vcpu.live.awaits_startup = 0;
+    cpu[1].vcpu.live.halted = cpu[1].vcpu.live.is_off = 1;
+    constexpr unsigned turns = 20'000;
+    std::atomic<unsigned> wrong = 0;
+    const auto run = [&](unsigned i) {
+        auto& glue = cpu[i].vcpu.live;
+        std::uint64_t number = 0;
+        for (unsigned turn = 0; turn < turns; ++turn) {
+            if (i == 1 || turn != 0) {
+                while (Inbox{cpu[i].inbox.live}.is_empty()) {
+                    std::this_thread::yield();
+                }
+                cpus.takes_messages[i] = true;
+                (void)Inbox{cpu[i].inbox.live}.take(transaction_number(i, ++number),
+                                                    [](const ApicMessage&) {});
+                std::atomic_ref{glue.is_off}.store(0);
+                cpus.takes_messages[i] = false;
+            }
+            Inbox{cpu[1 - i].inbox.live}.post({0, 0, DeliveryMode::nmi, false, false});
+            std::atomic_ref{glue.is_off}.store(1);
+            // The last one's last message is not answered: then all are off, or that one has not looked yet.
+            if (turn + 1 < turns && all_are_off(cpus)) {
+                ++wrong;
+            }
+        }
+    };
+    std::thread other{[&] { run(1); }};
+    run(0);
+    other.join();
+    EXPECT_EQ(wrong, 0U);
 }
 
 // The I/O APIC sends to any vCPU, from whichever the line was raised, and hears of its end.
