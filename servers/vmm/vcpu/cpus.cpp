@@ -7,7 +7,7 @@ namespace margay::vmm {
 bool all_are_off(const Cpus& cpus) noexcept {
     using Number = std::atomic_ref<std::uint64_t>;
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    std::uint64_t taken_in[max_cpus];
+    std::uint64_t taken_in[max_cpus] = {};
     for (unsigned i = 0; i < cpus.count; ++i) {
         taken_in[i] = Number{cpus.state[i]->inbox.live.taken_in}.load();
     }
