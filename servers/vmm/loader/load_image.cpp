@@ -3,6 +3,7 @@
 #include "servers/vmm/loader/elf_image.hpp"
 #include "servers/vmm/loader/linux_header.hpp"
 #include "servers/vmm/loader/linux_loader.hpp"
+#include "servers/vmm/loader/low_memory.hpp"
 #include "servers/vmm/loader/multiboot_header.hpp"
 #include "servers/vmm/loader/multiboot_loader.hpp"
 #include "servers/vmm/loader/pvh_loader.hpp"
@@ -19,7 +20,9 @@ BootProtocol protocol_of(std::span<const std::byte> kernel) noexcept {
     return is_elf(kernel) ? BootProtocol::pvh : BootProtocol::unknown;
 }
 
-LoadResult load_image(std::span<std::byte> ram, const GuestImage& image) noexcept {
+namespace {
+
+LoadResult load_by_protocol(std::span<std::byte> ram, const GuestImage& image) {
     switch (protocol_of(image.kernel)) {
     case BootProtocol::linux: return load_linux(ram, image);
     case BootProtocol::multiboot: return load_multiboot(ram, image);
@@ -28,6 +31,16 @@ LoadResult load_image(std::span<std::byte> ram, const GuestImage& image) noexcep
     }
     const auto almost = find_multiboot_header(image.kernel).found == MultibootFound::bad_checksum;
     return {almost ? LoadError::bad_multiboot_checksum : LoadError::unknown_protocol, {}};
+}
+
+}  // namespace
+
+LoadResult load_image(std::span<std::byte> ram, const GuestImage& image) noexcept {
+    const auto result = load_by_protocol(ram, image);
+    if (result.error == LoadError::none) {
+        write_bios_data(ram);
+    }
+    return result;
 }
 
 }  // namespace margay::vmm

@@ -1,6 +1,7 @@
 #include "servers/vmm/loader/low_memory.hpp"
 
 #include "servers/vmm/loader/little_endian.hpp"
+#include "servers/vmm/loader/memory_map.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -68,6 +69,13 @@ void write_text(std::span<std::byte> ram, std::uint64_t at, std::string_view tex
         std::memcpy(ram.data() + at, text.data(), text.size());
     }
     ram[at + text.size()] = std::byte{0};
+}
+
+void write_bios_data(std::span<std::byte> ram) noexcept {
+    constexpr std::uint64_t com1_port = 0x400, extended_area_segment = 0x40e, kibibytes = 0x413;
+    store_at<std::uint16_t>(ram, com1_port, 0x3f8);
+    store_at<std::uint16_t>(ram, extended_area_segment, MemoryMap::low_memory_end >> 4);
+    store_at<std::uint16_t>(ram, kibibytes, MemoryMap::low_memory_end / 1024);
 }
 
 StartState start_protected(std::span<std::byte> ram) noexcept {

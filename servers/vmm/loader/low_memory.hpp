@@ -30,6 +30,10 @@ void move_in(std::span<std::byte> to, std::span<const std::byte> from,
 /// Writes a text and its zero.
 void write_text(std::span<std::byte> ram, std::uint64_t at, std::string_view text) noexcept;
 
+/// What programs look up in the data area that a PC's firmware leaves: COM1's port, where memory below 640 KiB ends.
+/// Xen puts its start code for processors below that, whatever it is told by its loader.
+void write_bios_data(std::span<std::byte> ram) noexcept;
+
 /// The part of the start state that is the same whoever starts in protected mode: flat segments of 4 GiB, no paging.
 [[nodiscard]] StartState start_protected(std::span<std::byte> ram) noexcept;
 /// Likewise in long mode, with the first 4 GiB mapped one to one.

@@ -74,6 +74,13 @@ TEST_F(MultibootLoader, ByAddresses) {
     EXPECT_EQ(result.start.efer | result.start.cr3 | result.start.cr4, 0U);
 }
 
+TEST_F(MultibootLoader, FirmwareDataArea) {
+    ASSERT_EQ(to_text(load().error), "loaded");
+    EXPECT_EQ(load_at<std::uint16_t>(ram, 0x400), 0x3f8);   // COM1
+    EXPECT_EQ(load_at<std::uint16_t>(ram, 0x40e), 0x9fc0);  // where low memory ends, as a segment
+    EXPECT_EQ(load_at<std::uint16_t>(ram, 0x413), 639);     // and in KiB
+}
+
 TEST_F(MultibootLoader, Information) {
     const auto start = load().start;
     const auto info = start.rbx;
