@@ -16,6 +16,7 @@
 #   CPU model            the emulator's processor model (default: EPYC,+svm; ryzen in Bochs)
 #   NUMA n               nodes with equal shares of cores and memory (QEMU)
 #   UEFI, ICOUNT         start by UEFI; count instructions
+#   ON_REQUEST           not part of a run without a pattern: ./margay test runs it when `smoke` is asked for
 #   SCRIPT file.py       drives the node itself: its function test(node), see tests/system/harness.py;
 #                        ARGS … are in node.arguments. MODULES and the rest set the defaults.
 
@@ -43,7 +44,7 @@ function(margay_module_files result)
 endfunction()
 
 function(margay_system_test)
-    cmake_parse_arguments(PARSE_ARGV 0 arg "UEFI;ICOUNT"
+    cmake_parse_arguments(PARSE_ARGV 0 arg "UEFI;ICOUNT;ON_REQUEST"
         "NAME;KERNEL;ARGUMENTS;STATUS;CORES;MEMORY;TIMEOUT;SCRIPT;CPU;MACHINE;NUMA" "MODULES;EXPECT;FORBID;ARGS")
     if(MARGAY_FUZZ)
         return()
@@ -94,6 +95,9 @@ function(margay_system_test)
     # The harness itself keeps the time limit and then shows the output; this is for a stuck harness.
     math(EXPR limit "${arg_TIMEOUT} + 30")
     set_tests_properties(system.${arg_NAME} PROPERTIES TIMEOUT ${limit} LABELS system)
+    if(arg_ON_REQUEST)
+        set_property(TEST system.${arg_NAME} APPEND PROPERTY LABELS on_request)
+    endif()
 endfunction()
 
 # margay_bench_run(NAME n MODULES … [KERNEL target] [ARGUMENTS string] [CORES n] [MEMORY mib]

@@ -257,6 +257,8 @@ def _node_fuzz(options):
     return 0
 
 
+# What a pattern must have in it for the tests that fetch large packages: cmake/system_test.cmake, ON_REQUEST.
+REQUEST = "smoke"
 SWEEPS = {"crash": _crash_sweep, "node-fuzz": _node_fuzz}
 
 
@@ -293,6 +295,8 @@ def test(options):
     line += ["-j", str(options.jobs), "--no-tests=error", "--no-label-summary"]
     if options.pattern:
         line += ["-R", options.pattern]
+    if REQUEST not in (options.pattern or ""):
+        line += ["-LE", "on_request"]
     sys.stdout.flush()
     return 1 if subprocess.run(line).returncode else 0
 

@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 """Fetches from Debian what is used but not installed, into the cache.
 
-    fetch.py [zydis] [busybox] [kexec-tools] [linux-image-cloud-amd64] [linux-image-amd64]
+    fetch.py [zydis] [busybox] [kexec-tools] [memtest86+] [xen] [linux-image-cloud-amd64] [linux-image-amd64]
+             [linux-image-rt-amd64] [debian-installer]
+
+Without arguments, all but those of the last line.
 
 The machine's package manager and its configuration stay as they are: apt runs with lists of its
 own, from the machine's Debian mirrors, and checks the signatures as always. No root needed.
@@ -10,6 +13,7 @@ own, from the machine's Debian mirrors, and checks the signatures as always. No 
 import atexit
 import contextlib
 import fcntl
+import gzip
 import pathlib
 import re
 import shutil
@@ -22,6 +26,7 @@ import common
 
 KERNELS = ("linux-image-cloud-amd64", "linux-image-amd64")
 DEFAULT_KERNEL = KERNELS[0]
+REAL_TIME_KERNEL = "linux-image-rt-amd64"
 KEYRING = pathlib.Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -53,6 +58,24 @@ def hpcc():
     """A directory with Debian's hpcc, OpenBLAS and all that they need, as they would be installed."""
     return _fetched("hpcc/usr/bin/hpcc", "Debian's hpcc",
         lambda apt, to: _installed(apt, to, "hpcc", "libopenblas0-serial")).parents[2]
+
+
+def memtest(architecture):
+    """memtest86+ as a Linux kernel; architecture: "x64" or "ia32"."""
+    return _fetched(f"memtest86+/memtest86+{architecture}.bin", "Debian's memtest86+",
+        lambda apt, to: _files(apt, to, "memtest86+", r"\./boot/memtest86\+.*\.bin"))
+
+
+def xen():
+    """The Xen hypervisor, an ELF file."""
+    return _fetched("xen/xen", "Debian's Xen", _xen)
+
+
+def installer():
+    """The Debian installer's kernel and initial RAM disk, those for text."""
+    initrd = _fetched("debian-installer/initrd.gz", "the Debian installer",
+        lambda apt, to: _files(apt, to, "debian-installer-12-netboot-amd64", r".*/text/.*/(linux|initrd\.gz)"))
+    return initrd.parent / "linux", initrd
 
 
 def kexec_tools():
@@ -141,6 +164,16 @@ def _kernel(apt, package, to):
             (to / "version").write_text(name.partition("vmlinuz-")[2] + "\n")
         else:
             (to / name.rpartition("/")[2]).write_bytes(file.read())
+
+
+def _files(apt, to, package, members):
+    for name, file in apt.unpack(package, members):
+        (to / name.rpartition("/")[2]).write_bytes(file.read())
+
+
+def _xen(apt, to):
+    for _, file in apt.unpack("xen-hypervisor-4.17-amd64", r"\./boot/xen-.*\.gz"):
+        (to / "xen").write_bytes(gzip.decompress(file.read()))
 
 
 def _busybox(apt, to):
@@ -242,7 +275,10 @@ def _apt(cache):
 
 
 FETCHERS = {"zydis": zydis, "busybox": busybox, "kexec-tools": kexec_tools,
-    **{k: (lambda k=k: kernel(k)) for k in KERNELS}}
+    "memtest86+": lambda: memtest("x64"), "xen": xen, **{k: (lambda k=k: kernel(k)) for k in KERNELS}}
+
+# Large, and needed by tests that run on request only.
+ON_REQUEST = {REAL_TIME_KERNEL: lambda: kernel(REAL_TIME_KERNEL), "debian-installer": lambda: installer()[1]}
 
 
 def everything():
@@ -254,13 +290,14 @@ def everything():
 
 
 def main(arguments):
-    unknown = [a for a in arguments if a not in FETCHERS]
+    known = {**FETCHERS, **ON_REQUEST}
+    unknown = [a for a in arguments if a not in known]
     if unknown:
         print(__doc__, file=sys.stderr)
         return 2
     try:
         for name in arguments or FETCHERS:
-            print(FETCHERS[name]())
+            print(known[name]())
     except common.Failure as failure:
         print(f"fetch.py: {failure}", file=sys.stderr)
         return 1
