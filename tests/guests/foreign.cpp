@@ -138,10 +138,81 @@ void test_instructions_of_hypervisors() {
                                FAULT_OF("stgi", "i"(0)),
                                FAULT_OF("clgi", "i"(0)),
                                FAULT_OF("xor %%eax, %%eax\n\tskinit", "i"(0)),
+                               FAULT_OF("xor %%ecx, %%ecx\n\tinvlpga", "i"(0)),
                                FAULT_OF("vmcall", "i"(0))};
     bool undefined = true;
     for (const unsigned fault : faults) undefined = undefined && fault == invalid_opcode;
     check("instructions of hypervisors do not exist", undefined);
+}
+
+// At user level: segments for it (selectors 0x30 and 0x38), a stack for what interrupts it, and pages that it may use.
+std::uint64_t segments[8] = {0, 0, 0x00af'9b00'0000'ffff, 0x00cf'9300'0000'ffff,
+                             0, 0, 0x00cf'f300'0000'ffff, 0x00af'fb00'0000'ffff};
+struct [[gnu::packed]] {
+    std::uint32_t reserved;
+    std::uint64_t stack, rest[12];
+} task;
+alignas(16) std::uint8_t interrupt_stack[4096];
+volatile std::uint64_t kernel_stack = 0, kernel_goes_on = 0;
+constexpr unsigned back_vector = 0x44;
+
+[[gnu::naked]] void on_back() {
+    asm volatile("mov $0x18, %%eax\n\tmov %%eax, %%ss\n\tmov %0, %%rsp\n\tjmp *%1"
+                 :
+                 : "m"(kernel_stack), "m"(kernel_goes_on));
+}
+
+void let_user_in() {
+    std::uint64_t table;
+    asm volatile("mov %%cr3, %0" : "=r"(table));
+    // The loader's: level 4, level 3, and four of level 2.
+    for (unsigned i = 0; i < 6 * 512; ++i) {
+        auto& entry = reinterpret_cast<std::uint64_t*>(table & ~0xfffull)[i];
+        if ((entry & 1) != 0) entry |= 4;
+    }
+    asm volatile("mov %0, %%cr3" : : "r"(table) : "memory");
+    const auto base = reinterpret_cast<std::uint64_t>(&task);
+    segments[4] = 0x67 | (base & 0xffffff) << 16 | 0x89ull << 40 | (base >> 24 & 0xff) << 56;
+    segments[5] = base >> 32;
+    task.stack = reinterpret_cast<std::uint64_t>(interrupt_stack + sizeof(interrupt_stack));
+    const TablePointer p{sizeof(segments) - 1, reinterpret_cast<std::uint64_t>(segments)};
+    asm volatile("lgdt %0\n\tltr %1" : : "m"(p), "r"(static_cast<std::uint16_t>(0x20)));
+    set_gate(invalid_opcode, on_fault<invalid_opcode, false>);
+    set_gate(back_vector, on_back);
+    idt[back_vector].low |= 3ull << 45;
+}
+
+// As FAULT_OF, at user level.
+#define USER_FAULT_OF(instruction)                                                                 \
+    ({                                                                                             \
+        fault_vector = 0;                                                                          \
+        asm volatile("lea 2f(%%rip), %%r11\n\tmov %%r11, %0\n\t"                                   \
+                     "lea 3f(%%rip), %%r11\n\tmov %%r11, %1\n\tmov %%rsp, %2\n\t"                  \
+                     "push $0x33\n\tpush %2\n\tpushfq\n\tpush $0x3b\n\t"                           \
+                     "lea 1f(%%rip), %%r11\n\tpush %%r11\n\tiretq\n\t"                             \
+                     "1: " instruction "\n\t2: int $0x44\n\t3:"                                    \
+                     : "=m"(resume_at), "=m"(kernel_goes_on), "=m"(kernel_stack)                   \
+                     :                                                                             \
+                     : "r11", "rax", "rbx", "rcx", "rdx", "memory", "cc");                         \
+        fault_vector;                                                                              \
+    })
+
+void test_hypervisors_instructions_of_users() {
+    let_user_in();
+    check("user level", USER_FAULT_OF("nop") == 0 && USER_FAULT_OF("cli") == general_protection);
+    const unsigned faults[] = {USER_FAULT_OF("xor %%eax, %%eax\n\tvmrun"),
+                               USER_FAULT_OF("xor %%eax, %%eax\n\tvmload"),
+                               USER_FAULT_OF("xor %%eax, %%eax\n\tvmsave"),
+                               USER_FAULT_OF("stgi"),
+                               USER_FAULT_OF("clgi"),
+                               USER_FAULT_OF("xor %%eax, %%eax\n\tskinit"),
+                               USER_FAULT_OF("xor %%eax, %%eax\n\txor %%ecx, %%ecx\n\tinvlpga")};
+    // Where the processor looks at the level first, it is #GP.
+    bool faulted = true;
+    for (const unsigned fault : faults)
+        faulted = faulted && (fault == invalid_opcode || fault == general_protection);
+    check("nor do they at user level", faulted);
+    check("a hypercall at user level", USER_FAULT_OF("mov $77, %%eax\n\tvmmcall") == 0);
 }
 
 void test_tsc_aux() {
@@ -298,6 +369,7 @@ void guest_main(void* boot_parameters) {
     test_interrupt_shadow();
     test_interrupted_shadow();
     test_nmis();
+    test_hypervisors_instructions_of_users();
     say("foreign checks: {} failed\n", failures);
     power_off();
 }
