@@ -99,23 +99,38 @@ def _is_multiboot(head):
     return any(word == 0x1BADB002 and sum(words[i:i + 3]) % 2**32 == 0 for i, word in enumerate(words[:-2]))
 
 
-def check_kernel(kernel, initrd_bytes, memory_mib, what):
+@dataclasses.dataclass
+class Wanted:
+    """Where a VM's kernel, initrd and memory come from, for people."""
+
+    kernel: str
+    initrd: str = ""
+    memory: str = "--memory"
+
+
+def check_kernel(kernel, initrd_bytes, memory_mib, wanted):
     """Refuses what the VMM's loaders would (servers/vmm/loader), as far as that is seen at a glance."""
+    what = wanted.kernel
     with open(kernel, "rb") as opened:
         header = opened.read(8192)
     if len(header) < 0x268 or header[0x202:0x206] != b"HdrS":
         if header[:4] == b"\x7fELF" or _is_multiboot(header):
             return
-        raise common.Usage(f"{what} {kernel}: not a Linux kernel (bzImage), no Multiboot kernel and no ELF file")
+        raise common.Usage(f"{what}: not a Linux kernel (bzImage), no Multiboot kernel and no ELF file")
     version = struct.unpack_from("<H", header, 0x206)[0]
     if version < 0x200:
-        raise common.Usage(f"{what} {kernel}: its boot protocol is older than 2.00")
+        raise common.Usage(f"{what}: its boot protocol is older than 2.00")
     preferred, init_size = struct.unpack_from("<QI", header, 0x258) if version >= 0x20A else (MIB, 0)
     # Kernel and initrd lie one behind the other in the memory below 3 GiB.
-    needed = max(preferred, MIB) + init_size + initrd_bytes
-    if needed > min(memory_mib, 3072) * MIB:
-        raise common.Usage(f"{what} {kernel}: kernel and initrd need {-(-needed // MIB)} MiB of"
-            f" guest memory, the guest has {memory_mib} (--memory)")
+    alone = max(preferred, MIB) + init_size
+    there = min(memory_mib, 3072) * MIB
+    if alone > there:
+        raise common.Usage(f"{what}: it needs {-(-alone // MIB)} MiB of guest memory, the guest has"
+            f" {memory_mib} ({wanted.memory})")
+    if alone + initrd_bytes > there:
+        below = "" if memory_mib <= 3072 else ", of which 3072 count for this"
+        raise common.Usage(f"{wanted.initrd}: with {-(-initrd_bytes // MIB)} MiB it does not fit beside the kernel: both need"
+            f" {-(-(alone + initrd_bytes) // MIB)} MiB of guest memory, the guest has {memory_mib} ({wanted.memory}){below}")
 
 
 def check_options(options):
@@ -252,6 +267,22 @@ def _check_vms(vms, modules, file):
                     f" give --module {name}=FILE")
 
 
+def _origin(options, vm, key):
+    """What a user gave for a VM's `kernel` or `initrd`."""
+    name = vm[key]
+    if name == key and getattr(options, key) is not None:
+        given = f"--{key} {getattr(options, key)}"
+    else:
+        named = [text for text in options.module if text.partition("=")[0] == name]
+        given = f"--module {named[0]}" if named else f"the default {key}"
+    return given if options.manifest is None else f'{options.manifest}: VM {vm["name"]}, key "{key}": {given}'
+
+
+def _wanted(options, vm):
+    memory = "--memory" if options.manifest is None else "memory_mib"
+    return Wanted(_origin(options, vm, "kernel"), _origin(options, vm, "initrd") if vm.get("initrd") else "", memory)
+
+
 def _memory(vms, modules):
     """MiB for the machine: GRUB holds the modules in memory once, init reads them there."""
     guests = sum(vm["memory_mib"] for vm in vms)
@@ -291,6 +322,5 @@ def plan(options, preset, exit_port=None):
         kernel = modules[vm["kernel"]]
         initrd = _size(modules[vm["initrd"]]) if vm.get("initrd") else 0
         if not isinstance(kernel, bytes):
-            what = "--kernel" if options.kernel is not None and vm["kernel"] == "kernel" else f"boot module {vm['kernel']}"
-            check_kernel(kernel, initrd, vm["memory_mib"], what)
+            check_kernel(kernel, initrd, vm["memory_mib"], _wanted(options, vm))
     return Plan(list(modules.items()), cores, _memory(vms, modules))

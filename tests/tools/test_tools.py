@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Tests of the tools that need neither a build nor the emulator."""
 
+import argparse
 import ast
 import builtins
 import json
@@ -256,7 +257,8 @@ class GuestFiles(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             file = pathlib.Path(directory, "kernel")
             file.write_bytes(kernel)
-            node_image.check_kernel(file, initrd_bytes, memory_mib, "--kernel")
+            wanted = node_image.Wanted("--kernel k", "--initrd i")
+            node_image.check_kernel(file, initrd_bytes, memory_mib, wanted)
 
     def test_what_fits_is_taken(self):
         self.check(bzimage(), 0, 24)
@@ -270,15 +272,34 @@ class GuestFiles(unittest.TestCase):
             (b"text", 0, 256),
             (bytes(0x1000), 0, 256),
             (bzimage(version=0x1FF), 0, 256),
-            (bzimage(version=0x204), 255 << 20, 255),
             (struct.pack("<III", 0x1BADB002, 3, 4), 0, 256),
             (bytes(8192) + struct.pack("<III", 0x1BADB002, 0, -0x1BADB002 & 0xFFFFFFFF), 0, 256),
             (bzimage(), 0, 23),
+            (bzimage(), 100 << 20, 23),
+        ):
+            with self.subTest(initrd=initrd, memory=memory), self.assertRaisesRegex(common.Usage, "^--kernel k: "):
+                self.check(kernel, initrd, memory)
+
+    def test_a_too_large_initrd_is_what_is_named(self):
+        for kernel, initrd, memory in (
+            (bzimage(version=0x204), 255 << 20, 255),
             (bzimage(), (8 << 20) + 1, 32),
             (bzimage(), 3100 << 20, 8192),
         ):
-            with self.subTest(initrd=initrd, memory=memory), self.assertRaisesRegex(common.Usage, "^--kernel "):
+            with self.subTest(initrd=initrd, memory=memory), self.assertRaisesRegex(common.Usage, "^--initrd i: "):
                 self.check(kernel, initrd, memory)
+
+    def test_where_a_file_comes_from(self):
+        vm = {"name": "a", "kernel": "kernel", "initrd": "big", "memory_mib": 256}
+        options = argparse.Namespace(manifest="n.json", kernel=None, initrd=None, module=["x=/x", "big=/tmp/b"])
+        wanted = node_image._wanted(options, vm)
+        self.assertEqual(wanted.initrd, 'n.json: VM a, key "initrd": --module big=/tmp/b')
+        self.assertEqual(wanted.kernel, 'n.json: VM a, key "kernel": the default kernel')
+        self.assertEqual(wanted.memory, "memory_mib")
+        vm["initrd"] = "initrd"
+        options = argparse.Namespace(manifest=None, kernel="/k", initrd="/i", module=[])
+        wanted = node_image._wanted(options, vm)
+        self.assertEqual((wanted.kernel, wanted.initrd, wanted.memory), ("--kernel /k", "--initrd /i", "--memory"))
 
     def test_memory_for_the_node(self):
         modules = {"init": bytes(1 << 20), "initrd": bytes(9 << 20)}
