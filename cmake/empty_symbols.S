@@ -1,6 +1,6 @@
 /* The symbol table of the first of an image's two links; see target_code.cmake. */
         .section .margay_symbols, "a", @progbits
-        .balign 8
+        .balign 256
         .globl  margay_symbols_begin
 margay_symbols_begin:
         .long   0x4d59534d

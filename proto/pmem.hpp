@@ -17,9 +17,9 @@
 //             word 2: 1: another piece is wanted -> as allocate. not_found: there is none
 //
 // What comes back is cleared before anybody else gets it: at leisure, by the program of pmem in another role (ClearWork),
-// or at the latest when it is allocated. What was free when the node started is not cleared.
+// or at the latest when it is allocated, by pmem_piece in each request. What was free when the node started is not cleared.
 //
-// The reply's label is a Status: ok, no_memory (no extent is large enough, or the books are full),
+// The reply's label is pmem_more if there is more to be cleared for it (make the request again), or a Status: ok, no_memory (no extent is large enough, or the books are full),
 // bad_argument, not_found (no such extent or node), no_right (not init's).
 //
 // pmem may die in any request. Its books lie in memory of init's (item `book`), and the next one goes on with them. A
@@ -40,6 +40,8 @@ enum class PmemCall : std::uint64_t {
     clear = 5,
 };
 constexpr std::uint64_t pmem_again = 1 << 8;
+constexpr std::uint64_t pmem_more = 1 << 9;
+constexpr std::uint64_t pmem_piece = 512 << 10;  // bytes
 
 constexpr std::uint64_t any_node = ~0ull;
 // The badge of init's portal capability, and the owner of what is being cleared.

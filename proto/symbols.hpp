@@ -5,6 +5,8 @@
 namespace margay {
 
 constexpr std::uint32_t symbols_magic = 0x4d59534d;  // "MSYM"
+// Of the table in its segment, which begins at a page: whoever looks for it does not look everywhere.
+constexpr std::uint64_t symbols_alignment = 256;
 
 struct SymbolEntry {
     std::uint32_t offset;  // of the function, from SymbolTable::base

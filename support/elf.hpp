@@ -57,7 +57,7 @@ inline const char* check_elf(const std::uint8_t* image, std::uint64_t size, std:
 inline std::uint64_t find_symbols(const ElfSegment& s, const std::uint8_t* image,
                                   std::uint64_t lowest, std::uint64_t highest) {
     if ((s.flags & 3) != 0) return 0;
-    for (std::uint64_t at = 0; at + sizeof(SymbolTable) <= s.file_size; at += 8) {
+    for (std::uint64_t at = 0; at + sizeof(SymbolTable) <= s.file_size; at += symbols_alignment) {
         SymbolTable t;
         std::memcpy(&t, image + s.offset + at, sizeof(t));
         if (t.magic == symbols_magic && t.base >= lowest && t.base < highest) return s.address + at;

@@ -51,6 +51,8 @@ TARGETS = {
     "vmm_blackout_standby": (30_000, 10_000, ""),
     "vmm_interruption_swap": (100_000, 30_000, ""),
     "restart_delay_by_neighbour": (1_000_000, None, ""),
+    "restart_delay_by_start": (1_000_000, None, ""),
+    "restart_delay_by_end": (1_000_000, None, ""),
     "guest_boot_ratio": (1.20, 1.00, "KVM 0.95"),
     "guest_boot_exits": (3000, 1500, "KVM 3355"),
     "busy_core_interrupts": (0, 0, ""),
@@ -145,25 +147,42 @@ def _swap(machine):
     machine.send("\n")
 
 
-def _neighbour(machine):
-    """Saves the guest `big` while the VMM of the guest `test` dies again and again; then ends both."""
-
-    def ask(command):
-        reply = machine.ctl(command=command, vm="big")
-        if not reply["ok"]:
-            raise common.Failure(f"measuring a neighbour: {command}: {reply['error']}")
-
-    machine.expect(r"^ready")
-    ask("suspend")
-    machine.send("\n")
-    machine.expect(r"^alone")
-    ask("save")
-    machine.send("\n")
-    ask("destroy")
+def _ask(machine, command, vm):
+    reply = machine.ctl(command=command, vm=vm)
+    if not reply["ok"]:
+        raise common.Failure(f"measuring a neighbour: {command}: {reply['error']}")
 
 
+def _provoked(before, meanwhile, after=()):
+    """A drive: commands for neighbours of the guest `test`, before its VMM begins to die again and again,
+    meanwhile, and after that."""
+
+    def drive(machine):
+        machine.expect(r"^ready")
+        for command, vm in before:
+            _ask(machine, command, vm)
+        machine.send("\n")
+        machine.expect(r"^alone")
+        for command, vm in meanwhile:
+            _ask(machine, command, vm)
+        machine.send("\n")
+        for command, vm in after:
+            _ask(machine, command, vm)
+
+    return drive
+
+
+# Two of 2 GiB, that had the memory before: not all that they get is clean.
+STARTS = [("start", "a"), ("start", "b")]
+ENDS = [("destroy", "a"), ("destroy", "b")]
 # What happens to a run from outside (tests/bench/CMakeLists.txt).
-DRIVES = {"": None, "swap": _swap, "neighbour": _neighbour}
+DRIVES = {
+    "": None,
+    "swap": _swap,
+    "neighbour": _provoked([("suspend", "big")], [("save", "big")], [("destroy", "big")]),
+    "start": _provoked(STARTS + ENDS, STARTS + ENDS),
+    "end": _provoked(STARTS, ENDS),
+}
 
 
 def _journal_costs(figures):

@@ -17,6 +17,7 @@ import subprocess
 import sys
 
 MAGIC = 0x4D59534D
+ALIGNMENT = 256  # symbols_alignment of proto/symbols.hpp
 HEADER_BYTES = 16
 ENTRY_BYTES = 8
 REACH = 1 << 32  # offsets are 32 bits wide
@@ -79,7 +80,7 @@ def table(image, output):
     text = [
         f"/* Written by tools/symbols.py. */",
         '        .section .margay_symbols, "a", @progbits',
-        "        .balign 8",
+        f"        .balign {ALIGNMENT}",
         "        .globl  margay_symbols_begin",
         "margay_symbols_begin:",
         f"        .long   {MAGIC:#x}, {len(entries)}",

@@ -36,27 +36,39 @@ bool Checkpoint::begin_save(Node& node, const Guest& guest, Failure& why) {
         if (s == Status::ok) sequence_ = std::max(sequence_, vcpu->sequence);
     }
     if (s != Status::ok) return refuse(why, s);
+    guest_ = &guest;
     ram_at_ = guest.cpus() * cpu_bytes;
-    Ram block;
-    s = holdings_.allocate_ram(ram_at_ + guest.ram.size, any_node, block);
-    Result<std::uint64_t> at = s;
-    if (s == Status::ok) at = holdings_.map_here(block, map_right::read | map_right::write);
-    s = at.status();
-    if (s == Status::ok) s = ram_.open(node, guest.ram);
-    if (s != Status::ok) {
-        drop();
-        return refuse(why, s);
-    }
-    block_ = reinterpret_cast<std::byte*>(*at);
-    taken_at_ = rdtsc();
-    for (unsigned i = 0; i < guest.cpus(); ++i) {
-        std::memcpy(block_ + i * cpu_bytes, guest.cpu(i).region, device_state_bytes);
-        std::memcpy(block_ + i * cpu_bytes + device_state_bytes, guest.cpu(i).state, page_size);
-    }
+    if (!node.has_free(ram_at_ + guest.ram.size)) return refuse(why, Status::no_memory);
+    room_ = Ram{};
     at_ = 0;
     total_ = guest.ram.size;
     saves_ = true;
+    has_room_ = false;
     return true;
+}
+
+// Memory for the block; when it is there, what is small.
+Piece Checkpoint::room_piece(Failure& why) {
+    bool done = false;
+    Status s = holdings_.allocate_ram_piece(ram_at_ + total_, any_node, room_, done);
+    if (s == Status::ok && !done) return Piece::more;
+    Result<std::uint64_t> at = s;
+    if (s == Status::ok) at = holdings_.map_here(room_, map_right::read | map_right::write);
+    s = at.status();
+    if (s == Status::ok) s = ram_.open(holdings_.node(), guest_->ram);
+    if (s != Status::ok) {
+        (void)refuse(why, s);
+        return Piece::failed;
+    }
+    block_ = reinterpret_cast<std::byte*>(*at);
+    taken_at_ = rdtsc();
+    for (unsigned i = 0; i < guest_->cpus(); ++i) {
+        const GuestCpu& cpu = guest_->cpu(i);
+        std::memcpy(block_ + i * cpu_bytes, cpu.region, device_state_bytes);
+        std::memcpy(block_ + i * cpu_bytes + device_state_bytes, cpu.state, page_size);
+    }
+    has_room_ = true;
+    return Piece::more;
 }
 
 bool Checkpoint::begin_restore(Node& node, const Guest& guest, Failure& why) {
@@ -76,7 +88,8 @@ bool Checkpoint::begin_restore(Node& node, const Guest& guest, Failure& why) {
     return true;
 }
 
-Piece Checkpoint::copy_piece() {
+Piece Checkpoint::copy_piece(Failure& why) {
+    if (saves_ && !has_room_) return room_piece(why);
     const std::uint64_t size = std::min(piece_bytes, total_ - at_);
     std::byte* const saved = block_ + ram_at_ + at_;
     std::byte* const lived = ram_.bytes() + at_;

@@ -22,7 +22,8 @@ class Checkpoint {
     bool begin_save(Node& node, const Guest& guest, Failure& why);
     // Begins to restore into a guest that was just created.
     bool begin_restore(Node& node, const Guest& guest, Failure& why);
-    Piece copy_piece();
+    // why: of a save for which there is no memory.
+    Piece copy_piece(Failure& why);
     // After the last piece, or instead of further ones.
     void end();
     // A block that was filled elsewhere, pages_before_ram and the RAM; it is held by `holdings`, which are its own now.
@@ -46,14 +47,18 @@ class Checkpoint {
     CpuFeatures features() const { return features_; }
 
   private:
+    Piece room_piece(Failure& why);
+
     Holdings holdings_;
+    const Guest* guest_ = nullptr;  // that is being saved
+    Ram room_;                      // the block's
     RamWindow ram_;
     std::byte* block_ = nullptr;
     std::uint64_t bytes_ = 0, taken_at_ = 0, sequence_ = 0;
     CpuFeatures features_ = 0;
     std::uint64_t at_ = 0, total_ = 0;  // of the RAM
     std::uint64_t ram_at_ = 0;          // in the block
-    bool saves_ = false;
+    bool saves_ = false, has_room_ = false;
 };
 
 }  // namespace margay::init

@@ -1,5 +1,6 @@
 #include "servers/init/guest.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -19,6 +20,9 @@ constexpr std::uint64_t space_table_bytes = 1 << 20;
 constexpr std::uint64_t bytes_per_table = 1 << 30;
 constexpr std::uint64_t bytes_per_mapping = max_map_leaves / 2 * large_page;
 constexpr std::uint64_t mib = 1 << 20;
+constexpr const char* no_ram = "there is not that much memory (memory_mib)";
+// Some tens of microseconds with pages of 2 MiB.
+constexpr std::uint64_t mapped_at_once = 4ull << 30;
 constexpr std::uint64_t rw = map_right::read | map_right::write;
 
 }  // namespace
@@ -34,31 +38,45 @@ Status Guest::fail_without_memory(const char* what, Status s) {
     return fail_with(why_text, s);
 }
 
-Status Guest::create_memory(const VmConfig& config) {
-    const std::uint64_t bytes = config.memory_mib << 20;
-    const Result<CoreInfo> core = query_core(init_slot::first_core + static_cast<Slot>(first.core));
-    Status s = holdings.allocate_ram(bytes, core ? core->node : any_node, ram);
-    if (s != Status::ok)
-        return fail_without_memory("there is not that much memory (memory_mib)", s);
+// Before much is cleared in vain.
+Status Guest::find_room() {
+    return holdings.node().has_free(config->memory_mib << 20)
+               ? Status::ok
+               : fail_without_memory(no_ram, Status::no_memory);
+}
 
+Status Guest::create_ram(bool& done) {
+    const Result<CoreInfo> core = query_core(init_slot::first_core + static_cast<Slot>(first.core));
+    const Status s = holdings.allocate_ram_piece(config->memory_mib << 20,
+                                                 core ? core->node : any_node, ram, done);
+    return s == Status::ok ? s : fail_without_memory(no_ram, s);
+}
+
+Status Guest::create_space() {
+    const std::uint64_t bytes = ram.size;
     const std::uint64_t mappings = space_mappings + bytes / bytes_per_mapping;
     const Result<Extent> storage =
         holdings.allocate(space_overhead + align_up(mappings * mapping_bytes, page_size) +
                           space_table_bytes + bytes / bytes_per_table * page_size);
     if (!storage) return fail_without_memory("no memory for its address space", storage.status());
     space = holdings.new_slot();
-    s = margay::create(ObjectType::space, space, storage->slot, mappings);
-    if (s != Status::ok) return fail_with("its address space cannot be created", s);
-    const std::uint64_t low = ram.size < guest_low_ram_limit ? ram.size : guest_low_ram_limit;
-    constexpr std::uint64_t rights = rw | map_right::execute;
-    s = map_ram(ram, space, 0, 0, low, rights);
-    if (s == Status::ok && ram.size > low)
-        s = map_ram(ram, space, guest_high_ram, low, ram.size - low, rights);
-    return s == Status::ok ? s : fail_with("its memory cannot be mapped", s);
+    const Status s = margay::create(ObjectType::space, space, storage->slot, mappings);
+    return s == Status::ok ? s : fail_with("its address space cannot be created", s);
 }
 
-Status Guest::create_cpu(GuestCpu& cpu, unsigned number, Holdings& from, Slot event,
-                         std::uint64_t death) {
+Status Guest::map_piece(bool& done) {
+    const bool is_low = mapped < guest_low_ram_limit;
+    const std::uint64_t end = is_low ? std::min(ram.size, guest_low_ram_limit) : ram.size;
+    const std::uint64_t size = std::min(end - mapped, mapped_at_once);
+    const std::uint64_t at = is_low ? mapped : guest_high_ram + (mapped - guest_low_ram_limit);
+    const Status s = map_ram(ram, space, at, mapped, size, rw | map_right::execute);
+    if (s != Status::ok) return fail_with("its memory cannot be mapped", s);
+    mapped += size;
+    done = mapped == ram.size;
+    return s;
+}
+
+Status Guest::create_cpu(GuestCpu& cpu, unsigned number, Holdings& from) {
     const Result<Extent> memory[] = {from.allocate(page_size), from.allocate(storage_vcpu),
                                      from.allocate(device_state_bytes)};
     for (const Result<Extent>& m : memory)
@@ -82,7 +100,7 @@ Status Guest::create_cpu(GuestCpu& cpu, unsigned number, Holdings& from, Slot ev
     return create_portal(cpu, number, from);
 }
 
-Status Guest::create_shared(const VmConfig& config) {
+Status Guest::create_shared() {
     const Result<Extent> memory[] = {holdings.allocate(page_size), holdings.allocate(page_size)};
     for (const Result<Extent>& m : memory)
         if (!m) return fail_without_memory("no memory for its state", m.status());
@@ -95,10 +113,10 @@ Status Guest::create_shared(const VmConfig& config) {
     control = new (reinterpret_cast<void*>(*here[0])) VmControl{};
     auto* text = reinterpret_cast<char*>(*here[1]);
     std::memset(text, 0, page_size);
-    static_assert(sizeof(config.append) <= vmm_options_offset &&
-                  vmm_options_offset + sizeof(config.vmm_options) <= page_size);
-    std::memcpy(text, config.append, sizeof(config.append));
-    std::memcpy(text + vmm_options_offset, config.vmm_options, sizeof(config.vmm_options));
+    static_assert(sizeof(config->append) <= vmm_options_offset &&
+                  vmm_options_offset + sizeof(config->vmm_options) <= page_size);
+    std::memcpy(text, config->append, sizeof(config->append));
+    std::memcpy(text + vmm_options_offset, config->vmm_options, sizeof(config->vmm_options));
     return Status::ok;
 }
 
@@ -121,20 +139,19 @@ Status Guest::create_portal(GuestCpu& cpu, unsigned number, Holdings& from) {
     return s == Status::ok ? s : fail_with("its portals cannot be created", s);
 }
 
-Status Guest::create_further(const VmConfig& config, Slot event, std::uint64_t death) {
-    if (config.cpus.count == 1) return Status::ok;
-    Node& node = holdings.node();
-    Status s = further.make(holdings, static_cast<unsigned>(config.cpus.count) - 1);
+Status Guest::create_row() {
+    const Status s = further.make(holdings, static_cast<unsigned>(config->cpus.count) - 1);
     if (s != Status::ok) return fail_without_memory("no memory for its vCPUs", s);
-    for (FurtherCpu& cpu : further) cpu.holdings.use(node);
-    for (unsigned i = 1; s == Status::ok && i < cpus(); ++i) {
-        FurtherCpu& cpu = further[i - 1];
-        cpu.core = core_of(config, i, node.info().cores);
-        s = cpu.holdings.create_event(cpu.event);
-        if (s != Status::ok) return fail_without_memory("no memory for its vCPUs", s);
-        s = create_cpu(cpu, i, cpu.holdings, event, death);
-    }
+    for (FurtherCpu& cpu : further) cpu.holdings.use(holdings.node());
     return s;
+}
+
+Status Guest::create_further(unsigned number) {
+    FurtherCpu& cpu = further[number - 1];
+    cpu.core = core_of(*config, number, holdings.node().info().cores);
+    const Status s = cpu.holdings.create_event(cpu.event);
+    if (s != Status::ok) return fail_without_memory("no memory for its vCPUs", s);
+    return create_cpu(cpu, number, cpu.holdings);
 }
 
 unsigned Guest::leader(unsigned number) const {
@@ -150,15 +167,41 @@ std::uint64_t Guest::sharing() const {
     return mask;
 }
 
-Status Guest::create(Node& node, const VmConfig& config, Slot event, std::uint64_t death,
-                     Slot requests) {
+void Guest::begin(Node& node, const VmConfig& its_config, Slot its_event, std::uint64_t its_death,
+                  Slot requests) {
     holdings.use(node);
-    first.core = core_of(config, 0, node.info().cores);
+    config = &its_config;
+    event = its_event;
+    death = its_death;
+    step = Step::room;
+    ram = Ram{};
+    mapped = 0;
+    created = 0;
+    first.core = core_of(its_config, 0, node.info().cores);
     first.event = requests;
-    Status s = create_memory(config);
-    if (s == Status::ok) s = create_cpu(first, 0, holdings, event, death);
-    if (s == Status::ok) s = create_shared(config);
-    if (s == Status::ok) s = create_further(config, event, death);
+}
+
+Status Guest::create_piece(bool& done) {
+    done = false;
+    Status s = Status::ok;
+    bool goes_on = true;  // to the next step
+    switch (step) {
+    case Step::room: s = find_room(); break;
+    case Step::ram: s = create_ram(goes_on); break;
+    case Step::space: s = create_space(); break;
+    case Step::mapping: s = map_piece(goes_on); break;
+    case Step::first_cpu: s = create_cpu(first, 0, holdings); break;
+    case Step::shared:
+        s = create_shared();
+        done = config->cpus.count == 1;
+        break;
+    case Step::row: s = create_row(); break;
+    case Step::further:
+        s = create_further(++created);
+        done = created + 1 == config->cpus.count;
+        return s;
+    }
+    if (s == Status::ok && goes_on) step = static_cast<Step>(static_cast<unsigned>(step) + 1);
     return s;
 }
 
@@ -171,11 +214,17 @@ Status Guest::start(std::uint64_t sequence) {
 }
 
 void Guest::release() {
-    for (FurtherCpu& cpu : further) cpu.holdings.release();
-    further.clear();
-    holdings.release();
+    while (!release_piece()) {}
+}
+
+bool Guest::release_piece() {
     control = nullptr;
+    for (FurtherCpu& cpu : further)
+        if (!cpu.holdings.release_piece()) return false;
+    further.clear();  // it lies in what is held
+    if (!holdings.release_piece()) return false;
     first = GuestCpu{};
+    return true;
 }
 
 }  // namespace margay::init

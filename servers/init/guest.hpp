@@ -31,14 +31,17 @@ struct FurtherCpu : GuestCpu {
 };
 
 struct Guest {
-    // Creates everything; nothing runs. death: bits of `event` for the end of a vCPU; requests: the
-    // Event whose signals reach vCPU 0 as recall. On failure why() tells, and release() is due.
-    Status create(Node& node, const VmConfig& config, Slot event, std::uint64_t death,
-                  Slot requests);
+    // Begins to create everything; nothing runs. The configuration stays. death: bits of `event` for the end of
+    // a vCPU; requests: the Event whose signals reach vCPU 0 as recall.
+    void begin(Node& node, const VmConfig& config, Slot event, std::uint64_t death, Slot requests);
+    // One bounded piece of it. done: when nothing is left. On failure `why` tells, and it must be released.
+    Status create_piece(bool& done);
     // Each begins with the startup exit, numbered `sequence` + 1.
     Status start(std::uint64_t sequence);
     // Everything goes back. No VMM may be left.
     void release();
+    // The same by one bounded piece. True: nothing is left.
+    bool release_piece();
 
     Status fail_with(const char* reason, Status s) {
         why = reason;
@@ -46,13 +49,16 @@ struct Guest {
     }
     // As fail_with, where memory is lacking; and how much there is.
     Status fail_without_memory(const char* what, Status s);
-    Status create_memory(const VmConfig& config);
+    Status find_room();
+    Status create_ram(bool& done);
+    Status create_space();
+    Status map_piece(bool& done);
     // number: of the vCPU among the VM's; from: what it is made of is theirs.
-    Status create_cpu(GuestCpu& cpu, unsigned number, Holdings& from, Slot event,
-                      std::uint64_t death);
+    Status create_cpu(GuestCpu& cpu, unsigned number, Holdings& from);
     Status create_portal(GuestCpu& cpu, unsigned number, Holdings& from);
-    Status create_further(const VmConfig& config, Slot event, std::uint64_t death);
-    Status create_shared(const VmConfig& config);
+    Status create_row();
+    Status create_further(unsigned number);
+    Status create_shared();
 
     unsigned cpus() const { return 1 + further.size(); }
     GuestCpu& cpu(unsigned number) { return number == 0 ? first : further[number - 1]; }
@@ -65,6 +71,15 @@ struct Guest {
     unsigned leader(unsigned number) const;
     // Bit i: another vCPU is on the core of number i.
     std::uint64_t sharing() const;
+
+    // What comes next.
+    enum class Step : std::uint8_t { room, ram, space, mapping, first_cpu, shared, row, further };
+    Step step = Step::room;
+    const VmConfig* config = nullptr;
+    Slot event = no_slot;
+    std::uint64_t death = 0;
+    std::uint64_t mapped = 0;  // bytes of RAM
+    unsigned created = 0;      // vCPUs
 
     Holdings holdings;
     Ram ram;

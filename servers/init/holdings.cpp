@@ -25,6 +25,15 @@ Status Holdings::allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram&
     return s;
 }
 
+Status Holdings::allocate_ram_piece(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram,
+                                    bool& done) {
+    const unsigned before = ram.count;
+    if (extent_count_ == extent_room) return Status::no_memory;
+    const Status s = node_->allocate_ram_piece(bytes, numa_node, ram, done);
+    if (ram.count != before) extents_[extent_count_++] = ram.extent[before];
+    return s;
+}
+
 Result<std::uint64_t> Holdings::map_here(const Ram& ram, std::uint64_t rights) {
     if (window_count_ == room) return Status::no_memory;
     const Result<std::uint64_t> at = node_->map_here(ram, rights);

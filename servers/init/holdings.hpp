@@ -12,6 +12,7 @@ class Holdings {
     // As Node's, and remembered. `no_memory` also if there is no room to remember it.
     Result<Extent> allocate(std::uint64_t bytes, std::uint64_t alignment = page_size);
     Status allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram);
+    Status allocate_ram_piece(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram, bool& done);
     Result<std::uint64_t> map_here(const Extent& e, std::uint64_t rights);
     Result<std::uint64_t> map_here(const Ram& ram, std::uint64_t rights);
     // For an object whose storage is held here, so that releasing the memory empties the slot.

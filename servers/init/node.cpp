@@ -107,6 +107,7 @@ Result<Extent> Node::ask_for(PmemCall what, std::uint64_t bytes, std::uint64_t a
         s = memory_->ask(m);
         if (s != Status::ok) return s;
     }
+    if (m.label == pmem_more) return Extent{};
     if (m.label != 0) return static_cast<Status>(m.label);
     const Extent e{new_slot(), m.words[0], m.words[1]};
     s = carve(e.slot, memory_->root(m.words[2]), e.base, e.size, carve_flag::estate);
@@ -117,7 +118,11 @@ Result<Extent> Node::ask_for(PmemCall what, std::uint64_t bytes, std::uint64_t a
 }
 
 Result<Extent> Node::allocate(std::uint64_t bytes, std::uint64_t alignment) {
-    if (!from_bootstrap_) return ask_for(PmemCall::allocate, bytes, alignment, any_node, 0);
+    if (!from_bootstrap_) {
+        Result<Extent> e = Extent{};
+        while (e && e->size == 0) e = ask_for(PmemCall::allocate, bytes, alignment, any_node, 0);
+        return e;
+    }
     const std::uint64_t size = align_up(bytes, page_size);
     if (size > bootstrap_.size) return Status::no_memory;
     const Slot slot = new_slot();
@@ -135,20 +140,30 @@ Result<Extent> Node::allocate(std::uint64_t bytes, std::uint64_t alignment) {
 Status Node::allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram) {
     ram.count = 0;
     ram.size = 0;
+    Status s = has_free(bytes) ? Status::ok : Status::no_memory;
+    for (bool done = false; s == Status::ok && !done;)
+        s = allocate_ram_piece(bytes, numa_node, ram, done);
+    return s;
+}
+
+Status Node::allocate_ram_piece(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram,
+                                bool& done) {
+    done = false;
     const std::uint64_t total = align_up(bytes, large_page);
-    while (ram.size < total) {
-        if (ram.count == Ram::max_extents) return Status::no_memory;
-        Result<Extent> e = Status::no_memory;
-        for (const std::uint64_t node : {numa_node, any_node}) {
-            e = ask_for(PmemCall::part, total - ram.size, large_page, node, ram.size);
-            if (e.status() != Status::no_memory) break;
-        }
-        if (!e) return e.status();
-        ram.extent[ram.count++] = *e;
-        ram.size += e->size;
+    if (ram.count == Ram::max_extents) return Status::no_memory;
+    Result<Extent> e = Status::no_memory;
+    for (const std::uint64_t node : {numa_node, any_node}) {
+        e = ask_for(PmemCall::part, total - ram.size, large_page, node, ram.size);
+        if (e.status() != Status::no_memory) break;
     }
+    if (!e) return e.status();
+    if (e->size == 0) return Status::ok;
+    ram.extent[ram.count++] = *e;
+    ram.size += e->size;
+    if (ram.size < total) return Status::ok;
     ram.extent[ram.count - 1].size -= total - bytes;
     ram.size = bytes;
+    done = true;
     return Status::ok;
 }
 

@@ -65,8 +65,11 @@ class Node {
     // RAM in as few extents as there are, of the NUMA node as far as it has any. What was allocated is in `ram` also
     // when it fails.
     Status allocate_ram(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram);
+    // The same in bounded pieces, from an empty `ram` on until `done`. Whoever begins asks has_free().
+    Status allocate_ram_piece(std::uint64_t bytes, std::uint64_t numa_node, Ram& ram, bool& done);
     // What pmem has; zeros if it does not say.
     MemoryUse memory_use() const { return memory_->use(any_node); }
+    bool has_free(std::uint64_t bytes) const { return memory_use().free >= bytes; }
     // To where it came from, with everything derived from it.
     void release(const Extent& e);
     void release(const Ram& ram) {
@@ -102,6 +105,7 @@ class Node {
     }
 
   private:
+    // Of size 0: something was cleared for it, and it must be asked for again.
     Result<Extent> ask_for(PmemCall what, std::uint64_t bytes, std::uint64_t alignment,
                            std::uint64_t numa_node, std::uint64_t offset);
     // Of size + large_page bytes, at a large page.

@@ -191,6 +191,7 @@ Failure Supervisor::undefine(unsigned index) {
         f.set(FailureKind::wrong_state, "it is active; destroy it first");
         return f;
     }
+    place.vm.end_rest();
     (void)place.vm.forget();
     saved_.forget(index);
     places_[index] = nullptr;
@@ -198,24 +199,33 @@ Failure Supervisor::undefine(unsigned index) {
     return f;
 }
 
-std::uint64_t Supervisor::work() {
-    Work most = Work::none;
-    unsigned chosen = 0;
+// Of those with work up to `most`; those with equally urgent work take turns.
+Supervisor::Choice Supervisor::most_urgent(Work most) const {
+    Choice c;
     for (unsigned k = 1; k <= count_; ++k) {
         const unsigned i = (last_worked_ + k) % count_;
-        if (places_[i] == nullptr || places_[i]->vm.work() <= most) continue;
-        most = places_[i]->vm.work();
-        chosen = i;
+        if (places_[i] == nullptr) continue;
+        const Work work = places_[i]->vm.work();
+        if (work > c.work && work <= most) c = {work, i};
     }
-    if (most == Work::none) return no_deadline;
+    return c;
+}
+
+std::uint64_t Supervisor::work() {
+    Choice c = most_urgent(Work::urgent);
+    // Else a dead VMM would lie unburied while another VM starts, and be in the way when its successor dies.
+    if (c.work != Work::urgent && leisure_is_due_)
+        if (const Choice l = most_urgent(Work::leisurely); l.work != Work::none) c = l;
+    if (c.work == Work::none) return no_deadline;
     const std::uint64_t begin = rdtsc();
-    if (most != Work::urgent && begin < next_piece_) return next_piece_;
-    last_worked_ = chosen;
-    places_[chosen]->vm.do_piece();
-    if (most == Work::urgent) return 0;
+    if (c.work != Work::urgent && begin < next_piece_) return next_piece_;
+    last_worked_ = c.vm;
+    places_[c.vm]->vm.do_piece();
+    if (c.work == Work::urgent) return 0;
+    leisure_is_due_ = c.work != Work::leisurely;
     // Guests share this core: they get as much of it as this takes, or more if nobody waits.
     const std::uint64_t end = rdtsc(), took = end - begin;
-    next_piece_ = end + (most == Work::copy ? took : leisure * took);
+    next_piece_ = end + (c.work == Work::leisurely ? leisure * took : took);
     return next_piece_;
 }
 
@@ -243,7 +253,7 @@ std::uint64_t Supervisor::serve(std::uint64_t until) {
 
 bool Supervisor::any_active() const {
     bool any = false;
-    each([&](const VmPlace& p) { any |= p.vm.life().is_active(); });
+    each([&](const VmPlace& p) { any |= p.vm.life().is_active() || p.vm.life().is_ending(); });
     return any;
 }
 
@@ -307,7 +317,7 @@ std::string_view Supervisor::user_of(std::string_view module) {
         if (module == own) return "the node";
     for (unsigned i = 0; i < count_; ++i) {
         if (places_[i] == nullptr || !places_[i]->vm.uses(module)) continue;
-        places_[i]->vm.bury_rest();
+        places_[i]->vm.end_rest();
         if (places_[i]->vm.uses(module)) return places_[i]->config.name;
     }
     return {};
@@ -476,6 +486,8 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
 Outcome Supervisor::outcome(unsigned vm, unsigned ticket) {
     if (!is_there(vm)) return {false, "there is no such VM", false, 0, FailureKind::not_found};
     const VmLife& life = places_[vm]->vm.life();
+    if (life.ticket() != ticket && life.ousted() == ticket)
+        return {false, "it was destroyed", false, 0, FailureKind::failed};
     if (life.ticket() != ticket)
         return {false, "another command took its place", false, 0, FailureKind::busy};
     if (life.task() != Task::none) return {true, "", true, ticket};

@@ -41,6 +41,11 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     Outcome put_module(const Command& command);
     Outcome transfer_saved(const Command& command, unsigned vm);
     Failure carry_out(const Command& command, Vm& vm);
+    struct Choice {
+        Work work = Work::none;
+        unsigned vm = 0;
+    };
+    Choice most_urgent(Work most) const;
     // One piece of the most urgent work. When to do the next, TSC; 0: at once, no_deadline: there is none.
     std::uint64_t work();
 
@@ -67,6 +72,7 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     unsigned count_ = 0;                // behind the last that was ever used
     unsigned definitions_ = 0;          // so far
     unsigned last_worked_ = 0;          // VMs with equally urgent work take turns
+    bool leisure_is_due_ = false;       // and what is leisurely with what is waited for
     std::uint64_t next_piece_ = 0;      // TSC
     WakeBudget budget_;                 // for what VMs and their VMMs signal
     Slot pause_ = no_slot;              // an Event that nobody signals

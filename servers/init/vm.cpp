@@ -238,7 +238,7 @@ bool Vm::uses(std::string_view module) const {
 
 // --- hands
 
-bool Vm::make_guest(bool restored, Failure& why) {
+bool Vm::begin_guest(bool restored, Failure& why) {
     for (unsigned i = 0; i < config_->cpus.count; ++i)
         if (core_of(*config_, i, node_->info().cores) >= node_->info().cores)
             return refuse(why,
@@ -256,8 +256,7 @@ bool Vm::make_guest(bool restored, Failure& why) {
                 first_cpu_feature(missing));
         return false;
     }
-    const Status s = guest_.create(*node_, *config_, to_.node_event, to_.bit, to_.requests);
-    if (s != Status::ok) return refuse(why, guest_.why, s);
+    guest_.begin(*node_, *config_, to_.node_event, to_.bit, to_.requests);
     guest_.features = restored ? checkpoint_.features() : here & ~model.hidden;
     guest_.needs_files = !restored;
     power_presses_ = 0;
@@ -265,6 +264,16 @@ bool Vm::make_guest(bool restored, Failure& why) {
     resumed_ = 0;
     if (!restored) epoch_ = read_clock(init_slot::ports);
     return true;
+}
+
+Piece Vm::guest_piece(Failure& why) {
+    bool done = false;
+    const Status s = guest_.create_piece(done);
+    if (s != Status::ok) {
+        (void)refuse(why, guest_.why, s);
+        return Piece::failed;
+    }
+    return done ? Piece::done : Piece::more;
 }
 
 bool Vm::start_guest(Failure& why) {
@@ -277,20 +286,29 @@ void Vm::drop(unsigned& place) {
     place = no_place;
 }
 
-void Vm::drop_guest() {
+void Vm::stop_guest() {
     if (guest_.control != nullptr && guest_.first.vcpu != no_slot) {
         exits_ = exits();
         rolled_back_ = rolled_back();
     }
-    drop(next_);
-    drop(retired_);
-    drop(active_);
+    for (const unsigned place : {next_, retired_, active_})
+        if (place != no_place) vmm_[place].kill();
+    (void)suspend_vcpu();
+}
+
+Piece Vm::drop_piece() {
+    for (unsigned* const place : {&next_, &retired_, &active_}) {
+        if (*place == no_place) continue;
+        if (vmm_[*place].release_piece()) *place = no_place;
+        return Piece::more;
+    }
+    if (!guest_.release_piece()) return Piece::more;
     // What was typed for this guest is not for the next one; how much of it the guest has taken, only its
     // device state knows.
     to_.terminal.here->input.release(to_.terminal.here->input.head());
     // Nor is what its VMMs have made of the ring: the console looks at it.
     (void)signal(to_.console_event, to_.terminal.bit);
-    guest_.release();
+    return Piece::done;
 }
 
 void Vm::begin_load(const char* module) {
@@ -387,7 +405,7 @@ bool Vm::begin_copy(bool out, Failure& why) {
                : checkpoint_.begin_restore(*node_, guest_, why);
 }
 
-Piece Vm::copy_piece(Failure&) { return checkpoint_.copy_piece(); }
+Piece Vm::copy_piece(Failure& why) { return checkpoint_.copy_piece(why); }
 
 void Vm::read_reason(char (&to)[104]) {
     to[0] = 0;

@@ -45,8 +45,8 @@ class Vm final : private VmHands {
 
     // Its definition names the module, or one of its VMMs is that module.
     bool uses(std::string_view module) const;
-    // A dead VMM that is being buried uses nothing any more.
-    void bury_rest() { life_.bury_rest(); }
+    // A dead VMM that is being buried uses nothing any more, nor does a VM that ends.
+    void end_rest() { life_.end_rest(); }
     const VmConfig& config() const { return *config_; }
     const VmLife& life() const { return life_; }
     std::uint64_t exits() const;
@@ -60,9 +60,11 @@ class Vm final : private VmHands {
   private:
     static constexpr unsigned no_place = ~0u;
 
-    bool make_guest(bool restored, Failure& why) override;
+    bool begin_guest(bool restored, Failure& why) override;
+    Piece guest_piece(Failure& why) override;
     bool start_guest(Failure& why) override;
-    void drop_guest() override;
+    void stop_guest() override;
+    Piece drop_piece() override;
     void begin_load(const char* module) override;
     Piece load_piece(Failure& why) override;
     void drop_next() override { drop(next_); }

@@ -1,4 +1,5 @@
 // pmem: decides which memory is whose, and is the only source of it on the node (proto/pmem.hpp). Its books outlive it.
+#include <algorithm>
 #include <atomic>
 
 #include "libipc/log.hpp"
@@ -41,7 +42,7 @@ class Server {
     Message allocate(std::uint64_t badge, const Message& m, bool by_parts, bool again);
     Message release(std::uint64_t badge, const Message& m);
     Message clear_next(const Message& m);
-    Status clear(const Place& place);
+    Status clear(const Place& place, bool& is_clean);
     Status clear(std::uint32_t root, std::uint64_t base, std::uint64_t size);
 
     std::atomic<std::uint64_t>& progress_;
@@ -110,16 +111,19 @@ Status Server::clear(std::uint32_t root, std::uint64_t base, std::uint64_t size)
     return s;
 }
 
-// What in the place is dirty is cleared now.
-Status Server::clear(const Place& place) {
-    while (const ExtentRecord* r = table_.dirty_in(place)) {
-        const std::uint64_t place_end = place.base + place.size;
-        const std::uint64_t base = r->base > place.base ? r->base : place.base;
-        const std::uint64_t end = r->end < place_end ? r->end : place_end;
-        Status s = clear(r->root, base, end - base);
-        if (s == Status::ok) s = table_.cleared(base, end);
+// What in the place is dirty is cleared now, or a piece of it.
+Status Server::clear(const Place& place, bool& is_clean) {
+    std::uint64_t left = pmem_piece;
+    const ExtentRecord* r = table_.dirty_in(place);
+    for (; r != nullptr && left != 0; r = table_.dirty_in(place)) {
+        const std::uint64_t base = std::max(r->base, place.base);
+        const std::uint64_t size = std::min({r->end - base, place.base + place.size - base, left});
+        Status s = clear(r->root, base, size);
+        if (s == Status::ok) s = table_.cleared(base, base + size);
         if (s != Status::ok) return s;
+        left -= size;
     }
+    is_clean = r == nullptr;
     return Status::ok;
 }
 
@@ -139,8 +143,10 @@ Message Server::allocate(std::uint64_t badge, const Message& m, bool by_parts, b
         by_parts ? table_.find_part(m.words[0], m.words[1], m.words[4], m.words[3])
                  : table_.find_whole(m.words[0], m.words[1], m.words[3]);
     Status s = place.status();
-    if (s == Status::ok) s = clear(*place);
+    bool is_clean = false;
+    if (s == Status::ok) s = clear(*place, is_clean);
     if (s != Status::ok) return answer(s);
+    if (!is_clean) return {pmem_more, {}};
     const Result<const ExtentRecord*> r = table_.take(*place, badge, m.words[5]);
     return r ? answer(**r) : answer(r.status());
 }

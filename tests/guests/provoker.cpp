@@ -1,8 +1,12 @@
-// Measures what an exit waits whose VMM dies of it: by itself, and while the supervisor saves a neighbour.
+// Measures what an exit waits whose VMM dies of it: by itself, and while the supervisor works for a neighbour.
 // The VMM must be one with "hypercall=0xdead". It begins when a byte is typed on its console. The first deaths
 // are those without a neighbour's work; then the guest says "alone", and goes on until the next byte.
+// Options, in the manifest's `append`:
+//   by=NAME    what is done for the neighbour: the figure is restart_delay_by_NAME
+//   exits=N    between two deaths
 #include <algorithm>
 
+#include "support/options.hpp"
 #include "tests/guests/guest.hpp"
 
 using namespace margay;
@@ -11,8 +15,6 @@ using namespace margay::guest;
 namespace {
 
 constexpr unsigned deaths_alone = 20, max_deaths = 100'000;
-// Between two deaths: a dead VMM is buried while the next one serves.
-constexpr unsigned exits_between = 3000;
 
 std::uint64_t provoke() {
     const std::uint64_t begin = rdtsc();
@@ -21,8 +23,9 @@ std::uint64_t provoke() {
     return rdtsc() - begin;
 }
 
-void pause() {
-    for (unsigned i = 0; i < exits_between; ++i) out8(0x3ff, 0x55);  // UART scratch register
+// A dead VMM is buried while the next one serves.
+void pause(unsigned exits) {
+    for (unsigned i = 0; i < exits; ++i) out8(0x3ff, 0x55);  // UART scratch register
 }
 
 bool is_told() {
@@ -33,23 +36,25 @@ bool is_told() {
 
 }  // namespace
 
-void guest_main(void*) {
+void guest_main(void* boot_parameters) {
+    const std::string_view line = command_line_of(boot_parameters);
+    const std::string_view by = find_option(line, "by").value_or("neighbour");
+    const auto exits = static_cast<unsigned>(find_number(line, "exits").value_or(3000));
     say("ready\n");
-    while (!is_told()) pause();
+    while (!is_told()) pause(exits);
     std::uint64_t alone = 0, longest = 0;
     for (unsigned i = 0; i < deaths_alone; ++i) {
-        pause();
+        pause(exits);
         alone = std::max(alone, provoke());
     }
     say("alone\n");
     unsigned deaths = 0;
     for (; deaths < max_deaths && !is_told(); ++deaths) {
-        pause();
+        pause(exits);
         longest = std::max(longest, provoke());
     }
-    say("bench: vmm_blackout_alone {} ns {}\n", alone, deaths_alone);
-    say("bench: vmm_blackout_neighbour {} ns {}\n", longest, deaths);
-    say("bench: restart_delay_by_neighbour {} ns {}\n", longest > alone ? longest - alone : 0,
-        deaths);
+    say("bench: vmm_blackout_alone_by_{} {} ns {}\n", by, alone, deaths_alone);
+    say("bench: vmm_blackout_by_{} {} ns {}\n", by, longest, deaths);
+    say("bench: restart_delay_by_{} {} ns {}\n", by, longest > alone ? longest - alone : 0, deaths);
     power_off();
 }

@@ -41,13 +41,16 @@ enum class Piece { more, done, failed };
 // active before and is kept until it is buried.
 class VmHands {
   public:
-    // The guest without a VMM: memory, vCPU, portal, device state. Its kernel is loaded by its first VMM unless
-    // it is `restored`.
-    virtual bool make_guest(bool restored, Failure& why) = 0;
+    // Begins with the guest without a VMM: memory, vCPUs, portals, device state. Its kernel is loaded by its
+    // first VMM unless it is `restored`.
+    virtual bool begin_guest(bool restored, Failure& why) = 0;
+    virtual Piece guest_piece(Failure& why) = 0;
     // Lets the vCPU run.
     virtual bool start_guest(Failure& why) = 0;
-    // Everything goes back, and what is typed for it is forgotten.
-    virtual void drop_guest() = 0;
+    // The guest, or what there is of it, and its VMMs do nothing from now on.
+    virtual void stop_guest() = 0;
+    // A piece of them goes back, VMMs first; at last what is typed for it is forgotten. It does not fail.
+    virtual Piece drop_piece() = 0;
 
     // Begins with the next VMM; there is none.
     virtual void begin_load(const char* module) = 0;

@@ -78,17 +78,25 @@ bool VmLife::make(bool restored, std::uint64_t now) {
     policy_ = RestartPolicy{limits_.restart};
     started_ = suspended_ = was_frozen_ = false;
     no_vmm_since_ = now;
-    Failure why;
     state_ = VmState::starting;
-    if (!hands_.make_guest(restored, why) || (restored && !hands_.begin_copy(false, why))) {
-        fail(why);
-        return false;
-    }
-    if (restored)
-        copy_ = Copy::in;
-    else
-        load(configured_vmm_, Purpose::service);
-    return true;
+    is_restored_ = restored;
+    return guest_ == GuestPart::going || grow();
+}
+
+bool VmLife::grow() {
+    Failure why;
+    guest_ = GuestPart::growing;
+    if (hands_.begin_guest(is_restored_, why)) return true;
+    fail(why);
+    return false;
+}
+
+void VmLife::grown() {
+    Failure why;
+    guest_ = GuestPart::whole;
+    if (!is_restored_) return load(configured_vmm_, Purpose::service);
+    if (!hands_.begin_copy(false, why)) return fail(why);
+    copy_ = Copy::in;
 }
 
 Failure VmLife::start(std::uint64_t now) {
@@ -103,20 +111,40 @@ Failure VmLife::restore(std::uint64_t now) {
 
 Failure VmLife::destroy() {
     if (!is_active()) return refusal(FailureKind::wrong_state, "it is not active");
-    fail_task(FailureKind::failed, "it was destroyed");
+    if (task_ != Task::none) ousted_ = ticket_;
     state_ = VmState::shut_off;
     copy_text(reason_, "destroyed");
-    bury();
+    leave();
+    return begin(Task::end);
+}
+
+// Nothing of it runs any more; what it has goes back in pieces. A dead VMM whose report is due has it first.
+void VmLife::leave() {
+    buries_ = has_retired_ && (buries_ || service_ != Service::none);
+    has_retired_ = buries_;
+    if (!buries_) cause_[0] = 0;
     hands_.end_copy();
-    hands_.drop_guest();
+    if (guest_ != GuestPart::going) hands_.stop_guest();
+    guest_ = GuestPart::going;
     copy_ = Copy::none;
     next_ = Next::none;
     service_ = Service::none;
-    suspended_ = rests_for_save_ = false;
-    has_retired_ = retired_lives_ = buries_ = false;
-    standby_at_ = poll_at_ = never;
+    suspended_ = rests_for_save_ = retired_lives_ = false;
+    bury_at_ = standby_at_ = poll_at_ = never;
     watch_.end();
-    return {};
+}
+
+void VmLife::end_piece() {
+    if (buries_) return bury_piece();
+    if (hands_.drop_piece() == Piece::more) return;
+    guest_ = GuestPart::none;
+    if (task_ == Task::end) complete();
+    if (state_ == VmState::starting) (void)grow();
+}
+
+void VmLife::end_rest() {
+    while (guest_ == GuestPart::going) end_piece();
+    if (buries_) bury();
 }
 
 Failure VmLife::suspend() {
@@ -275,7 +303,7 @@ void VmLife::serving(std::uint64_t now) {
 
 void VmLife::look(const VmSample& s) {
     changed_ = false;
-    if (!is_active() || state_ == VmState::frozen) return;
+    if (!is_active() || state_ == VmState::frozen || guest_ != GuestPart::whole) return;
     if (started_ && s.guest_dead) return guest_ended(s);
     const bool refuses = service_ == Service::attaching && s.phase == VmmPhase::refused &&
                          killed_for_ == KilledFor::nothing;
@@ -477,11 +505,8 @@ void VmLife::freeze(const char* reason) {
     bury_at_ = standby_at_ = poll_at_ = never;
     watch_.end();
     if (limits_.ends.keeps_frozen) return;
-    char why[sizeof(reason_)];
-    copy_text(why, reason_);
-    hands_.say_ended(why, false);
-    (void)destroy();
-    copy_text(reason_, why);
+    hands_.say_ended(reason_, false);
+    leave();
     state_ = VmState::failed;
 }
 
@@ -492,8 +517,7 @@ void VmLife::fail(const Failure& why) {
         ended_ = why;
     }
     hands_.say_ended(reason_, false);
-    (void)destroy();
-    copy_text(reason_, why.text);
+    leave();
     state_ = VmState::failed;
 }
 
@@ -530,28 +554,37 @@ void VmLife::guest_ended(const VmSample& s) {
     if (service_ != Service::none) bury();
     if (may_begin_anew(s)) {
         hands_.say_begins_anew(reason);
-        (void)destroy();
+        leave();
         (void)make(false, s.now);
         changed_ = true;
         return;
     }
     hands_.say_ended(reason, well);
-    (void)destroy();
-    copy_text(reason_, reason);
+    leave();
     state_ = well ? VmState::shut_off : VmState::failed;
 }
 
 // --- work in pieces
 
 Work VmLife::work() const {
+    if (guest_ == GuestPart::going) return Work::ending;
     if (!is_active()) return Work::none;
-    if (copy_ != Copy::none) return Work::copy;
-    if (next_ == Next::loading && service_ == Service::none) return Work::urgent;
+    if (copy_ != Copy::none || guest_ == GuestPart::growing) return Work::waited;
+    if (next_ == Next::loading && service_ == Service::none)
+        return state_ == VmState::starting ? Work::waited : Work::urgent;
     return next_ == Next::loading || buries_ ? Work::leisurely : Work::none;
 }
 
 void VmLife::do_piece(std::uint64_t now) {
     Failure why;
+    if (guest_ == GuestPart::going) return end_piece();
+    if (guest_ == GuestPart::growing) {
+        switch (hands_.guest_piece(why)) {
+        case Piece::more: return;
+        case Piece::done: return grown();
+        case Piece::failed: return fail(why);
+        }
+    }
     if (copy_ != Copy::none) {
         switch (hands_.copy_piece(why)) {
         case Piece::more: return;
@@ -590,7 +623,7 @@ void VmLife::copied(std::uint64_t now) {
 }
 
 std::uint64_t VmLife::next_look() const {
-    if (!is_active() || state_ == VmState::frozen) return never;
+    if (!is_active() || state_ == VmState::frozen || guest_ != GuestPart::whole) return never;
     if (changed_) return 0;
     return std::min(std::min(bury_at_, poll_at_), std::min(standby_at_, watch_.next_look()));
 }

@@ -22,13 +22,14 @@ enum class Service : std::uint8_t {
 enum class Purpose : std::uint8_t { service, wish, standby };
 
 // What somebody asked for and waits for.
-enum class Task : std::uint8_t { none, start, suspend, save, restore, replace };
+enum class Task : std::uint8_t { none, start, end, suspend, save, restore, replace };
 
 // How urgent the work is that there is to do in pieces.
 enum class Work : std::uint8_t {
     none,
     leisurely,  // nobody waits for it
-    copy,       // a suspended guest waits
+    waited,     // an operator waits, or a suspended guest
+    ending,     // likewise; what it gives back may be what others lack
     urgent,     // a guest has no VMM
 };
 
@@ -79,16 +80,18 @@ class VmLife {
     VmState state() const { return state_; }
     Service service() const { return service_; }
     bool is_suspended() const { return suspended_; }
-    // Of a burial that is under way, the rest at once: somebody wants what the dead one holds.
-    void bury_rest() {
-        if (buries_) bury();
-    }
+    // Of a burial or an end that is under way, the rest at once: somebody wants what is held.
+    void end_rest();
+    // It is off, and something of it is still there.
+    bool is_ending() const { return !is_active() && guest_ != GuestPart::none; }
     bool is_active() const { return state_ != VmState::shut_off && state_ != VmState::failed; }
     Task task() const { return task_; }
     // How the last task ended; it is set while it failed.
     const Failure& ended() const { return ended_; }
     // Counts tasks.
     unsigned ticket() const { return ticket_; }
+    // Of the last task that a destroy() ended.
+    unsigned ousted() const { return ousted_; }
     const char* vmm() const { return vmm_; }
     bool has_standby() const { return next_ == Next::ready && purpose_ == Purpose::standby; }
     const char* reason() const { return reason_; }
@@ -98,12 +101,17 @@ class VmLife {
   private:
     enum class Next : std::uint8_t { none, loading, ready };
     enum class Copy : std::uint8_t { none, out, in };
+    enum class GuestPart : std::uint8_t { none, growing, whole, going };
     enum class KilledFor : std::uint8_t { nothing, refusal, start, exit, test };
 
     Failure begin(Task task);
     Failure begin_guest(Task task, std::uint64_t now);
-    // Makes it and begins to load its VMM. False: it could not be made, and has failed.
+    // Begins to make it, when what is left of the one before has gone. False: it cannot be made, and has failed.
     bool make(bool restored, std::uint64_t now);
+    bool grow();
+    void grown();
+    void leave();
+    void end_piece();
     bool may_begin_anew(const VmSample& s);
     void complete();
     void fail_task(FailureKind kind, std::string_view format, const char* a = "",
@@ -143,10 +151,12 @@ class VmLife {
     Next next_ = Next::none;
     Purpose purpose_ = Purpose::service;
     Copy copy_ = Copy::none;
+    GuestPart guest_ = GuestPart::none;
     Task task_ = Task::none;
     KilledFor killed_for_ = KilledFor::nothing;
     bool suspended_ = false;       // by command
     bool rests_for_save_ = false;  // the vCPU is suspended for the copy only
+    bool is_restored_ = false;     // it is made from what was saved
     bool started_ = false;         // the vCPU was let run
     bool was_frozen_ = false;      // its first VMM since then is not serving yet
     bool has_retired_ = false, retired_lives_ = false;
@@ -157,7 +167,7 @@ class VmLife {
     RestartPolicy policy_;
     std::uint64_t ends_since_ = 0,
                   ends_ = 0;  // ends of guests that were made anew: in ms; since then
-    unsigned ticket_ = 0;
+    unsigned ticket_ = 0, ousted_ = 0;
     Failure ended_;
     char vmm_[max_name] = {}, next_vmm_[max_name] = {}, old_vmm_[max_name] = {};
     char cause_[104] = {};       // of the last death, until it is reported

@@ -16,43 +16,61 @@ struct FakeHands : VmHands {
     std::vector<std::string> said;  // what was asked of it, in order
     VmSample now;
     unsigned pieces = 2;  // of a load or a copy
-    unsigned left = 0, copy_left = 0, grave_left = 2;
+    unsigned left = 0, copy_left = 0, grave_left = 2, guest_left = 0, drop_left = 0;
     std::string fails;  // the call that fails
-    bool has_guest = false, has_active = false, has_next = false, next_loaded = false,
-         has_retired = false, copying = false, bound = false, suspended = false;
+    // has_guest: or a part of it. stopped: it is going.
+    bool has_guest = false, is_whole = false, stopped = false;
+    bool has_active = false, has_next = false, next_loaded = false, has_retired = false,
+         copying = false, bound = false, suspended = false;
 
     bool fail(const std::string& call, Failure& why) {
         if (fails != call) return false;
         why.set(FailureKind::no_memory, "no room");
         return true;
     }
-    bool make_guest(bool restored, Failure& why) override {
+    bool begin_guest(bool restored, Failure& why) override {
         said.push_back(restored ? "make restored" : "make");
-        EXPECT_FALSE(has_guest);
+        EXPECT_FALSE(has_guest || stopped);
         has_guest = true;  // as far as it came: it is dropped even if it failed
+        is_whole = false;
+        guest_left = pieces;
         now.guest_dead = false;
         now.sequence = 0;
         now.pending = false;
         now.outcome = VmOutcome::running;
         return !fail("make", why);
     }
+    Piece guest_piece(Failure& why) override {
+        EXPECT_TRUE(has_guest && !is_whole && !stopped);
+        if (fail("grow", why)) return Piece::failed;
+        is_whole = --guest_left == 0;
+        return is_whole ? Piece::done : Piece::more;
+    }
     bool start_guest(Failure& why) override {
         // Its first exit waits for the VMM, which is loaded.
-        EXPECT_TRUE(has_guest && has_next && next_loaded);
+        EXPECT_TRUE(is_whole && has_next && next_loaded);
         said.push_back("go");
         now.sequence = 1;
         now.pending = true;
         return !fail("go", why);
     }
-    void drop_guest() override {
-        said.push_back("drop");
-        EXPECT_TRUE(has_guest);
+    void stop_guest() override {
+        EXPECT_TRUE(has_guest && !stopped);
+        stopped = true;
+        drop_left = pieces;
+    }
+    Piece drop_piece() override {
+        EXPECT_TRUE(has_guest && stopped);
         EXPECT_FALSE(copying);
-        has_guest = has_active = has_next = has_retired = bound = suspended = false;
+        has_active = has_next = has_retired = bound = suspended = is_whole = false;
+        if (--drop_left != 0) return Piece::more;
+        said.push_back("drop");
+        has_guest = stopped = false;
+        return Piece::done;
     }
     void begin_load(const char* module) override {
         said.push_back(std::string{"load "} + module);
-        EXPECT_TRUE(has_guest);
+        EXPECT_TRUE(is_whole && !stopped);
         EXPECT_FALSE(has_next);
         has_next = true;
         next_loaded = false;
@@ -125,7 +143,7 @@ struct FakeHands : VmHands {
     bool begin_copy(bool out, Failure& why) override {
         said.push_back(out ? "copy out" : "copy in");
         if (fail("copy", why)) return false;
-        EXPECT_TRUE(has_guest && !copying);
+        EXPECT_TRUE(is_whole && !stopped && !copying);
         copying = true;
         copy_left = pieces;
         return true;

@@ -8,7 +8,7 @@ namespace {
 TEST_F(VmLifeTest, StartsWhenItsVmmServes) {
     EXPECT_FALSE(life.start(0).is_set());
     EXPECT_EQ(life.state(), VmState::starting);
-    EXPECT_EQ(life.work(), Work::urgent);
+    EXPECT_EQ(life.work(), Work::waited);
     settle();
     EXPECT_EQ(hands.said, (Said{"make", "load vmm", "go", "take over"}));
     EXPECT_EQ(life.state(), VmState::starting);
@@ -22,7 +22,7 @@ TEST_F(VmLifeTest, StartsWhenItsVmmServes) {
 }
 
 TEST_F(VmLifeTest, AStartThatFailsLeavesNothing) {
-    for (const char* at : {"make", "load", "take over", "go"}) {
+    for (const char* at : {"make", "grow", "load", "take over", "go"}) {
         hands.fails = at;
         (void)life.start(0);
         settle();
@@ -62,6 +62,7 @@ TEST_F(VmLifeTest, TheGuestsEnd) {
         look();
         EXPECT_EQ(life.state(), c.state);
         EXPECT_STREQ(life.reason(), c.reason);
+        settle();
         EXPECT_FALSE(hands.has_guest);
     }
 }
@@ -102,20 +103,20 @@ TEST_F(VmLifeTest, ABurialIsDoneInPieces) {
 }
 
 TEST_F(VmLifeTest, WhatABurialHasLeftIsDoneForWhoeverWaits) {
-    life.bury_rest();  // there is nothing to do
+    life.end_rest();  // there is nothing to do
     EXPECT_TRUE(hands.said.empty());
     hands.grave_left = hands.pieces = 3;
     run();
     hands.now.now = 500;
     die();
-    life.bury_rest();  // nor is there yet
+    life.end_rest();  // nor is there yet
     EXPECT_TRUE(hands.has_retired || life.work() != Work::leisurely);
     serve();
     hands.now.now = life.next_look();
     look();
     life.do_piece(hands.now.now);
     EXPECT_TRUE(hands.has_retired);
-    life.bury_rest();
+    life.end_rest();
     EXPECT_FALSE(hands.has_retired);
     EXPECT_EQ(hands.said.back(), "bury: it died");
     EXPECT_EQ(life.work(), Work::none);
@@ -273,7 +274,7 @@ TEST_F(VmLifeTest, OneThingAtATime) {
     EXPECT_EQ(life.replace_vmm("x", 0).kind, FailureKind::busy);
     EXPECT_EQ(life.start(0).kind, FailureKind::wrong_state);
     EXPECT_FALSE(life.destroy().is_set());
-    EXPECT_STREQ(life.ended().text, "it was destroyed");
+    EXPECT_EQ(life.ousted(), life.ticket() - 1) << "the replacement has ended so";
     EXPECT_EQ(life.destroy().kind, FailureKind::wrong_state);
     EXPECT_EQ(life.save().kind, FailureKind::wrong_state);
     EXPECT_EQ(life.replace_vmm("x", 0).kind, FailureKind::wrong_state);
@@ -309,6 +310,158 @@ TEST_F(VmLifeTest, TicketsFollowTheFirst) {
     EXPECT_EQ(life.ticket(), 1001u);
 }
 
+// Nobody's restart waits for a VM that is made or ends: both go in pieces, and whoever asked waits for the last.
+TEST_F(VmLifeTest, MakingAndEndingGoInPieces) {
+    hands.pieces = 3;
+    EXPECT_FALSE(life.start(0).is_set());
+    for (const bool whole : {false, false, true}) {
+        EXPECT_EQ(life.work(), Work::waited);
+        EXPECT_EQ(life.next_look(), ~0ull) << "there is nothing to look at";
+        look();
+        life.do_piece(0);
+        EXPECT_EQ(hands.is_whole, whole);
+    }
+    settle();
+    serve();
+    hands.said.clear();
+    EXPECT_FALSE(life.destroy().is_set());
+    EXPECT_EQ(life.state(), VmState::shut_off);
+    EXPECT_TRUE(hands.stopped) << "nothing of it runs";
+    for (const bool last : {false, false, true}) {
+        EXPECT_EQ(life.task(), Task::end);
+        EXPECT_TRUE(life.is_ending());
+        EXPECT_EQ(life.work(), Work::ending);
+        look();
+        life.do_piece(0);
+        EXPECT_EQ(hands.has_guest, !last);
+    }
+    EXPECT_EQ(life.task(), Task::none);
+    EXPECT_FALSE(life.ended().is_set());
+    EXPECT_FALSE(life.is_ending());
+    EXPECT_EQ(life.work(), Work::none);
+}
+
+// With each number of pieces done: what there is goes, and it can be started again.
+TEST_F(VmLifeTest, DestroyedWhileItIsMade) {
+    hands.pieces = 4;
+    for (const bool restored : {false, true}) {
+        for (unsigned done = 0; done < 12; ++done) {
+            (void)(restored ? life.restore(0) : life.start(0));
+            const unsigned ticket = life.ticket();
+            for (unsigned i = 0; i < done; ++i) life.do_piece(0);
+            EXPECT_FALSE(life.destroy().is_set());
+            EXPECT_EQ(life.ousted(), ticket) << done;
+            settle();
+            EXPECT_EQ(life.state(), VmState::shut_off);
+            EXPECT_FALSE(hands.has_guest || hands.copying) << done;
+            EXPECT_FALSE(life.ended().is_set());
+        }
+    }
+    run();
+}
+
+// What comes while it ends waits for the end: a start, a restore, and what ends that again.
+TEST_F(VmLifeTest, StartedWhileItEnds) {
+    hands.pieces = 3;
+    for (unsigned done = 0; done < 3; ++done) {
+        for (const bool restored : {false, true}) {
+            run();
+            (void)life.destroy();
+            for (unsigned i = 0; i < done; ++i) life.do_piece(0);
+            EXPECT_FALSE((restored ? life.restore(0) : life.start(0)).is_set());
+            EXPECT_EQ(life.state(), VmState::starting);
+            EXPECT_TRUE(hands.said.empty()) << "not before the other one has gone";
+            EXPECT_EQ(life.suspend().kind, FailureKind::wrong_state);
+            EXPECT_EQ(life.save().kind, FailureKind::wrong_state);
+            EXPECT_EQ(life.replace_vmm(nullptr, 0).kind, FailureKind::wrong_state);
+            EXPECT_EQ(life.start(0).kind, FailureKind::wrong_state);
+            settle();
+            EXPECT_EQ(hands.said[0], "drop");
+            EXPECT_EQ(hands.said[1], restored ? "make restored" : "make");
+            serve();
+            EXPECT_EQ(life.state(), VmState::running);
+            (void)life.destroy();
+            (void)life.start(0);
+            (void)life.destroy();
+            settle();
+            EXPECT_EQ(life.state(), VmState::shut_off);
+            EXPECT_EQ(life.task(), Task::none);
+            EXPECT_FALSE(hands.has_guest);
+        }
+    }
+}
+
+// The guest or its VMM dies, or nothing happens for long, while the VM is made or ends: nobody is there to die.
+TEST_F(VmLifeTest, DeathsAndTimeMeanNothingToAVmThatIsNotThere) {
+    hands.pieces = 3;
+    for (const bool ends : {false, true}) {
+        for (unsigned done = 0; done < 3; ++done) {
+            if (ends) {
+                run();
+                (void)life.destroy();
+            } else {
+                (void)life.start(0);
+            }
+            for (unsigned i = 0; i < done; ++i) life.do_piece(hands.now.now);
+            hands.now.vmm_dead = hands.now.guest_dead = true;
+            hands.now.now += 10 * limits.watch.start;
+            hands.said.clear();
+            look();
+            EXPECT_TRUE(hands.said.empty());
+            hands.now.vmm_dead = hands.now.guest_dead = false;
+            settle();
+            EXPECT_EQ(life.state(), ends ? VmState::shut_off : VmState::starting);
+            EXPECT_EQ(life.restarts(), 0u);
+            if (life.is_active()) {
+                serve();
+                EXPECT_EQ(life.state(), VmState::running);
+                (void)life.destroy();
+                settle();
+            }
+        }
+    }
+}
+
+// A dead VMM whose report is due has it, though its VM ends; one without a successor goes with the VM.
+TEST_F(VmLifeTest, AReportThatIsDueWhenTheVmEnds) {
+    for (const bool served : {true, false}) {
+        run();
+        hands.now.vmm_dead = true;
+        look();
+        if (served) {
+            settle();
+            serve();
+        }
+        hands.said.clear();
+        (void)life.destroy();
+        settle();
+        EXPECT_EQ(hands.said.back(), "drop");
+        EXPECT_EQ(std::count(hands.said.begin(), hands.said.end(), "bury: it died"), served);
+        // The next VM has nothing to do with it.
+        run();
+        hands.now.at_rest = true;
+        (void)life.replace_vmm("new", 0);
+        settle();
+        serve();
+        pass(limits.head_start);
+        EXPECT_EQ(hands.said.back(), "bury");
+        (void)life.destroy();
+        settle();
+    }
+}
+
+// Somebody wants at once what it holds.
+TEST_F(VmLifeTest, WhatAnEndHasLeftIsDoneForWhoeverWaits) {
+    hands.pieces = 5;
+    run();
+    (void)life.destroy();
+    life.do_piece(0);
+    EXPECT_TRUE(life.is_ending());
+    life.end_rest();
+    EXPECT_FALSE(life.is_ending() || hands.has_guest);
+    EXPECT_EQ(life.task(), Task::none);
+}
+
 // Whatever happens in whatever order: the hands are never asked for what cannot be, nothing is left when
 // the VM is off, and it can be started again.
 TEST_F(VmLifeTest, AnyOrder) {
@@ -327,8 +480,8 @@ TEST_F(VmLifeTest, AnyOrder) {
         s.at_rest = hands.suspended && !s.pending;
         hands.fails =
             random() % 20 == 0
-                ? std::vector<std::string>{"make", "go",         "load",    "take over",
-                                           "copy", "copy piece", "suspend", "resume"}[random() % 8]
+                ? std::vector<std::string>{"make", "grow",       "go",      "load",  "take over",
+                                           "copy", "copy piece", "suspend", "resume"}[random() % 9]
                 : "";
         switch (random() % 16) {
         case 0: (void)life.start(s.now); break;
@@ -353,7 +506,7 @@ TEST_F(VmLifeTest, AnyOrder) {
             if (hands.has_active && s.phase == VmmPhase::starting) s.phase = VmmPhase::refused;
             break;
         case 10:
-            if (hands.has_guest && random() % 8 == 0) {
+            if (hands.is_whole && random() % 8 == 0) {
                 s.guest_dead = true;
                 s.outcome = static_cast<VmOutcome>(random() % 4);
             }
@@ -363,11 +516,15 @@ TEST_F(VmLifeTest, AnyOrder) {
         }
         if (random() % 4 != 0) look();
         if (random() % 2 == 0 && life.work() != Work::none) life.do_piece(s.now);
-        ASSERT_EQ(hands.has_guest, life.is_active()) << round;
+        if (random() % 50 == 0) life.end_rest();
+        ASSERT_EQ(hands.has_guest, life.is_active() || life.is_ending()) << round;
         if (!life.is_active()) {
-            ASSERT_EQ(life.task(), Task::none) << round;
-            ASSERT_EQ(life.work(), Work::none) << round;
+            ASSERT_EQ(life.work(), life.is_ending() ? Work::ending : Work::none) << round;
             ASSERT_EQ(life.next_look(), ~0ull) << round;
+        }
+        if (!life.is_active() && !life.is_ending()) {
+            ASSERT_EQ(life.task(), Task::none) << round;
+            ASSERT_FALSE(hands.has_active || hands.has_next || hands.has_retired) << round;
         }
         if (life.state() == VmState::frozen && life.task() == Task::none) {
             ASSERT_FALSE(hands.has_active || hands.has_next || hands.has_retired) << round;
@@ -450,6 +607,7 @@ TEST_F(VmLifeTest, SomeEndsAreFinal) {
     hands.now.outcome = VmOutcome::reset;
     hands.now.guest_dead = true;
     look();
+    settle();
     EXPECT_EQ(life.state(), VmState::failed);
     EXPECT_STREQ(life.reason(), "no room");
 }
