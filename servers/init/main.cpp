@@ -105,6 +105,15 @@ ChannelClient client_of(const Channel& channel, Services& services) {
     return {channel.here, services.console_event(), channel.bit};
 }
 
+// What was asked on the control line has its answer before the node ends, also where several ended together; unless
+// nobody takes it.
+void answer_the_last(ChannelClient& control, ControlLine& line, Services& services) {
+    for (unsigned i = 0; i <= ControlLine::max_pending; ++i) {
+        exchange(control, line);
+        if (!line.output().empty() && !services.drain()) return;
+    }
+}
+
 // Until the node is to end.
 void supervise(Supervisor& supervisor, Services& services) {
     static NodeConsole console{supervisor};
@@ -115,8 +124,8 @@ void supervise(Supervisor& supervisor, Services& services) {
     for (;;) {
         exchange(terminal, console);
         exchange(control, line);
-        if (supervisor.has_ended()) return;
-        if (!supervisor.any_active() && manifest.power_off_with_last_vm) return;
+        if (supervisor.has_ended() || (!supervisor.any_active() && manifest.power_off_with_last_vm))
+            return answer_the_last(control, line, services);
         const std::uint64_t due = services.next_look();
         const std::uint64_t bits = supervisor.serve(due);
         if ((bits & node_bit::channels) != 0) services.channels().collect();
@@ -140,7 +149,7 @@ void supervise(Supervisor& supervisor, Services& services) {
     print_banner(node, services);
     if (!good) {
         log("margay: manifest, line {}, key \"{}\": {}\n", error.line, error.key, error.what);
-        services.drain();
+        (void)services.drain();
         power_off(node, manifest.test_exit_port, false);
     }
     static Supervisor supervisor{node, services, manifest};
@@ -151,7 +160,7 @@ void supervise(Supervisor& supervisor, Services& services) {
     if (manifest.test_kill_services_us != 0) services.kill_for_test(manifest.test_kill_services_us);
     supervise(supervisor, services);
     good = supervisor.all_well();
-    services.drain();
+    (void)services.drain();
     power_off(node, manifest.test_exit_port, good);
 }
 

@@ -99,12 +99,13 @@ SoftOff find_soft_off(Node& node) {
     return off;
 }
 
-// The last characters still stand in COM1's transmitter, and go with the machine.
+// The last characters still stand in the transmitters of COM1 and COM2, and go with the machine. Where there is no
+// line, all bits are set.
 void let_console_finish() {
-    constexpr std::uint16_t line_status = 0x3fd;
     constexpr std::uint64_t transmitter_empty = 0x40;
-    for (unsigned i = 0; i < 100'000; ++i)
-        if ((port_read(init_slot::ports, line_status, 1) & transmitter_empty) != 0) return;
+    for (const std::uint16_t line_status : {0x3fd, 0x2fd})
+        for (unsigned i = 0; i < 100'000; ++i)
+            if ((port_read(init_slot::ports, line_status, 1) & transmitter_empty) != 0) break;
 }
 
 // A power-off takes effect behind the access that asks for it, on an emulator as on a machine.

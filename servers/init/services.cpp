@@ -153,7 +153,7 @@ void Services::open_node_terminal() {
         {ChannelKind::terminal, "node", channel_flag::tells_room, node_event_, node_bit::terminal});
 }
 
-void Services::drain() {
+bool Services::drain() {
     const std::uint64_t end = rdtsc() + tsc_khz_ * 1000;
     for (;;) {
         const std::uint64_t now = rdtsc();
@@ -165,6 +165,7 @@ void Services::drain() {
     // The last bytes are on their way from the console's hands to the UART.
     const std::uint64_t sent = rdtsc() + tsc_khz_ * 2;
     while (rdtsc() < sent) (void)wait(node_event_, sent);
+    return channels_.is_drained();
 }
 
 }  // namespace margay::init

@@ -48,7 +48,7 @@ class Services {
     // The node console's channel. Behind those of the manifest's VMs: it is shown from the start only if no VM is.
     void open_node_terminal();
     // Waits until everything that was said is on the serial line, or a second has passed.
-    void drain();
+    bool drain();
     // To add and remove channels while the node runs.
     ConsoleChannels& channels() { return channels_; }
 

@@ -170,10 +170,38 @@ TEST(Node, PowerButton) {
     }
 }
 
+// The node ends with the last VM, but not before what was asked is answered: the reply to the end of a VM waits behind a
+// long list here.
+TEST(Node, TheLastRequestIsAnswered) {
+    const GuestScript guest = counting(1000);
+    std::string others;
+    for (unsigned i = 0; i < 200; ++i)
+        others += R"(, {"name": "another-one-)" + std::to_string(i) +
+                  R"(", "memory_mib": 4, "kernel": "kernel", "autostart": false})";
+    Node node{{.manifest = R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "kernel"})" +
+                           others + R"(], "test_exit_port": 244})",
+               .guests = {{"kernel", &guest}}}};
+    ASSERT_TRUE(node.run_until([&] { return !node.terminal.sent.empty(); })) << node.logs.sent;
+    // Whoever reads the line pauses, until the VM is gone.
+    node.control.is_stuck = true;
+    node.control.type(R"({"id": 1, "command": "destroy", "vm": "g"})"
+                      "\n"
+                      R"({"id": 2, "command": "list"})"
+                      "\n");
+    EXPECT_FALSE(node.run_until([] { return false; }, 4000));
+    EXPECT_FALSE(node.is_off());
+    node.control.get_going();
+    EXPECT_TRUE(node.run());
+    const auto answers = [&](const char* id) {
+        return node.control.sent.find(id) != std::string::npos;
+    };
+    EXPECT_TRUE(answers(R"("id":1,)") && answers(R"("id":2,)")) << node.control.sent;
+}
+
 TEST(Node, TheEndOfInitStopsTheKernel) {
     const GuestScript guest = counting(10);
     Node node{{.manifest = manifest(), .guests = {{"kernel", &guest}}}};
-    ASSERT_TRUE(node.run_until([&] { return !node.terminal.sent.empty(); }));
+    ASSERT_TRUE(node.run_until([&] { return !node.terminal.sent.empty(); })) << node.logs.sent;
     node.cores.is_doomed = [](const Thread& t) { return t.domain->is_supervisor; };
     EXPECT_THROW(node.run(), machine::Panic);
 }

@@ -11,6 +11,9 @@ namespace margay::init {
 
 class ControlLine {
   public:
+    // Requests that wait for their end. Each names another VM: a VM does one thing at a time.
+    static constexpr unsigned max_pending = 32;
+
     explicit ControlLine(Operations& operations) : operations_{operations} {}
 
     // A byte was received, of a line or of a frame. Empty lines are skipped: a client may begin with one, to end what an
@@ -23,8 +26,6 @@ class ControlLine {
     bool is_busy() const { return pending_count_ == max_pending; }
 
   private:
-    // Each names another VM: a VM does one thing at a time.
-    static constexpr unsigned max_pending = 32;
     using Pending = Answer;
 
     void take_text(char c);
