@@ -213,10 +213,10 @@ Supervisor::Choice Supervisor::most_urgent(Work most) const {
 
 std::uint64_t Supervisor::work() {
     Choice c = most_urgent(Work::urgent);
+    if (c.work == Work::none) return no_deadline;
     // Else a dead VMM would lie unburied while another VM starts, and be in the way when its successor dies.
     if (c.work != Work::urgent && leisure_is_due_)
         if (const Choice l = most_urgent(Work::leisurely); l.work != Work::none) c = l;
-    if (c.work == Work::none) return no_deadline;
     const std::uint64_t begin = rdtsc();
     if (c.work != Work::urgent && begin < next_piece_) return next_piece_;
     last_worked_ = c.vm;

@@ -1,6 +1,7 @@
 #include "servers/init/life/vm_life.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <string_view>
 
 namespace margay::init {
@@ -270,8 +271,9 @@ void VmLife::take_over(std::uint64_t now) {
         if (state_ == VmState::starting) return fail(why);
         return freeze(why.text);
     }
-    copy_text(old_vmm_, vmm_);
-    copy_text(vmm_, next_vmm_);
+    // As a whole: the successor may wait for this core.
+    std::memcpy(old_vmm_, vmm_, sizeof(vmm_));
+    std::memcpy(vmm_, next_vmm_, sizeof(vmm_));
     next_ = Next::none;
     service_ = Service::attaching;
     killed_for_ = KilledFor::nothing;
