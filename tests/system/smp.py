@@ -104,6 +104,12 @@ def operator(node):
             good(machine, command="restore", vm="linux")
             ask(machine, "ls /tmp | grep -c later", r"^0\r?$")
             work(machine)
+        # In the midst of work, with messages between them on their way.
+        ask(machine, "echo be''gun; work; work; work; echo en''d", r"^begun\r?$")
+        for _ in range(6):
+            good(machine, command="save", vm="linux")
+            good(machine, command="restore", vm="linux")
+        machine.expect(r"^end\r?$")
         good(machine, command="reset", vm="linux")
         prepare(machine)
         work(machine)

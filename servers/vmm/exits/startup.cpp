@@ -25,6 +25,8 @@ void Machine::go_on(Reply& r) {
     state_.intercepts = intercepts();  // it may share a core here that it had for itself there
     r.action = Action::resume;
     r.dirty = (state::all & ~state::instruction) | state::lazy;
+    // What was in its inbox when it was saved: the call to look is not part of what is saved.
+    if (cpus_.count > 1) take_messages(r);
 }
 
 // CR8: the task priority is the local APIC model's, which weighs it before it offers an interrupt. PAUSE: see
