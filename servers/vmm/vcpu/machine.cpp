@@ -67,10 +67,14 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
     if (glue_->awaits_startup != 0) {
         r.action = Action::park;
     } else if (glue_->halted != 0) {
-        if (wakes(e, offer))
+        constexpr std::uint64_t rflags_if = 1 << 9;
+        // A vCPU that goes on from a saved state has its flags in the state page.
+        const bool takes_interrupts =
+            ((e.exit_class == ExitClass::startup ? state_.rflags : e.rflags) & rflags_if) != 0;
+        if ((offer != no_vector && takes_interrupts) || glue_->kicked != 0)
             glue_.edit().halted = glue_.edit().kicked = 0;
         else
-            sleep(e, r);
+            sleep(takes_interrupts, r);
     }
     // An instruction that is done, with TF set before it: the trap comes before anything else does.
     if ((e.rflags & rflags::tf) != 0 && r.action == Action::advance) trap_single_step(r);

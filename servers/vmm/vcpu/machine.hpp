@@ -78,9 +78,8 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     // Of an exit that has changed what the vCPUs share: see AnswerState.
     [[gnu::noinline]] void write_answer(const Reply& r);
     [[gnu::noinline]] bool send_answer_again(Reply& r);
-    // Halted: whether it goes on, and what its sleep is.
-    bool wakes(const Exit& e, std::uint64_t offer) const;
-    void sleep(const Exit& e, Reply& r);
+    // Halted, and it does not go on.
+    void sleep(bool takes_interrupts, Reply& r);
     void fail_if_all_are_off(Reply& r);
     // The parts of it that most exits skip.
     [[gnu::noinline]] void measure_length(const Exit& e);
