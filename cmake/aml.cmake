@@ -17,6 +17,10 @@ function(margay_aml)
         COMMENT "ACPI table ${arg_NAME}"
         VERBATIM)
     add_custom_target(aml_${arg_NAME}_header DEPENDS ${header})
+    if(NOT TARGET generated_headers)
+        add_custom_target(generated_headers)  # for ./margay lint, which comes before any build
+    endif()
+    add_dependencies(generated_headers aml_${arg_NAME}_header)
     add_library(aml_${arg_NAME} INTERFACE)
     target_include_directories(aml_${arg_NAME} INTERFACE ${PROJECT_BINARY_DIR}/generated)
     add_dependencies(aml_${arg_NAME} aml_${arg_NAME}_header)

@@ -76,9 +76,9 @@ def lint(files):
         print(problem, flush=True)
     common.progress(f"order of the kernel's rooms: {len(upward) or 'no'} includes run upward")
     tree = build.directory("release")
-    if not (tree / "build.ninja").exists():
-        if build.configure("release") != 0:
-            raise common.Failure("cannot configure the build")
+    # Without them what includes them cannot be read.
+    if build.build("release", ("generated_headers",), quiet=True) != 0:
+        raise common.Failure("cannot generate what sources include")
     # Reading flags from a copy: clang does not take all those of the compiler in use.
     flags = tree / "lint"
     flags.mkdir(exist_ok=True)
