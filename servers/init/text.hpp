@@ -26,4 +26,6 @@ void copy_text(char (&to)[n], const char* from) {
     to[at] = 0;
 }
 
+inline bool same(const char* a, const char* b) { return std::string_view{a} == b; }
+
 }  // namespace margay::init

@@ -99,6 +99,8 @@ class VmLife {
     std::uint64_t blackout() const { return blackout_; }  // ticks
 
   private:
+    static constexpr std::uint64_t never = ~0ull;
+
     enum class Next : std::uint8_t { none, loading, ready };
     enum class Copy : std::uint8_t { none, out, in };
     enum class GuestPart : std::uint8_t { none, growing, whole, going };
