@@ -253,9 +253,18 @@ void GuestScript::finish(Vcpu& v, const Step& step) const {
 void GuestScript::enter(Vcpu& v) {
     Vmcb& c = *v.guest.vmcb;
     if ((c.event_injection & vmcb::event_valid) == 0) return;
-    mix(v, c.event_injection);
-    if ((c.event_injection & vmcb::event_type) == event_injection::type_exception) skip(v);
     c.event_injection &= ~vmcb::event_valid;
+    if ((c.event_injection & vmcb::event_type) == vmcb::event_type_intr)
+        return take(v, c.event_injection & 0xff);
+    mix(v, c.event_injection | vmcb::event_valid);
+    if ((c.event_injection & vmcb::event_type) == event_injection::type_exception) skip(v);
+}
+
+// An interrupt: its handler skips the instruction that it interrupts, and leaves IF clear.
+void GuestScript::take(Vcpu& v, std::uint64_t vector) {
+    v.guest.vmcb->rflags &= ~rflags_if;
+    mix(v, vector);
+    skip(v);
 }
 
 void GuestScript::run(Vcpu& v) const {
@@ -264,9 +273,7 @@ void GuestScript::run(Vcpu& v) const {
     for (;;) {
         if ((c.virtual_interrupt & vmcb::v_irq) != 0 && (c.rflags & rflags_if) != 0) {
             c.virtual_interrupt &= ~vmcb::v_irq;
-            c.rflags &= ~rflags_if;
-            mix(v, c.virtual_interrupt >> vmcb::v_vector_shift & 0xff);
-            skip(v);
+            take(v, c.virtual_interrupt >> vmcb::v_vector_shift & 0xff);
         }
         const std::uint64_t number = step_at(v);
         const std::uint64_t at = (c.rip - first_step) % step_bytes;

@@ -63,6 +63,7 @@ class GuestScript {
     static void enter(Vcpu& v);
 
   private:
+    static void take(Vcpu& v, std::uint64_t vector);
     enum class Kind {
         out,
         in,

@@ -62,6 +62,7 @@ class Replay {
             return fate ? fate(m) : VmmFate::go_on;
         };
         node.answered = [this](const VmmAnswer& a) { check(a); };
+        machine::now.injects_twice = true;  // it was recorded on such a machine
     }
 
     std::function<VmmFate(const VmmMoment&)> fate;

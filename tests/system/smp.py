@@ -13,12 +13,12 @@ SERVERS = ("init", "pmem", "console", "vmm", "vmm_next", "vmm_faulty")
 SUM = hashlib.md5("".join(f"{i}\n" for i in range(1, 4001)).encode()).hexdigest()
 
 
-def boot(node, cpus, append="quiet", log=None, **keys):
+def boot(node, cpus, append="quiet", log=None, initrd=None, **keys):
     vm = {"name": "linux", "memory_mib": 256, "kernel": "kernel", "initrd": "initrd", "console": "attached",
           "core": min(1, node.options.cores - 1), "cpus": cpus, "append": "console=ttyS0 " + append, **keys}
     modules = [(name, node.program(name)) for name in SERVERS]
     modules.append(("manifest", json.dumps({"vms": [vm], "test_exit_port": 244}).encode()))
-    modules += [("kernel", fetch.kernel()), ("initrd", initramfs.base())]
+    modules += [("kernel", fetch.kernel()), ("initrd", initrd or initramfs.base())]
     return node.boot(modules, arguments=qemu.LOG_OPTION if log else "", log=log)
 
 
@@ -66,6 +66,24 @@ def runs(node):
             ask(machine, f"echo 1 > {last}; echo on $(nproc)", rf"^on {cpus}\r?$")
             work(machine)
         machine.send("poweroff -f\n")
+        node.check_off(machine)
+
+
+# Once on each processor at the same time, then without the last one, then with it again.
+COMMAND = """
+work() { for c in $(seq 0 $(($(nproc)-1))); do (taskset $(printf %x $((1<<c))) seq 1 4000 | md5sum >/tmp/s.$c) & done
+         wait; echo sum $(nproc) $(cat /tmp/s.* | sort -u); rm /tmp/s.*; }
+last=/sys/devices/system/cpu/cpu$(($(nproc)-1))/online
+work; echo 0 >$last; work; echo 1 >$last; work
+"""
+
+
+def command(node):
+    """The same by the guest alone: nothing is typed."""
+    cpus = count(node)
+    with boot(node, cpus, initrd=initramfs.with_command(initramfs.base(), COMMAND)) as machine:
+        for found in (cpus, cpus - 1, cpus):
+            machine.expect(rf"^sum {found} {SUM} -\r?$")
         node.check_off(machine)
 
 
@@ -132,7 +150,7 @@ def dies(node):
         assert re.search(r"guest linux had \d{3,} VMMs die under it", log.read_text(errors="replace"))
 
 
-CASES = {"runs": runs, "options": options, "operator": operator, "dies": dies}
+CASES = {"runs": runs, "command": command, "options": options, "operator": operator, "dies": dies}
 
 
 def test(node):

@@ -27,6 +27,7 @@ void detect_features() {
     found.pae_unchecked = (cpu::cpuid(1).ecx >> 31) != 0 && hypervisor.ebx == 0x54474354 &&
                           hypervisor.ecx == 0x43544743 &&
                           hypervisor.edx == 0x47435447;  // "TCGTCGTCGTCG"
+    found.injects_twice = found.pae_unchecked;
     const auto ext1 = cpu::cpuid(0x80000001);
     if ((ext1.edx >> 25 & 1) != 0) found.guest_efer |= cpu::efer::ffxsr;
     found.gigabyte_pages = ext1.edx >> 26 & 1;

@@ -19,6 +19,8 @@ struct Features {
     // are still there, and silently leaves paging off if the guest had no paging, LME and no PAE. It
     // also lets a guest clear PAE in long mode. The node dies of it.
     bool pae_unchecked = false;
+    // The same one delivers an external interrupt that is injected (EVENTINJ) twice at times.
+    bool injects_twice = false;
     std::uint64_t guest_cr4 = 0;       // bits of CR4 that a guest may set
     std::uint64_t guest_efer = 0x901;  // likewise of EFER: SCE, LME, NXE
     XsaveLayout xsave;

@@ -8,7 +8,7 @@ extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu);
 namespace margay {
 namespace {
 
-constexpr std::uint64_t tf = 1 << 8, bs = 1 << 14, none = 0xffff0ff0;
+constexpr std::uint64_t tf = 1 << 8, rflags_if = 1 << 9, bs = 1 << 14, none = 0xffff0ff0;
 constexpr std::uint64_t exception = event_injection::valid | event_injection::type_exception;
 constexpr std::uint64_t nmi = event_injection::valid | event_injection::type_nmi | 2;
 
@@ -119,6 +119,59 @@ TEST_F(Svm, AHandlerThatWantsThemGetsThem) {
     ASSERT_EQ(exit(vmcb::exception_ac, 0), h);
     EXPECT_EQ(h->gpr[gpr_rsi], static_cast<std::uint64_t>(ExitClass::exception));
     EXPECT_EQ(h->gpr[gpr_r9], 17u);
+}
+
+// Not every emulator takes what is in V_IRQ when it enters a guest with IF set.
+TEST_F(Svm, AnInterruptThatCanBeTakenIsInjected) {
+    constexpr std::uint64_t interrupt = event_injection::valid | 0x41;
+    const auto offer = [this](std::uint64_t rflags) {
+        EXPECT_EQ(exit(vmcb::exit_npf), h);
+        c->rflags = rflags;
+        EXPECT_EQ(reply(Action::resume, state::irq_word, 0, 0x41), v);
+    };
+    offer(2 | rflags_if);
+    EXPECT_EQ(c->event_injection, interrupt);
+    EXPECT_EQ(c->virtual_interrupt & vmcb::v_irq, 0u);
+    // It was delivered.
+    ASSERT_EQ(exit(vmcb::exit_npf), h);
+    EXPECT_EQ(h->gpr[gpr_rsi] >> 8 & exit_flag::irq_pending, 0u);
+    ASSERT_EQ(reply(Action::resume), v);
+    EXPECT_EQ(c->event_injection, 0u);
+
+    // Its delivery was interrupted: it is offered again, and may be taken back.
+    offer(2 | rflags_if);
+    ASSERT_EQ(exit(vmcb::exit_npf, 0, interrupt), h);
+    EXPECT_NE(h->gpr[gpr_rsi] >> 8 & exit_flag::irq_pending, 0u);
+    EXPECT_EQ(v->guest.irq_vector, 0x41u);
+    ASSERT_EQ(reply(Action::resume), v);
+    EXPECT_EQ(c->event_injection, interrupt);
+    ASSERT_EQ(exit(vmcb::exit_npf, 0, interrupt), h);
+    ASSERT_EQ(reply(Action::resume, state::irq_word, 0, no_vector), v);
+    EXPECT_EQ(c->event_injection, 0u);
+    EXPECT_EQ(c->virtual_interrupt & vmcb::v_irq, 0u);
+
+    // IF is clear: it waits for that. An exception goes first.
+    offer(2);
+    EXPECT_EQ(c->event_injection, 0u);
+    EXPECT_NE(c->virtual_interrupt & vmcb::v_irq, 0u);
+    ASSERT_EQ(exit(vmcb::exit_npf), h);
+    EXPECT_NE(h->gpr[gpr_rsi] >> 8 & exit_flag::irq_pending, 0u);
+    c->rflags |= rflags_if;
+    ASSERT_EQ(reply(Action::resume), v);
+    ASSERT_EQ(exit(vmcb::exception_ac, 0, interrupt), v);
+    EXPECT_EQ(c->event_injection, exception | event_injection::has_error | 17);
+    EXPECT_NE(c->virtual_interrupt & vmcb::v_irq, 0u);
+    ASSERT_EQ(exit(vmcb::exit_intr), v);
+    EXPECT_EQ(c->event_injection, interrupt);
+}
+
+TEST_F(Svm, WhatInjectsTwiceIsOfferedInterrupts) {
+    machine::now.injects_twice = true;
+    ASSERT_EQ(exit(vmcb::exit_npf), h);
+    c->rflags = 2 | rflags_if;
+    ASSERT_EQ(reply(Action::resume, state::irq_word, 0, 0x41), v);
+    EXPECT_EQ(c->event_injection, 0u);
+    EXPECT_NE(c->virtual_interrupt & vmcb::v_irq, 0u);
 }
 
 // The single step out of an interrupt shadow uses #DB as well.

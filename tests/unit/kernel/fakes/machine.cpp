@@ -295,6 +295,7 @@ const Features& features() {
     machine::the_features.svm = true;
     machine::the_features.machine_check = true;
     machine::the_features.pae_unchecked = now.pae_unchecked;
+    machine::the_features.injects_twice = now.injects_twice;
     machine::the_features.guest_cr4 = now.guest_cr4;
     machine::the_features.physical_bits = 40;
     machine::the_features.asids = 16;

@@ -72,7 +72,7 @@ struct State {
     bool gigabyte_pages;
     bool next_rip;
     bool pcid, invpcid;
-    bool pae_unchecked;
+    bool pae_unchecked, injects_twice;
     std::uint64_t guest_cr4 = 0x3007ff;
 };
 extern State now;

@@ -35,8 +35,8 @@ void backend::enter(Core& core, Vcpu& v) {
     }
     if (core.lazy_owner != &v) [[unlikely]]
         lazy_registers::load(core, v);
-    if ((c.interrupt_shadow & 1) != 0 && (c.virtual_interrupt & vmcb::v_irq) != 0) [[unlikely]]
-        svm::begin_step(v);
+    if ((c.virtual_interrupt & vmcb::v_irq) != 0) [[unlikely]]
+        svm::offer_interrupt(v);
     measure::left(core.id);
     svm_enter(&v);
 }

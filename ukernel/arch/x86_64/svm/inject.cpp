@@ -2,12 +2,13 @@
 #include "ukernel/arch/x86_64/backend.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/svm/svm.hpp"
+#include "ukernel/core/feature.hpp"
 
 namespace margay {
 
 namespace {
 
-constexpr std::uint64_t rflags_tf = 1 << 8;
+constexpr std::uint64_t rflags_tf = 1 << 8, rflags_if = 1 << 9;
 constexpr std::uint64_t dr6_fixed = 0xffff0ff0;
 constexpr std::uint64_t dr6_breakpoints = 0xf;
 constexpr std::uint64_t dr6_bd = 1 << 13;
@@ -52,6 +53,19 @@ void backend::set_interrupt(Vcpu& v, std::uint64_t vector) {
     // The handler has weighed the task priority already.
     vi = vmcb::v_masking | (vi & vmcb::v_tpr) | vmcb::v_irq | vmcb::v_ignore_tpr |
          (vector >> 4) << vmcb::v_priority_shift | vector << vmcb::v_vector_shift;
+}
+
+// Not every emulator takes what is in V_IRQ of a guest that it enters with IF set (docs/manual/testing.md), nor does each
+// deliver an injected interrupt once. If its delivery is interrupted, settle() offers it again.
+void svm::offer_interrupt(Vcpu& v) {
+    Vmcb& c = *v.guest.vmcb;
+    if ((c.interrupt_shadow & 1) != 0) return begin_step(v);
+    if (features().injects_twice || (c.rflags & rflags_if) == 0 ||
+        (c.event_injection & vmcb::event_valid) != 0)
+        return;
+    c.virtual_interrupt &= ~vmcb::v_irq;
+    c.event_injection = event_injection::valid | vmcb::event_type_intr | v.guest.irq_vector;
+    v.guest.irregular |= irregular::event;
 }
 
 // The emulator (and the manual does not promise otherwise for V_IRQ on every stepping) takes a

@@ -6,6 +6,9 @@ namespace margay::svm {
 
 // The intercepts that the handler wants and those that the kernel needs.
 void apply_intercepts(Vcpu& v);
+// Before an entry with an interrupt in V_IRQ: a guest that can take it gets it as an event where the processor may be
+// trusted with that (decision 5), and one in an interrupt shadow is stepped out of it first.
+void offer_interrupt(Vcpu& v);
 // One single step out of an interrupt shadow, with the interrupt held back, and its end. Only an instruction that
 // can neither see nor leave behind the trap flag is stepped: from the others the shadow is taken.
 void begin_step(Vcpu& v);
