@@ -1,5 +1,5 @@
-// Four-level page tables in the x86 long-mode format, which nested page tables share
-// (AMD APM vol. 2 §5.3, §15.25). Pure logic over a back end, so that host tests run the same code.
+// Four-level page tables: of processors (format/x86.hpp) and of IOMMUs. Pure logic over a back end and a
+// format, so that host tests run the same code.
 //
 // Back end:  std::uint64_t* table(HostPhys)    where the table can be accessed
 //            std::optional<HostPhys> allocate()  a zeroed table
@@ -11,20 +11,9 @@
 
 #include "proto/status.hpp"
 #include "support/address.hpp"
+#include "ukernel/memory/format/x86.hpp"
 
 namespace margay {
-
-namespace pte {
-constexpr std::uint64_t present = 1ull << 0;
-constexpr std::uint64_t write = 1ull << 1;
-constexpr std::uint64_t user = 1ull << 2;
-constexpr std::uint64_t write_through = 1ull << 3;
-constexpr std::uint64_t uncached = 1ull << 4;
-constexpr std::uint64_t large = 1ull << 7;
-constexpr std::uint64_t global = 1ull << 8;
-constexpr std::uint64_t no_execute = 1ull << 63;
-constexpr std::uint64_t address_mask = 0x000f'ffff'ffff'f000;
-}  // namespace pte
 
 constexpr unsigned page_table_levels = 4;
 constexpr std::uint64_t leaf_size(unsigned level) { return 1ull << (12 + 9 * level); }
@@ -45,7 +34,7 @@ struct Leaf {
     unsigned level;
 };
 
-template <typename Backend>
+template <typename Backend, typename Format = X86Format>
 class PageTable {
   public:
     // max_level: largest leaf that the processor supports (2 with 1 GiB pages, else 1).
@@ -97,13 +86,13 @@ class PageTable {
         HostPhys table = root_;
         for (unsigned level = page_table_levels - 1;; --level) {
             const std::uint64_t entry = backend_.table(table)[index(address, level)];
-            if ((entry & pte::present) == 0) return std::nullopt;
-            if (level == 0 || (entry & pte::large) != 0) {
+            if (!Format::is_present(entry)) return std::nullopt;
+            if (Format::is_leaf(entry, level)) {
                 const std::uint64_t offset = address & (leaf_size(level) - 1);
-                const std::uint64_t base = entry & pte::address_mask & ~(leaf_size(level) - 1);
-                return Leaf{HostPhys{base + offset}, entry & ~pte::address_mask, level};
+                const std::uint64_t base = entry & Format::address_mask & ~(leaf_size(level) - 1);
+                return Leaf{HostPhys{base + offset}, entry & ~Format::address_mask, level};
             }
-            table = HostPhys{entry & pte::address_mask};
+            table = HostPhys{entry & Format::address_mask};
         }
     }
 
@@ -128,19 +117,19 @@ class PageTable {
         HostPhys table = root_;
         for (unsigned level = page_table_levels - 1; level > leaf_level; --level) {
             std::uint64_t& entry = backend_.table(table)[index(va, level)];
-            if ((entry & pte::present) == 0) {
+            if (!Format::is_present(entry)) {
                 const std::optional<HostPhys> fresh = backend_.allocate();
                 if (!fresh) return Status::no_memory;
-                entry = fresh->value() | pte::present | pte::write | pte::user;
-            } else if ((entry & pte::large) != 0) {
+                entry = Format::table(*fresh, level);
+            } else if (Format::is_leaf(entry, level)) {
                 return Status::occupied;
             }
-            table = HostPhys{entry & pte::address_mask};
+            table = HostPhys{entry & Format::address_mask};
         }
         std::uint64_t* entry = &backend_.table(table)[index(va, leaf_level)];
-        std::uint64_t leaf = pa | flags | pte::present | (leaf_level != 0 ? pte::large : 0);
+        std::uint64_t leaf = Format::leaf(pa, flags, leaf_level);
         for (; set < count; ++set, ++entry, leaf += leaf_size(leaf_level)) {
-            if ((*entry & pte::present) != 0) return Status::occupied;
+            if (Format::is_present(*entry)) return Status::occupied;
             *entry = leaf;
         }
         return Status::ok;
@@ -161,12 +150,12 @@ class PageTable {
         for (std::uint64_t at = align_down(begin, reach); at < end; at += reach) {
             const unsigned i = static_cast<unsigned>((at - base) / reach) & 511;
             const std::uint64_t entry = entries[i];
-            if ((entry & pte::present) == 0) continue;
-            if (level == 0 || (entry & pte::large) != 0) {
+            if (!Format::is_present(entry)) continue;
+            if (Format::is_leaf(entry, level)) {
                 if (at >= begin && at + reach <= end) entries[i] = 0;
                 continue;
             }
-            const HostPhys child{entry & pte::address_mask};
+            const HostPhys child{entry & Format::address_mask};
             prune(child, level - 1, begin > at ? begin : at, end < at + reach ? end : at + reach,
                   at);
             if (is_empty(child)) {
