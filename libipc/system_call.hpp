@@ -152,6 +152,23 @@ inline void yield() { (void)thread_ctl(no_slot, ThreadOp::yield); }
     return raw::simple(Syscall::irq_ctl, irq, static_cast<std::uint64_t>(op), event, bits);
 }
 
+struct MessageAddress {
+    std::uint64_t address = 0, data = 0;  // that a device writes
+};
+[[nodiscard]] inline Result<MessageAddress> query_message(Slot irq) {
+    raw::Registers r{irq, static_cast<std::uint64_t>(IrqOp::query)};
+    const Status s = raw::system_call(Syscall::irq_ctl, r);
+    if (s != Status::ok) return s;
+    return MessageAddress{r.rdi, r.rsi};
+}
+[[nodiscard]] inline Status create_message(Slot destination, Slot storage, Slot device,
+                                           unsigned index, Slot core) {
+    return create(ObjectType::irq, destination, storage, device, index, core);
+}
+[[nodiscard]] inline Status device_ctl(Slot device, DeviceOp op, Slot space = no_slot) {
+    return raw::simple(Syscall::device_ctl, device, static_cast<std::uint64_t>(op), space);
+}
+
 struct CoreInfo {
     std::uint64_t interrupts = 0;  // that the kernel has taken on it so far
     std::uint64_t apic_id = 0, node = 0;

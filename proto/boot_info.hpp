@@ -18,6 +18,7 @@ constexpr Slot domain = 1;
 constexpr Slot thread = 2;
 constexpr Slot irq_control = 3;
 constexpr Slot ports = 4;
+constexpr Slot device_control = 5;
 constexpr Slot first_core = 8;  // one per core, up to max_cores
 constexpr Slot first_extent = first_core + max_cores;
 constexpr Slot first_free = first_extent + boot_extents;
@@ -46,6 +47,7 @@ struct BootInfo {
     std::uint8_t rsdp[40];  // copy of the ACPI root pointer; all zero if there is none
     char processor[48];
     char command_line[128];
+    std::uint64_t iommu;  // 1: AMD-Vi confines devices, 0: nothing does
     BootExtent extent[boot_extents];
 };
 static_assert(sizeof(BootExtent) == 64);

@@ -31,21 +31,25 @@ enum class Syscall : std::uint64_t {
     irq_ctl = 12,     // RDI irq, RSI IrqOp, RDX event, R8 bits
     memory_ctl = 13,  // RDI memory, RSI MemoryOp, RDX R8 R9
     core_ctl = 14,    // RDI core, RSI CoreOp
+    device_ctl = 15,  // RDI device, RSI DeviceOp, RDX
     count
 };
 
 enum class ObjectType : std::uint8_t {
     none = 0,
-    domain,       // protection domain: capability table and native address space
-    space,        // second-level address space of guests
-    memory,       // contiguous extent of RAM, device memory or I/O ports
-    thread,       // native execution context, bound to a core
-    vcpu,         // guest execution context, bound to a core
-    portal,       // IPC entry, bound to a handler thread
-    event,        // latched word of bits
-    irq,          // one interrupt source
-    irq_control,  // authority to create Irq objects; only init has it at boot
-    core,         // authority over one core's time
+    domain,          // protection domain: capability table and native address space
+    space,           // second-level address space of guests
+    memory,          // contiguous extent of RAM, device memory or I/O ports
+    thread,          // native execution context, bound to a core
+    vcpu,            // guest execution context, bound to a core
+    portal,          // IPC entry, bound to a handler thread
+    event,           // latched word of bits
+    irq,             // one interrupt source
+    irq_control,     // authority to create Irq objects; only init has it at boot
+    core,            // authority over one core's time
+    dma_space,       // what the DMA of devices reaches
+    device,          // one PCI function as the source of DMA and of interrupt messages
+    device_control,  // authority to create Device objects; only init has it at boot
     count
 };
 
@@ -84,10 +88,10 @@ constexpr std::uint8_t signal = 1;
 constexpr std::uint8_t wait = 2;
 // Domain
 constexpr std::uint8_t grant = 1;  // place capabilities into its table
-constexpr std::uint8_t map = 2;    // Domain and Space: map memory into it
+constexpr std::uint8_t map = 2;    // Domain, Space and DmaSpace: map memory into it
 // Vcpu, for whoever handles its exits: VcpuOp::read_state and query
 constexpr std::uint8_t inspect = 1;
-// Domain, Space, Thread, Vcpu, Irq, IrqControl, Core
+// Domain, Space, Thread, Vcpu, Irq, IrqControl, Core, DmaSpace, Device, DeviceControl
 constexpr std::uint8_t control = 4;
 }  // namespace right
 
@@ -120,18 +124,23 @@ enum class MemoryType : std::uint8_t { ram = 0, device = 1, ports = 2 };
 //   vcpu     RDX space, R8 core | priority << 32, R9 memory of the state page (4 KiB RAM)
 //   portal   RDX handler thread or no_slot, R8 core
 //   event    -
-//   irq      RDX irq_control, R8 global system interrupt number
+//   irq      RDX irq_control, R8 global system interrupt number; or
+//            RDX device, R8 index of the message (below device_messages), R9 core that takes it
+//   dma_space  RDX mapping records; the rest is its page-table pool
+//   device   RDX device_control, R8 requester: PCI bus << 8 | device << 3 | function
 // Bytes of storage each type needs at least; extents used as storage are page-aligned.
 constexpr std::uint64_t storage_thread = 4096;
 constexpr std::uint64_t storage_vcpu = 16384;
 constexpr std::uint64_t storage_small = 4096;  // portal, event, irq
+constexpr std::uint64_t storage_device = 8192;
 constexpr std::uint64_t slot_bytes = 128;
 constexpr std::uint64_t mapping_bytes = 96;
 constexpr std::uint64_t max_slots = 1 << 20;     // of a Domain
 constexpr std::uint64_t max_mappings = 1 << 20;  // of a Domain or Space
 constexpr std::uint64_t space_overhead =
     8 * page_size;  // object, I/O and MSR permission maps, root
-constexpr std::uint64_t domain_overhead = 2 * page_size;  // object, root table
+constexpr std::uint64_t dma_space_overhead = 2 * page_size;  // object, root table
+constexpr std::uint64_t domain_overhead = 2 * page_size;     // object, root table
 
 namespace carve_flag {
 // What is derived from the child gets a lock of its own: calls about it do not wait for calls about other
@@ -194,6 +203,16 @@ enum class IrqOp : std::uint64_t {
     bind = 0,         // RDX event, R8 bits: deliver to it, and unmask
     unbind = 1,       // mask
     acknowledge = 2,  // a level-triggered line may fire again
+    query = 3,  // of a message -> RDI the address and RSI the data that the device has to write
+};
+
+constexpr unsigned device_messages = 512;  // that a Device can have, and indices
+
+enum class DeviceOp : std::uint64_t {
+    attach =
+        0,  // RDX dma_space: its DMA reaches what that maps; `in_use` while it is attached to one
+    detach = 1,  // nothing; when it returns, no DMA of before is under way in the IOMMU
+    query = 2,   // -> RDI requester, RSI 1 if it is attached
 };
 
 enum class MemoryOp : std::uint64_t {

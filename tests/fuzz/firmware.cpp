@@ -3,6 +3,7 @@
 #include "tests/fuzz/input.hpp"
 
 #include "ukernel/arch/x86_64/acpi.hpp"
+#include "ukernel/arch/x86_64/iommu/ivrs.hpp"
 #include "ukernel/memory/memory_map.hpp"
 
 #include <memory>
@@ -67,6 +68,27 @@ const std::uint8_t* view(HostPhys at, std::uint64_t bytes) {
     return views.back().get();
 }
 
+void check_ivrs(const std::uint8_t* table, std::uint32_t bytes) {
+    static iommu::Ivrs found;
+    const bool usable = iommu::parse_ivrs(table, bytes, found);
+    require(usable == (found.unit_count != 0), "a table without units is of no use");
+    require(found.unit_count <= iommu::Ivrs::max_units &&
+                found.range_count <= iommu::Ivrs::max_ranges &&
+                found.special_count <= iommu::Ivrs::max_specials &&
+                found.reserved_count <= iommu::Ivrs::max_reserved,
+            "counts fit");
+    for (unsigned i = 0; i < found.unit_count; ++i) {
+        require(found.units[i].registers.value() % 0x4000 == 0, "registers where they can be");
+        for (unsigned k = 0; k < i; ++k)
+            require(found.units[i].registers != found.units[k].registers, "no unit twice");
+    }
+    for (unsigned i = 0; i < found.range_count; ++i) {
+        const iommu::Ivrs::Range& r = found.ranges[i];
+        require(r.first <= r.last && r.unit < found.unit_count, "a range of a unit");
+        require(found.range_of(r.last) != nullptr, "what it names is found");
+    }
+}
+
 void check_tables(Input& in) {
     std::uint8_t rsdp[36] = {};
     std::memcpy(rsdp, "RSD PTR ", 8);
@@ -88,6 +110,7 @@ void check_tables(Input& in) {
     for (unsigned i = 0; i < p->core_count; ++i)
         for (unsigned k = 0; k < i; ++k)
             require(p->cores[i].apic_id != p->cores[k].apic_id, "no id twice");
+    if (p->ivrs != nullptr) check_ivrs(p->ivrs, p->ivrs_bytes);
     for (std::uint64_t at = 0; at < 1ull << 40; at = at * 2 + 4096) {
         HostPhys end{1ull << 52};
         (void)p->node_of(HostPhys{at}, end);

@@ -6,6 +6,7 @@
 #include "proto/boot_info.hpp"
 #include "support/elf.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/iommu/iommu.hpp"
 #include "ukernel/core/core.hpp"
 #include "ukernel/core/feature.hpp"
 #include "ukernel/debug/assert.hpp"
@@ -172,6 +173,7 @@ void create_init(const BootData& boot, const acpi::Platform& platform, const Mem
     info.abi = abi_version;
     info.cores = Core::count();
     info.tsc_khz = features().tsc_khz;
+    info.iommu = iommu::is_present() ? 1 : 0;
     info.virtualization = core.virtualization ? 1 : 0;
     std::memcpy(info.rsdp, boot.rsdp, sizeof(info.rsdp));
     std::memcpy(info.processor, features().name, sizeof(info.processor));
@@ -180,6 +182,7 @@ void create_init(const BootData& boot, const acpi::Platform& platform, const Mem
     place(d, init_slot::domain, ObjectType::domain, &d);
     place(d, init_slot::thread, ObjectType::thread, thread);
     place(d, init_slot::irq_control, ObjectType::irq_control, nullptr);
+    place(d, init_slot::device_control, ObjectType::device_control, nullptr);
     place_memory(d, init_slot::ports, MemoryType::ports, 0, 0x10000, right::all);
     for (unsigned i = 0; i < Core::count(); ++i)
         place(d, init_slot::first_core + i, ObjectType::core,

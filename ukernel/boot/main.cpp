@@ -7,6 +7,7 @@
 #include "ukernel/arch/x86_64/clock.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/arch/x86_64/io_apic.hpp"
+#include "ukernel/arch/x86_64/iommu/iommu.hpp"
 #include "ukernel/arch/x86_64/mitigation.hpp"
 #include "ukernel/arch/x86_64/pic.hpp"
 #include "ukernel/arch/x86_64/smp.hpp"
@@ -125,7 +126,8 @@ void find_platform() {
             "expects\n",
             platform.others_left_out);
     for (unsigned i = 0; i < platform.io_apic_count; ++i)
-        io_apic::add(platform.io_apics[i].base, platform.io_apics[i].first_gsi);
+        io_apic::add(platform.io_apics[i].base, platform.io_apics[i].first_gsi,
+                     platform.io_apics[i].id);
     for (unsigned i = 0; i < platform.override_count; ++i) {
         const acpi::LineOverride& o = platform.overrides[i];
         io_apic::set_trigger(o.gsi, o.active_low, o.level);
@@ -150,6 +152,7 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     kernel_tables::build(memory);
     find_platform();
     pic::disable();
+    iommu::start(platform);
     apic::map();
     set_tsc_khz(measure_tsc_khz(platform.pm_timer_port));
     if (!features().constant_tsc)

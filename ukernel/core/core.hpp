@@ -11,6 +11,7 @@
 
 namespace margay {
 
+struct Irq;
 struct Vcpu;
 
 // Work for another core, done there between two pieces of its own.
@@ -40,6 +41,8 @@ struct CoreFields {
 
 // Bounds what has to be walked: chains of calls, a portal's queue.
 constexpr unsigned max_contexts_per_core = 4096;
+// Interrupt messages of devices that it can take.
+constexpr unsigned message_vectors = 64;
 
 struct Core : CoreFields {
     unsigned id;
@@ -70,6 +73,7 @@ struct Core : CoreFields {
     std::atomic<std::uint64_t> epoch;         // passed last (core/epoch.hpp)
     std::atomic<std::uint64_t> flush_wanted;  // by a wait of that number
     std::atomic<std::uint64_t> flush_done;
+    std::atomic<Irq*> messages[message_vectors];  // by vector, from apic::vector::first_message on
 
     // The core this code runs on.
     static Core& here() { return *cpu::this_core(); }

@@ -25,8 +25,8 @@ Result<Domain*> Domain::create(HostPhys base, std::uint64_t size, std::uint64_t 
     d->cr3 = PcidPool::value(root, features().pcid ? pcids.take() : 0);
     d->slots = direct<CapSlot>(base + domain_overhead);
     d->slot_count = static_cast<std::uint32_t>(slot_count);
-    d->init_mappings(false, root, direct<Mapping>(base + zeroed_bytes(slot_count)), mapping_count,
-                     base + fixed, base + size);
+    d->init_mappings(Kind::native, root, direct<Mapping>(base + zeroed_bytes(slot_count)),
+                     mapping_count, base + fixed, base + size);
     return d;
 }
 

@@ -1,38 +1,57 @@
-// Irq: one interrupt source (a global system interrupt of an I/O APIC); delivers to an Event.
+// Irq: one interrupt source, a line of an I/O APIC or a message of a Device; delivers to an Event.
 #pragma once
+#include "support/result.hpp"
 #include "ukernel/arch/x86_64/io_apic.hpp"
 #include "ukernel/tree/node.hpp"
 
 namespace margay {
 
 struct Core;
+struct Device;
 struct Event;
 
-// All words are written on the core that the line is routed to; there, the handler reads them.
+// All words are written on the core that takes the interrupt; there, the handler reads them.
 struct Irq {
-    unsigned gsi;
     Event* event = nullptr;
     std::uint64_t bits = 0;
-    bool level = false;
-    bool in_service = false;  // a level that its client has still to serve
-    Binding binding;          // below the Event's capability
+    Binding binding;  // below the Event's capability
+    Binding origin;   // of a message: below the Device's
 
-    explicit Irq(unsigned number);
-
-    // The core that takes the interrupts of all lines.
-    static Core& core();
-    // False if there is one for the line already.
-    static bool register_source(Irq& irq);
+    // A global system interrupt. `in_use`: there is an Irq for it already.
+    static Result<Irq*> create_line(HostPhys base, unsigned gsi);
+    // The entry of a device's interrupt table. `in_use`: it has an Irq; `no_memory`: the core has no vector left;
+    // `not_supported`: the core cannot be reached by messages.
+    static Result<Irq*> create_message(HostPhys base, Device& device, unsigned index, Core& core);
     void destroy();
+    // There is no Irq for the line any more.
+    static void free_line(unsigned gsi);
 
-    // All on that core.
-    void bind(Event& to, std::uint64_t event_bits);
+    Core& core() const { return core_; }
+    bool is_message() const { return is_message_; }
+    unsigned number() const { return number_; }
+
+    // All on that core. bind: `dead_partner` if the Device is gone.
+    Status bind(Event& to, std::uint64_t event_bits);
     void unbind();
     // The client has served a level-triggered line.
     void acknowledge();
 
     // The vector of this source fired on this core.
-    static void fire(unsigned gsi);
+    static void fire_line(unsigned gsi);
+    static void fire_message(unsigned vector);
+
+  private:
+    Irq(unsigned number, Core& core);
+    static void end_origin(Binding& b);
+    void set_message(unsigned vector);
+
+    unsigned number_;  // global system interrupt, or index
+    Core& core_;
+    bool is_message_ = false;
+    unsigned vector_ = 0;       // of a message
+    Device* device_ = nullptr;  // null: gone
+    bool level_ = false;
+    bool in_service_ = false;  // a level that its client has still to serve
 };
 
 }  // namespace margay

@@ -11,9 +11,12 @@ PageTable<FramePool> MapTarget::tables() {
     return PageTable<FramePool>{pool_, root_, features().gigabyte_pages ? 2u : 1u};
 }
 
-void MapTarget::init_mappings(bool guest, HostPhys root, Mapping* records, std::uint64_t count,
+// IOMMUs have all page sizes.
+PageTable<FramePool, AmdViFormat> MapTarget::dma_tables() { return {pool_, root_, 2}; }
+
+void MapTarget::init_mappings(Kind kind, HostPhys root, Mapping* records, std::uint64_t count,
                               HostPhys pool_begin, HostPhys pool_end) {
-    guest_ = guest;
+    kind_ = kind;
     root_ = root;
     records_ = records;
     record_count_ = count;
@@ -53,7 +56,10 @@ FramePool::Released MapTarget::remove(Mapping& m) {
         static_cast<Space*>(this)->permissions.intercept_ports(m.address, m.size);
         return {};
     }
-    tables().unmap(m.address, m.size);
+    if (is_dma())
+        dma_tables().unmap(m.address, m.size);
+    else
+        tables().unmap(m.address, m.size);
     entries_removed();
     return pool_.take_released();
 }

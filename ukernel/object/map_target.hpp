@@ -1,7 +1,8 @@
-// What Domain and Space share: page tables with a pool, and mapping records.
+// What Domain, Space and DmaSpace share: page tables with a pool, and mapping records.
 #pragma once
 #include "ukernel/core/core_set.hpp"
 #include "ukernel/core/spin_lock.hpp"
+#include "ukernel/memory/format/amd_vi.hpp"
 #include "ukernel/memory/frame_pool.hpp"
 #include "ukernel/memory/page_table.hpp"
 #include "ukernel/tree/node.hpp"
@@ -10,6 +11,8 @@ namespace margay {
 
 class MapTarget {
   public:
+    enum class Kind : std::uint8_t { native, guest, dma };
+
     // Cores that can have translations of this target, or look into what it holds.
     CoreSet cores;
     // Over tables, pool, records, a Domain's slots and threads, a Space's vCPUs.
@@ -19,8 +22,11 @@ class MapTarget {
 
     FramePool& pool() { return pool_; }
     HostPhys root() const { return root_; }
-    bool is_guest() const { return guest_; }
+    bool is_guest() const { return kind_ == Kind::guest; }
+    bool is_dma() const { return kind_ == Kind::dma; }
+    // Of a target that processors walk, and of one that the IOMMU does.
     PageTable<FramePool> tables();
+    PageTable<FramePool, AmdViFormat> dma_tables();
 
     // A free mapping record, or null. It comes back with release_record.
     Mapping* take_record();
@@ -40,11 +46,11 @@ class MapTarget {
     void entries_removed() { __atomic_fetch_add(&generation_, 1, __ATOMIC_RELEASE); }
 
   protected:
-    void init_mappings(bool guest, HostPhys root, Mapping* records, std::uint64_t count,
+    void init_mappings(Kind kind, HostPhys root, Mapping* records, std::uint64_t count,
                        HostPhys pool_begin, HostPhys pool_end);
 
   private:
-    bool guest_ = false;
+    Kind kind_ = Kind::native;
     FramePool pool_;
     HostPhys root_;
     Mapping* records_ = nullptr;

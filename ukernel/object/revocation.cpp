@@ -9,6 +9,8 @@
 #include "ukernel/core/core.hpp"
 #include "ukernel/core/epoch.hpp"
 #include "ukernel/debug/assert.hpp"
+#include "ukernel/object/device.hpp"
+#include "ukernel/object/dma_space.hpp"
 #include "ukernel/object/domain.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/irq.hpp"
@@ -66,6 +68,7 @@ class Step {
                 condemn(*victim);
         }
         if (count_ != 0 || waits_) epoch::wait(cores_, flush_);
+        iommu::flush({dma_, dma_count_});
         for (unsigned i = 0; i < count_; ++i) finish(batch_[i]);
         if (gone_) return Progress::done;
         if (!nothing_left) return Progress::more;
@@ -159,7 +162,13 @@ class Step {
         }
         case ObjectType::irq: {
             auto& irq = object_of<Irq>(s);
-            return irq.binding.is_bound() ? &irq.binding : nullptr;
+            if (irq.binding.is_bound()) return &irq.binding;
+            return irq.origin.is_bound() ? &irq.origin : nullptr;
+        }
+        case ObjectType::dma_space: return object_of<DmaSpace>(s).any_mapping();
+        case ObjectType::device: {
+            auto& d = object_of<Device>(s);
+            return d.attachment.is_bound() ? &d.attachment : nullptr;
         }
         default: return nullptr;
         }
@@ -193,8 +202,12 @@ class Step {
             work_ += static_cast<unsigned>(pages > 512 ? 512 : pages);
             const SpinGuard lock{target.guard};
             c.frames = target.remove(m);
-            cores_.add(target.cores);
-            flush_ = true;
+            if (target.is_dma()) {
+                flushes(static_cast<DmaSpace&>(target).domain);
+            } else {
+                cores_.add(target.cores);
+                flush_ = true;
+            }
         } else if (n.type == binding_node) {
             auto& b = static_cast<Binding&>(n);
             b.end(b);
@@ -222,6 +235,13 @@ class Step {
         }
         n.removal = Removal::condemned;
         if (n.parent != nullptr) unlink(n);
+    }
+
+    // Each once: a step takes apart few spaces.
+    void flushes(std::uint16_t domain) {
+        for (unsigned i = 0; i < dma_count_; ++i)
+            if (dma_[i] == domain) return;
+        dma_[dma_count_++] = domain;
     }
 
     // An epoch later.
@@ -261,6 +281,8 @@ class Step {
         case ObjectType::portal: object_of<Portal>(s).destroy(); break;
         case ObjectType::event: object_of<Event>(s).destroy(); break;
         case ObjectType::irq: object_of<Irq>(s).destroy(); break;
+        case ObjectType::dma_space: object_of<DmaSpace>(s).destroy(); break;
+        case ObjectType::device: object_of<Device>(s).destroy(); break;
         default: break;
         }
         if (s.parent != nullptr) {
@@ -293,6 +315,8 @@ class Step {
     bool waits_ = false;  // for an epoch, although nothing is condemned
     CoreSet cores_;
     Condemned batch_[batch];
+    std::uint16_t dma_[batch];  // IOMMU domains to flush
+    unsigned dma_count_ = 0;
 };
 
 }  // namespace

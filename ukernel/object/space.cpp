@@ -20,7 +20,7 @@ Result<Space*> Space::create(HostPhys base, std::uint64_t size, std::uint64_t ma
     const HostPhys root = base + root_offset;
     std::uint64_t* entries = direct<std::uint64_t>(root);
     for (unsigned i = 0; i < 512; ++i) entries[i] = 0;
-    s->init_mappings(true, root, direct<Mapping>(base + records_offset), mapping_count,
+    s->init_mappings(Kind::guest, root, direct<Mapping>(base + records_offset), mapping_count,
                      base + fixed, base + size);
     return s;
 }

@@ -2,6 +2,8 @@
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/core.hpp"
 #include "ukernel/object/capability.hpp"
+#include "ukernel/object/device.hpp"
+#include "ukernel/object/dma_space.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/irq.hpp"
 #include "ukernel/sched/scheduler.hpp"
@@ -191,21 +193,60 @@ Status irq_control(Thread& t, EstateLock& held) {
         if (bits == 0) return Status::bad_argument;
         const Estate estate = (*e)->estate;
         if (!held.want(estate, derivation::estate_of(irq.binding, estate))) return Status::ok;
-        const Status s = derivation::can_attach(**e);
+        Status s = derivation::can_attach(**e);
         if (s != Status::ok) return s;
         derivation::bind(irq.binding, **e);
         auto& event = object_of<Event>(**e);
-        run_on(Irq::core(), [&irq, &event, bits] { irq.bind(event, bits); });
-        return Status::ok;
+        run_on(irq.core(), [&irq, &event, &s, bits] { s = irq.bind(event, bits); });
+        if (s != Status::ok) derivation::unbind(irq.binding);
+        return s;
     }
     case IrqOp::unbind:
         if (irq.binding.is_bound()) {
             if (!held.want(irq.binding.estate)) return Status::ok;
             derivation::unbind(irq.binding);
         }
-        run_on(Irq::core(), [&irq] { irq.unbind(); });
+        run_on(irq.core(), [&irq] { irq.unbind(); });
         return Status::ok;
-    case IrqOp::acknowledge: run_on(Irq::core(), [&irq] { irq.acknowledge(); }); return Status::ok;
+    case IrqOp::acknowledge: run_on(irq.core(), [&irq] { irq.acknowledge(); }); return Status::ok;
+    case IrqOp::query:
+        if (!irq.is_message()) return Status::bad_argument;
+        // The IOMMU looks at the index alone.
+        t.gpr[gpr_rdi] = 0xfee00000;
+        t.gpr[gpr_rsi] = irq.number();
+        return Status::ok;
+    }
+    return Status::bad_syscall;
+}
+
+Status device_control(Thread& t, EstateLock& held) {
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdi], ObjectType::device, right::control);
+    if (!slot) return slot.status();
+    auto& device = object_of<Device>(**slot);
+    switch (static_cast<DeviceOp>(t.gpr[gpr_rsi])) {
+    case DeviceOp::attach: {
+        const Result<CapSlot*> space =
+            find_capability(t, t.gpr[gpr_rdx], ObjectType::dma_space, right::control);
+        if (!space) return space.status();
+        if (!held.want((*slot)->estate, (*space)->estate)) return Status::ok;
+        if (device.attachment.is_bound()) return Status::in_use;
+        const Status s = derivation::can_attach(**space);
+        if (s != Status::ok) return s;
+        derivation::bind(device.attachment, **space);
+        device.attach(object_of<DmaSpace>(**space));
+        return Status::ok;
+    }
+    case DeviceOp::detach:
+        if (!held.want((*slot)->estate, derivation::estate_of(device.attachment, (*slot)->estate)))
+            return Status::ok;
+        device.detach();
+        derivation::unbind(device.attachment);
+        return Status::ok;
+    case DeviceOp::query:
+        t.gpr[gpr_rdi] = device.requester;
+        t.gpr[gpr_rsi] = device.attachment.is_bound() ? 1 : 0;
+        return Status::ok;
     }
     return Status::bad_syscall;
 }

@@ -5,6 +5,8 @@
 #include "ukernel/arch/x86_64/io_apic.hpp"
 #include "ukernel/core/core.hpp"
 #include "ukernel/object/capability.hpp"
+#include "ukernel/object/device.hpp"
+#include "ukernel/object/dma_space.hpp"
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/irq.hpp"
 #include "ukernel/object/space.hpp"
@@ -136,16 +138,47 @@ Result<void*> make_event(Request& r) {
     return static_cast<void*>(new (direct<void>(r.base())) Event{});
 }
 
+template <typename T>
+Result<void*> pointer(const Result<T*>& made) {
+    return made ? Result<void*>{*made} : Result<void*>{made.status()};
+}
+
+Result<void*> make_message(Request& r, CapSlot& device) {
+    const Result<Core*> core = find_core(r.t, r.argument(2));
+    if (!core) return core.status();
+    if (r.argument(1) >= device_messages) return Status::bad_argument;
+    const Status s = derivation::can_attach(device);
+    if (s != Status::ok) return s;
+    const Result<Irq*> irq = Irq::create_message(r.base(), object_of<Device>(device),
+                                                 static_cast<unsigned>(r.argument(1)), **core);
+    if (irq) derivation::bind((*irq)->origin, device);
+    return pointer(irq);
+}
+
 Result<void*> make_irq(Request& r) {
     if (r.storage.size < storage_small) return Status::no_memory;
-    const Result<CapSlot*> authority =
-        find_capability(r.t, r.argument(0), ObjectType::irq_control, right::control);
-    if (!authority) return authority.status();
+    const Result<CapSlot*> source =
+        find_capability(r.t, r.argument(0), ObjectType::none, right::control);
+    if (!source) return source.status();
+    if (type_of(**source) == ObjectType::device) return make_message(r, **source);
+    if (type_of(**source) != ObjectType::irq_control) return Status::wrong_type;
     const std::uint64_t gsi = r.argument(1);
     if (gsi >= max_gsi || !io_apic::exists(static_cast<unsigned>(gsi))) return Status::bad_argument;
-    auto* irq = new (direct<void>(r.base())) Irq{static_cast<unsigned>(gsi)};
-    if (!Irq::register_source(*irq)) return Status::in_use;
-    return static_cast<void*>(irq);
+    return pointer(Irq::create_line(r.base(), static_cast<unsigned>(gsi)));
+}
+
+Result<void*> make_dma_space(Request& r) {
+    if (r.argument(0) > max_mappings) return Status::bad_argument;
+    return pointer(DmaSpace::create(r.base(), r.storage.size, r.argument(0)));
+}
+
+Result<void*> make_device(Request& r) {
+    const Result<CapSlot*> authority =
+        find_capability(r.t, r.argument(0), ObjectType::device_control, right::control);
+    if (!authority) return authority.status();
+    if (r.argument(1) > 0xffff) return Status::bad_argument;
+    return pointer(
+        Device::create(r.base(), r.storage.size, static_cast<iommu::Requester>(r.argument(1))));
 }
 
 Make maker_of(ObjectType type) {
@@ -157,6 +190,8 @@ Make maker_of(ObjectType type) {
     case ObjectType::portal: return make_portal;
     case ObjectType::event: return make_event;
     case ObjectType::irq: return make_irq;
+    case ObjectType::dma_space: return make_dma_space;
+    case ObjectType::device: return make_device;
     default: return nullptr;
     }
 }
@@ -164,7 +199,7 @@ Make maker_of(ObjectType type) {
 // The estate of another capability that the new object is bound to.
 Estate second_estate(const Request& r, ObjectType type) {
     const unsigned which = type == ObjectType::vcpu ? 2 : 0;
-    if (type == ObjectType::vcpu || type == ObjectType::portal) {
+    if (type == ObjectType::vcpu || type == ObjectType::portal || type == ObjectType::irq) {
         const Result<CapSlot*> other = find_capability(r.t, r.argument(which), ObjectType::none, 0);
         if (other) return (*other)->estate;
     }

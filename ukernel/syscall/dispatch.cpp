@@ -105,6 +105,7 @@ extern "C" [[noreturn]] void system_call(Thread* thread) {
     case Syscall::thread_ctl: change_tree(t, thread_control); break;
     case Syscall::domain_ctl: t.set_status(domain_control(t)); break;
     case Syscall::irq_ctl: change_tree(t, irq_control); break;
+    case Syscall::device_ctl: change_tree(t, device_control); break;
     case Syscall::memory_ctl: t.set_status(memory_control(t)); break;
     case Syscall::core_ctl: t.set_status(core_control(t)); break;
     default: t.set_status(Status::bad_syscall); break;

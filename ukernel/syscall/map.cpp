@@ -1,6 +1,8 @@
-// map: an extent, or a part of one, into a Domain or a Space.
+// map: an extent, or a part of one, into a Domain, a Space or a DmaSpace.
+#include "ukernel/arch/x86_64/iommu/iommu.hpp"
 #include "ukernel/core/epoch.hpp"
 #include "ukernel/object/capability.hpp"
+#include "ukernel/object/dma_space.hpp"
 #include "ukernel/object/space.hpp"
 #include "ukernel/syscall/system_call.hpp"
 #include "ukernel/tree/derivation.hpp"
@@ -32,6 +34,23 @@ std::uint64_t leaf_flags(const CapSlot& memory, bool guest, std::uint64_t rights
     return flags;
 }
 
+// Interrupt messages: there is nothing that a device could read or write.
+constexpr std::uint64_t messages_begin = 0xfee00000, messages_end = 0xfef00000;
+
+Status enter_dma(MapTarget& target, const CapSlot& memory, const Place& p) {
+    if (memory.memory != MemoryType::ram || (p.rights & ~(map_right::read | map_right::write)) != 0)
+        return Status::bad_argument;
+    if (p.address < messages_end && p.address + p.size > messages_begin)
+        return Status::bad_argument;
+    auto tables = target.dma_tables();
+    const HostPhys physical{memory.base + p.offset};
+    if (tables.leaves(p.address, physical, p.size, max_map_leaves + 1) > max_map_leaves)
+        return Status::bad_argument;
+    const std::uint64_t flags =
+        AmdViFormat::read | ((p.rights & map_right::write) != 0 ? AmdViFormat::write : 0);
+    return tables.map(p.address, physical, p.size, flags);
+}
+
 Status enter_ports(Space& space, const CapSlot& memory, const Place& p) {
     // A port is at the same number in the guest.
     if (p.address != memory.base + p.offset) return Status::bad_argument;
@@ -43,13 +62,15 @@ Status enter_ports(Space& space, const CapSlot& memory, const Place& p) {
 }
 
 Status enter_pages(MapTarget& target, const CapSlot& memory, const Place& p) {
-    const std::uint64_t low = target.is_guest() ? 0 : user_begin;
-    const std::uint64_t high = target.is_guest() ? guest_end : user_end;
+    const bool native = !target.is_guest() && !target.is_dma();
+    const std::uint64_t low = native ? user_begin : 0;
+    const std::uint64_t high = native ? user_end : guest_end;
     if (!is_aligned(p.address | p.offset | p.size, page_size) || p.address < low ||
         p.address >= high || p.size > high - p.address)
         return Status::bad_argument;
-    if (!target.is_guest() && (p.rights & map_right::write) && (p.rights & map_right::execute))
+    if (native && (p.rights & map_right::write) && (p.rights & map_right::execute))
         return Status::bad_argument;
+    if (target.is_dma()) return enter_dma(target, memory, p);
     auto tables = target.tables();
     const HostPhys physical{memory.base + p.offset};
     if (tables.leaves(p.address, physical, p.size, max_map_leaves + 1) > max_map_leaves)
@@ -57,9 +78,10 @@ Status enter_pages(MapTarget& target, const CapSlot& memory, const Place& p) {
     return tables.map(p.address, physical, p.size, leaf_flags(memory, target.is_guest(), p.rights));
 }
 
-// What was entered before it failed is out again, but a TLB of another core may have seen it.
+// What was entered before it failed is out again, but a TLB of another core, or of the IOMMU, may have seen it.
 void forget_attempt(MapTarget& target) {
     target.entries_removed();
+    if (target.is_dma()) iommu::flush({&static_cast<DmaSpace&>(target).domain, 1});
     FramePool::Released frames;
     {
         const SpinGuard lock{target.guard};
@@ -81,17 +103,19 @@ Status map_memory(Thread& t, EstateLock& held) {
         find_capability(t, t.gpr[gpr_rdi] >> 32, ObjectType::none, right::map);
     if (!to) return to.status();
     const ObjectType type = type_of(**to);
-    const bool guest = type == ObjectType::space;
-    if (!guest && type != ObjectType::domain) return Status::wrong_type;
-    MapTarget& target = guest ? static_cast<MapTarget&>(object_of<Space>(**to))
-                              : static_cast<MapTarget&>(object_of<Domain>(**to));
+    if (type != ObjectType::space && type != ObjectType::domain && type != ObjectType::dma_space)
+        return Status::wrong_type;
+    MapTarget& target = type == ObjectType::space ? static_cast<MapTarget&>(object_of<Space>(**to))
+                        : type == ObjectType::domain
+                            ? static_cast<MapTarget&>(object_of<Domain>(**to))
+                            : static_cast<MapTarget&>(object_of<DmaSpace>(**to));
     const Place p{t.gpr[gpr_rsi], t.gpr[gpr_rdx], t.gpr[gpr_r8], t.gpr[gpr_r9]};
     const Status rights = check_rights(memory, p);
     if (rights != Status::ok) return rights;
     if (p.size == 0 || p.offset > memory.size || p.size > memory.size - p.offset)
         return Status::bad_argument;
     const bool ports = memory.memory == MemoryType::ports;
-    if (ports && !guest) return Status::bad_argument;
+    if (ports && !target.is_guest()) return Status::bad_argument;
     if (!held.want(memory.estate)) return Status::ok;
 
     Status s = derivation::can_attach(memory);

@@ -15,6 +15,7 @@ Status portal_control(Thread& t, EstateLock& held);
 Status vcpu_control(Thread& t, EstateLock& held);
 Status thread_control(Thread& t, EstateLock& held);
 Status irq_control(Thread& t, EstateLock& held);
+Status device_control(Thread& t, EstateLock& held);
 
 // Those that do not: they take no lock.
 Status domain_control(Thread& t);

@@ -1,8 +1,9 @@
 // Any vector and NMI, at any time, on any core: counted, and nothing else. A PCI device sends them: the
 // message that it signals an interrupt with is whatever its driver wrote. Meanwhile both cores run calls,
-// events and timers. The device is QEMU's `edu`; see tests/system/vectors.py.
+// events and timers. See tests/system/vectors.py.
 #include "libipc/start.hpp"
 #include "tests/system/programs/check.hpp"
+#include "tests/system/programs/edu.hpp"
 #include "tests/system/programs/sandbox.hpp"
 
 using namespace margay;
@@ -50,57 +51,11 @@ struct Pair {
     std::uint64_t calls() const { return client.shared->words[0]; }
 };
 
-class Device {
-  public:
-    bool find() {
-        for (std::uint32_t slot = 0; slot < 32; ++slot) {
-            function_ = 0x80000000 | slot << 11;
-            if (read(0) == 0x11e81234) return set_up();
-        }
-        return false;
-    }
-    // Sends a message to the core with that local APIC id.
-    void send(std::uint64_t apic_id, std::uint32_t data) {
-        write(msi_ + 4, 0xfee00000 | static_cast<std::uint32_t>(apic_id) << 12);
-        write(msi_ + 12, data);
-        registers_[0x60 / 4] = 1;
-        registers_[0x64 / 4] = 1;
-    }
-
-  private:
-    std::uint32_t read(std::uint32_t offset) {
-        (void)port_write(init_slot::ports, 0xcf8, 4, function_ | offset);
-        return port_read(init_slot::ports, 0xcfc, 4);
-    }
-    void write(std::uint32_t offset, std::uint32_t value) {
-        (void)port_write(init_slot::ports, 0xcf8, 4, function_ | offset);
-        (void)port_write(init_slot::ports, 0xcfc, 4, value);
-    }
-    bool set_up() {
-        const std::uint64_t bar = read(0x10) & ~0xfull;
-        write(4, read(4) | 6);  // memory, bus master
-        for (msi_ = read(0x34) & 0xfc; msi_ != 0; msi_ = read(msi_) >> 8 & 0xfc)
-            if ((read(msi_) & 0xff) == 5) break;
-        if (msi_ == 0) return false;
-        write(msi_ + 8, 0);  // upper half of the address
-        write(msi_, read(msi_) | 1 << 16);
-        const BootInfo& info = node->info();
-        for (unsigned i = 0; i < info.extents; ++i) {
-            const BootExtent& e = info.extent[i];
-            if (e.use != ExtentUse::device || bar < e.base || bar - e.base >= e.size) continue;
-            const std::uint64_t at = node->new_range(page_size);
-            must(map(e.slot, init_slot::domain, at, bar - e.base, page_size,
-                     map_right::read | map_right::write),
-                 "device");
-            registers_ = reinterpret_cast<volatile std::uint32_t*>(at);
-            return true;
-        }
-        return false;
-    }
-
-    std::uint32_t function_ = 0, msi_ = 0;
-    volatile std::uint32_t* registers_ = nullptr;
-};
+// Sends a message to the core with that local APIC id.
+void send(Edu& device, std::uint64_t apic_id, std::uint32_t data) {
+    device.program_message(0xfee00000 | apic_id << 12, data);
+    device.send();
+}
 
 std::uint64_t apic_id(unsigned core) {
     raw::Registers r{init_slot::first_core + core, static_cast<std::uint64_t>(CoreOp::query)};
@@ -117,7 +72,7 @@ void program_main(std::uint64_t argument) {
     static init::Node the_node{*reinterpret_cast<const BootInfo*>(argument)};
     node = &the_node;
     use_largest_extent(*node);
-    Device device;
+    Edu device{*node};
     if (!device.find()) die("the device that sends", Status::not_found);
     Pair pairs[] = {Pair{0}, Pair{1}};
     const Slot alarm = must(node->create_event(), "event");
@@ -129,8 +84,8 @@ void program_main(std::uint64_t argument) {
             // The other threads of this core's priority get their turns while this one waits.
             EXPECT_STATUS(wait(alarm, rdtsc() + ms() * 5).status(), Status::timed_out);
             for (std::uint32_t vector = 16; vector < 256; ++vector) {
-                device.send(id, vector);
-                device.send(id, nmi | vector);
+                send(device, id, vector);
+                send(device, id, nmi | vector);
                 ++sent;
             }
         }

@@ -121,6 +121,16 @@ TEST(Acpi, AsManyCoresAsTheBuildServes) {
     EXPECT_EQ(p.cores_left_out, 3u);
 }
 
+TEST(Acpi, TheTableOfIommusIsFound) {
+    const Bytes ivrs = table("IVRS", Bytes(40));
+    const Parsed p{install(true, {madt(local_apic(0)), ivrs})};
+    ASSERT_NE(p.ivrs, nullptr);
+    EXPECT_EQ(p.ivrs_bytes, ivrs.size());
+    EXPECT_EQ(std::memcmp(p.ivrs, ivrs.data(), ivrs.size()), 0);
+    const Parsed none{install(true, {madt(local_apic(0))})};
+    EXPECT_EQ(none.ivrs, nullptr);
+}
+
 TEST(Acpi, InterruptLines) {
     Bytes entries = local_apic(0);
     for (unsigned i = 0; i < Platform::max_io_apics + 2; ++i) {
@@ -136,6 +146,7 @@ TEST(Acpi, InterruptLines) {
     EXPECT_EQ(p.others_left_out, 2u);
     EXPECT_EQ(p.io_apics[3].base.value(), 0xfec03000u);
     EXPECT_EQ(p.io_apics[3].first_gsi, 72u);
+    EXPECT_EQ(p.io_apics[3].id, 3u);
     ASSERT_EQ(p.override_count, 2u);
     EXPECT_EQ(p.overrides[0].gsi, 2u);
     EXPECT_FALSE(p.overrides[0].level);

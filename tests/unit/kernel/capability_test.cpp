@@ -33,7 +33,7 @@ TEST(Capabilities, ObjectTypesBeyondTheLastAreRefused) {
     System s;
     s.carve(20, kib4);
     for (const std::uint64_t type :
-         {0ull, 9ull, 10ull, 11ull, 0x40ull, 0x103ull, 0x107ull, 0xffff'ff07ull})
+         {0ull, 9ull, 10ull, 13ull, 14ull, 0x40ull, 0x103ull, 0x107ull, 0xffff'ff07ull})
         EXPECT_EQ(s.call(Syscall::create, {pair(type, 21), 20, 0, 0}), Status::wrong_type) << type;
     EXPECT_EQ(s.domain->slots[21].type, ObjectType::none);
 }

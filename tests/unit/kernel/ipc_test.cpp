@@ -531,14 +531,14 @@ TEST_F(Ipc, InterruptLines) {
     s.make(ObjectType::irq, 70, kib4, {first::irq_control, 17});
     ASSERT_EQ(s.call(Syscall::irq_ctl, {70, 0, 60, 8}), Status::ok);
     EXPECT_FALSE(machine::now.line_masked[17]);
-    Irq::fire(17);
+    Irq::fire_line(17);
     EXPECT_TRUE(machine::now.line_masked[17]) << "a level stays until it is served";
     EXPECT_EQ(s.object<Event>(60).take(), 8u);
     ASSERT_EQ(s.call(Syscall::irq_ctl, {70, 2}), Status::ok);
     EXPECT_FALSE(machine::now.line_masked[17]);
     ASSERT_EQ(s.call(Syscall::revoke, {61, 0}), Status::ok);  // the event goes
     EXPECT_TRUE(machine::now.line_masked[17]);
-    Irq::fire(17);
+    Irq::fire_line(17);
     ASSERT_EQ(s.call(Syscall::revoke, {71, 0}), Status::ok);
     s.make(ObjectType::irq, 80, kib4, {first::irq_control, 17});
 }

@@ -76,7 +76,7 @@ void parse_madt(const Table& t, Platform& p) {
                 ++p.others_left_out;
             else
                 p.io_apics[p.io_apic_count++] = {HostPhys{field<std::uint32_t>(e, 4)},
-                                                 field<std::uint32_t>(e, 8)};
+                                                 field<std::uint32_t>(e, 8), e[2]};
         }
         if (type == 2 && length >= 10) {
             const unsigned flags = field<std::uint16_t>(e, 8);
@@ -121,7 +121,7 @@ void parse_srat(const Table& t, Platform& p) {
 // The tables that an RSDT (entries of 4 bytes) or XSDT (8) lists.
 bool parse_root(std::uint64_t at, bool extended, View view, Platform& p) {
     const char* const root_names[] = {extended ? "XSDT" : "RSDT", nullptr};
-    const char* const names[] = {"APIC", "FACP", "SRAT", nullptr};
+    const char* const names[] = {"APIC", "FACP", "SRAT", "IVRS", nullptr};
     const Table root = table_at(at, view, p, root_names);
     if (root.bytes == nullptr) return false;
     Table madt, fadt, srat;
@@ -134,6 +134,7 @@ bool parse_root(std::uint64_t at, bool extended, View view, Platform& p) {
         if (t.is("APIC") && madt.bytes == nullptr) madt = t;
         if (t.is("FACP") && fadt.bytes == nullptr) fadt = t;
         if (t.is("SRAT") && srat.bytes == nullptr) srat = t;
+        if (t.is("IVRS") && p.ivrs == nullptr) p.ivrs = t.bytes, p.ivrs_bytes = t.length;
     }
     if (fadt.bytes != nullptr) parse_fadt(fadt, p);
     if (madt.bytes == nullptr) return false;

@@ -1,5 +1,5 @@
 // The ACPI tables that the kernel itself needs: MADT (cores, I/O APICs), FADT (PM timer) and SRAT (NUMA
-// nodes). Reads only, through a view of physical memory, so that host tests and the fuzzer run it.
+// nodes); it finds the IVRS. Reads only, through a view of physical memory, so that host tests and the fuzzer run it.
 #pragma once
 #include <cstdint>
 
@@ -14,6 +14,7 @@ using View = const std::uint8_t* (*)(HostPhys address, std::uint64_t bytes);
 struct IoApic {
     HostPhys base;
     std::uint32_t first_gsi;
+    std::uint8_t id;
 };
 // An ISA line that is not what its number says: active high, edge-triggered.
 struct LineOverride {
@@ -41,6 +42,9 @@ struct Platform {
     MemoryAffinity memory[max_affinities];  // may overlap or leave gaps, as firmware has it
     unsigned memory_count = 0;
     std::uint16_t pm_timer_port = 0;  // 0: none
+    // Of AMD's IOMMUs (arch/x86_64/iommu/ivrs.hpp); null: there are none.
+    const std::uint8_t* ivrs = nullptr;
+    std::uint32_t ivrs_bytes = 0;
 
     // More of a kind than there is room for, and tables that lie about themselves.
     unsigned cores_left_out = 0, others_left_out = 0, bad_checksums = 0;

@@ -9,6 +9,7 @@ namespace margay::apic {
 
 namespace vector {
 constexpr unsigned first_gsi = 48;
+constexpr unsigned first_message = 176;
 constexpr unsigned timer = 0xf0;
 constexpr unsigned kick = 0xf1;
 constexpr unsigned spurious = 0xff;

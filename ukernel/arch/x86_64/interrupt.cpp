@@ -11,6 +11,9 @@
 
 namespace margay {
 
+static_assert(apic::vector::first_gsi + max_gsi <= apic::vector::first_message &&
+              apic::vector::first_message + message_vectors <= apic::vector::timer);
+
 namespace {
 
 // What an interrupt means, whoever it interrupted.
@@ -29,7 +32,10 @@ void serve(unsigned vector) {
     else if (vector == apic::vector::kick)
         core.serve_work();
     else if (vector >= apic::vector::first_gsi && vector < apic::vector::first_gsi + max_gsi)
-        Irq::fire(vector - apic::vector::first_gsi);
+        Irq::fire_line(vector - apic::vector::first_gsi);
+    else if (vector >= apic::vector::first_message &&
+             vector < apic::vector::first_message + message_vectors)
+        Irq::fire_message(vector);
     else
         ++core.stray_interrupts;
 }

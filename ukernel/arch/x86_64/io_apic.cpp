@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/iommu/iommu.hpp"
 #include "ukernel/core/measure.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
 
@@ -13,7 +14,7 @@ namespace {
 struct Controller {
     volatile std::uint32_t* select;
     volatile std::uint32_t* window;
-    unsigned first, count;
+    unsigned first, count, id;
 };
 Controller controllers[max_controllers];
 unsigned controller_count = 0;
@@ -59,10 +60,10 @@ constexpr std::uint32_t masked = 1 << 16;
 
 }  // namespace
 
-void add(HostPhys base, unsigned first_gsi) {
+void add(HostPhys base, unsigned first_gsi, unsigned id) {
     if (controller_count == max_controllers) return;
     auto* page = static_cast<volatile std::uint32_t*>(kernel_tables::map_device(base));
-    Controller c{page, page + 4, first_gsi, 0};
+    Controller c{page, page + 4, first_gsi, 0, id};
     c.count = (read(c, 1) >> 16 & 0xff) + 1;
     for (unsigned pin = 0; pin < c.count; ++pin) {
         write(c, 0x10 + pin * 2, masked);
@@ -83,8 +84,13 @@ bool is_level(unsigned gsi) { return lines[gsi].level; }
 void unmask(unsigned gsi, unsigned vector, unsigned apic_id) {
     const Controller* c = find(gsi);
     if (c == nullptr) return;
-    const unsigned index = 0x10 + (gsi - c->first) * 2;
-    write(*c, index + 1, apic_id << 24);
+    const unsigned pin = gsi - c->first, index = 0x10 + pin * 2;
+    if (iommu::remaps_lines(c->id)) {
+        iommu::set_line(c->id, pin, vector, apic_id);
+        vector = pin;
+    } else {
+        write(*c, index + 1, apic_id << 24);
+    }
     write(*c, index,
           vector | (lines[gsi].active_low ? 1u << 13 : 0) | (lines[gsi].level ? 1u << 15 : 0));
 }

@@ -1,4 +1,5 @@
-// I/O APICs: global system interrupts to vectors.
+// I/O APICs: global system interrupts to vectors. Where an IOMMU looks their messages up, a pin's message is its number,
+// and the IOMMU has the vector.
 #pragma once
 #include <cstdint>
 
@@ -14,7 +15,7 @@ namespace margay::io_apic {
 
 // One that ACPI names: all its lines are masked. At most max_controllers; more are left alone.
 constexpr unsigned max_controllers = 16;
-void add(HostPhys base, unsigned first_gsi);
+void add(HostPhys base, unsigned first_gsi, unsigned id);
 // Polarity and trigger of a line that differs from ISA's (active high, edge).
 void set_trigger(unsigned gsi, bool active_low, bool level);
 bool exists(unsigned gsi);

@@ -20,6 +20,7 @@
 #include "ukernel/debug/report.hpp"
 #include "ukernel/memory/direct_map.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
+#include "ukernel/object/device.hpp"
 #include "ukernel/object/irq.hpp"
 #include "ukernel/sched/scheduler.hpp"
 
@@ -119,6 +120,7 @@ void reset(std::uint64_t ram) {
         c.last_guest = nullptr;
         c.stray_interrupts = c.nmis = c.machine_checks = 0;
         reset_backend(c);
+        for (auto& m : c.messages) m = nullptr;
         c.mailbox = nullptr;
         c.remote = nullptr;
         c.cr3 = now.cr3[i] = kernel_root.value();
@@ -126,10 +128,9 @@ void reset(std::uint64_t ram) {
     }
     for (unsigned gsi = 0; gsi < max_gsi; ++gsi) {
         now.line_masked[gsi] = true;
-        Irq nobody{gsi};
-        (void)Irq::register_source(nobody);
-        nobody.destroy();
+        Irq::free_line(gsi);
     }
+    for (unsigned r = 0; r < 65536; ++r) Device::free_function(static_cast<std::uint16_t>(r));
     now.tsc = 1'000'000;
     now.tsc_khz = 1000;
     // Rubbish: whoever reads memory before writing it will show.

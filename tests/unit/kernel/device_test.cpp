@@ -1,0 +1,294 @@
+// Devices, DMA spaces and interrupt messages, against a model of an IOMMU that remembers what it was not told to forget.
+#include "iommu_model.hpp"
+#include "system.hpp"
+#include "ukernel/arch/x86_64/apic.hpp"
+#include "ukernel/object/device.hpp"
+#include "ukernel/object/dma_space.hpp"
+#include "ukernel/object/irq.hpp"
+
+namespace margay {
+namespace {
+
+constexpr std::uint64_t rw = map_right::read | map_right::write, kib4 = 4096;
+constexpr Slot device_control = 39, space = 60, device = 64, event = 70, irq = 72, page = 76;
+constexpr unsigned function = 0x18;
+constexpr std::uint64_t space_bytes = 16 * kib4, at = 0x1234'5000;
+
+class Devices : public testing::Test {
+  protected:
+    void SetUp() override {
+        iommu_model::reset(true);
+        CapSlot& c = s.domain->slots[device_control];
+        c.domain = s.domain;
+        c.rights = right::all;
+        c.is_copy = true;
+        c.type = ObjectType::device_control;
+    }
+    void claim() {
+        s.make(ObjectType::dma_space, space, space_bytes, {16});
+        s.make(ObjectType::device, device, storage_device, {device_control, function});
+        s.carve(page, kib4);
+    }
+    Status map_page(std::uint64_t address = at, std::uint64_t rights = rw) {
+        return s.call(Syscall::map, {pair(page, space), address, 0, kib4, rights});
+    }
+    Status attach(Slot to = space) {
+        return s.call(Syscall::device_ctl,
+                      {device, static_cast<std::uint64_t>(DeviceOp::attach), to});
+    }
+    Status detach() {
+        return s.call(Syscall::device_ctl, {device, static_cast<std::uint64_t>(DeviceOp::detach)});
+    }
+    std::uint64_t page_at() const { return s.domain->slots[page].base; }
+    bool reaches(std::uint64_t address = at, bool writes = true) {
+        const auto to = iommu_model::reach(function, address, writes);
+        return to && to->value() == page_at() + (address & 4095);
+    }
+
+    System s;
+};
+
+TEST_F(Devices, OneReachesWhatItsSpaceMaps) {
+    claim();
+    ASSERT_EQ(map_page(), Status::ok);
+    EXPECT_FALSE(reaches()) << "not attached";
+    ASSERT_EQ(attach(), Status::ok);
+    EXPECT_TRUE(reaches());
+    EXPECT_TRUE(reaches(at + 0xff0));
+    EXPECT_FALSE(iommu_model::reach(function, at + kib4, false));
+    EXPECT_FALSE(iommu_model::reach(function, page_at(), false)) << "its physical address";
+    EXPECT_FALSE(iommu_model::reach(function + 1, at, false)) << "another function";
+    EXPECT_EQ(attach(), Status::in_use);
+    ASSERT_EQ(detach(), Status::ok);
+    EXPECT_FALSE(reaches());
+    EXPECT_EQ(detach(), Status::ok) << "already";
+    ASSERT_EQ(attach(), Status::ok);
+    EXPECT_TRUE(reaches());
+}
+
+TEST_F(Devices, ReadOnlyIsReadOnly) {
+    claim();
+    ASSERT_EQ(map_page(at, map_right::read), Status::ok);
+    ASSERT_EQ(attach(), Status::ok);
+    EXPECT_TRUE(reaches(at, false));
+    EXPECT_FALSE(reaches(at, true));
+    EXPECT_EQ(map_page(at + kib4, map_right::write), Status::bad_argument);
+    EXPECT_EQ(map_page(at + kib4, rw | map_right::execute), Status::bad_argument);
+}
+
+// What the IOMMU remembers is forgotten before the extent is anybody else's.
+TEST_F(Devices, RevokedMemoryIsOutOfReach) {
+    claim();
+    ASSERT_EQ(map_page(), Status::ok);
+    ASSERT_EQ(attach(), Status::ok);
+    ASSERT_TRUE(reaches());
+    ASSERT_EQ(s.call(Syscall::revoke, {page, revoke_flag::descendants}), Status::ok);
+    EXPECT_FALSE(reaches());
+    // Large leaves, and another space of another device: each is told.
+    const auto leaf = [&](Slot target, std::uint64_t address, std::uint64_t offset) {
+        return s.call(Syscall::map, {pair(first::big, target), address, offset, 1ull << 30, rw});
+    };
+    s.make(ObjectType::dma_space, space + 20, space_bytes, {16});
+    s.make(ObjectType::device, space + 22, storage_device, {device_control, function + 1});
+    ASSERT_EQ(s.call(Syscall::device_ctl,
+                     {space + 22, static_cast<std::uint64_t>(DeviceOp::attach), space + 20}),
+              Status::ok);
+    ASSERT_EQ(leaf(space, 1ull << 32, 1ull << 30), Status::ok);
+    ASSERT_EQ(leaf(space + 20, 1ull << 33, 1ull << 31), Status::ok);
+    EXPECT_EQ(iommu_model::reach(function, (1ull << 32) + 0x12345678, true)->value(),
+              big_base + (1ull << 30) + 0x12345678);
+    EXPECT_EQ(iommu_model::reach(function + 1, (1ull << 33) + 5, true)->value(),
+              big_base + (1ull << 31) + 5);
+    ASSERT_EQ(s.call(Syscall::revoke, {first::big, revoke_flag::descendants}), Status::ok);
+    EXPECT_FALSE(iommu_model::reach(function, (1ull << 32) + 0x12345678, true));
+    EXPECT_FALSE(iommu_model::reach(function + 1, (1ull << 33) + 5, true));
+}
+
+// A mapping that fails half-way leaves nothing, in the tables or in what was remembered of them.
+TEST_F(Devices, FailedMapping) {
+    claim();
+    ASSERT_EQ(attach(), Status::ok);
+    ASSERT_EQ(map_page(at + kib4), Status::ok);
+    const auto two = [&] {
+        return s.call(Syscall::map, {pair(first::big, space), at, 0, 2 * kib4, rw});
+    };
+    EXPECT_EQ(two(), Status::occupied);
+    EXPECT_FALSE(iommu_model::reach(function, at, false));
+    EXPECT_TRUE(reaches(at + kib4));
+}
+
+TEST_F(Devices, Refusals) {
+    s.carve(page, kib4);
+    s.carve(page + 1, storage_device);
+    const auto make = [&](std::uint64_t authority, std::uint64_t requester, Slot storage) {
+        return s.call(Syscall::create,
+                      {pair(static_cast<std::uint64_t>(ObjectType::device), device), storage,
+                       authority, requester});
+    };
+    EXPECT_EQ(make(first::irq_control, function, page + 1), Status::wrong_type);
+    EXPECT_EQ(make(device_control, 0x10000, page + 1), Status::bad_argument);
+    EXPECT_EQ(make(device_control, function, page), Status::no_memory);
+    EXPECT_EQ(make(device_control, 4, page + 1), Status::not_supported) << "not behind one";
+    EXPECT_EQ(make(device_control, 0x20, page + 1), Status::in_use) << "firmware's";
+    ASSERT_EQ(make(device_control, function, page + 1), Status::ok);
+    s.carve(page + 2, storage_device);
+    EXPECT_EQ(
+        s.call(Syscall::create, {pair(static_cast<std::uint64_t>(ObjectType::device), device + 1),
+                                 page + 2, device_control, function}),
+        Status::in_use);
+    s.make(ObjectType::dma_space, space, space_bytes, {16});
+    EXPECT_EQ(attach(device), Status::wrong_type);
+    EXPECT_EQ(attach(55), Status::bad_capability);
+    EXPECT_EQ(s.call(Syscall::device_ctl, {device, 9}), Status::bad_syscall);
+    EXPECT_EQ(s.call(Syscall::device_ctl, {space, 0, space}), Status::wrong_type);
+    const auto map_at = [&](Slot memory, std::uint64_t address) {
+        return s.call(Syscall::map, {pair(memory, space), address, 0, kib4, rw});
+    };
+    EXPECT_EQ(map_at(first::device, at), Status::bad_argument) << "no device reaches another";
+    EXPECT_EQ(map_at(first::ports, at), Status::bad_argument);
+    EXPECT_EQ(map_at(page, 0xfee0'0000), Status::bad_argument) << "messages";
+    EXPECT_EQ(map_at(page, 0xfeef'f000), Status::bad_argument);
+    EXPECT_EQ(map_at(page, guest_end), Status::bad_argument);
+    EXPECT_EQ(map_at(page, 0), Status::ok);
+    EXPECT_EQ(map_at(page, guest_end - kib4), Status::ok);
+}
+
+TEST_F(Devices, WithoutAnIommuThereIsNeither) {
+    iommu_model::reset(false);
+    s.carve(page, space_bytes);
+    EXPECT_EQ(s.call(Syscall::create,
+                     {pair(static_cast<std::uint64_t>(ObjectType::dma_space), space), page, 16}),
+              Status::not_supported);
+    EXPECT_EQ(s.call(Syscall::create, {pair(static_cast<std::uint64_t>(ObjectType::device), device),
+                                       page, device_control, function}),
+              Status::not_supported);
+}
+
+// Whichever of them goes first.
+TEST_F(Devices, EachCanGo) {
+    for (const Slot gone : {space, device}) {
+        claim();
+        ASSERT_EQ(map_page(), Status::ok);
+        ASSERT_EQ(attach(), Status::ok);
+        ASSERT_TRUE(reaches());
+        ASSERT_EQ(s.call(Syscall::revoke, {gone, revoke_flag::self}), Status::ok);
+        EXPECT_FALSE(reaches());
+        EXPECT_EQ(attach(), Status::bad_capability);
+        for (const Slot slot : {space, device, page})
+            if (slot != gone) {
+                ASSERT_EQ(s.call(Syscall::revoke, {slot, revoke_flag::self}), Status::ok);
+            }
+        for (const Slot storage : {space + 1, device + 1})
+            ASSERT_EQ(s.call(Syscall::revoke, {storage, revoke_flag::self}), Status::ok);
+        EXPECT_EQ(iommu_model::domains(), 0u);
+    }
+    // Their storage goes, and they with it.
+    claim();
+    ASSERT_EQ(attach(), Status::ok);
+    ASSERT_EQ(s.call(Syscall::revoke, {space + 1, revoke_flag::descendants}), Status::ok);
+    ASSERT_EQ(s.call(Syscall::revoke, {device + 1, revoke_flag::descendants}), Status::ok);
+    EXPECT_EQ(iommu_model::domains(), 0u);
+    EXPECT_FALSE(iommu_model::message(function, 0));
+}
+
+class Messages : public Devices {
+  protected:
+    static constexpr unsigned index = 5;
+
+    void SetUp() override {
+        Devices::SetUp();
+        claim();
+        s.make(ObjectType::event, event, kib4);
+        s.make(ObjectType::irq, irq, kib4, {device, index, first::core1});
+    }
+    Status bind() {
+        return s.call(Syscall::irq_ctl, {irq, static_cast<std::uint64_t>(IrqOp::bind), event, 4});
+    }
+    std::uint64_t bits() { return s.object<Event>(event).bits.load(); }
+    // As the device sends it and the local APIC of that core takes it.
+    void send(unsigned which = index) {
+        const auto raised = iommu_model::message(function, which);
+        if (!raised) return;
+        EXPECT_EQ(raised->apic_id, machine::core(1).apic_id);
+        machine::switch_to(1);
+        Irq::fire_message(raised->vector);
+        machine::switch_to(0);
+    }
+};
+
+TEST_F(Messages, OneSignalsItsEvent) {
+    send();
+    EXPECT_EQ(bits(), 0u) << "not bound";
+    ASSERT_EQ(bind(), Status::ok);
+    send(index + 1);
+    EXPECT_EQ(bits(), 0u);
+    send();
+    EXPECT_EQ(bits(), 4u);
+    s.object<Event>(event).take();
+    ASSERT_EQ(s.call(Syscall::irq_ctl, {irq, static_cast<std::uint64_t>(IrqOp::unbind)}),
+              Status::ok);
+    send();
+    EXPECT_EQ(bits(), 0u);
+    ASSERT_EQ(s.call(Syscall::irq_ctl, {irq, static_cast<std::uint64_t>(IrqOp::query)}),
+              Status::ok);
+    EXPECT_EQ(s.boot->gpr[gpr_rdi], 0xfee00000u);
+    EXPECT_EQ(s.boot->gpr[gpr_rsi], index);
+}
+
+TEST_F(Messages, Refusals) {
+    s.carve(80, kib4);
+    const auto make = [&](std::uint64_t source, std::uint64_t which, std::uint64_t core) {
+        return s.call(Syscall::create, {pair(static_cast<std::uint64_t>(ObjectType::irq), 82), 80,
+                                        source, which, core});
+    };
+    EXPECT_EQ(make(device, index, first::core0), Status::in_use);
+    EXPECT_EQ(make(device, device_messages, first::core0), Status::bad_argument);
+    EXPECT_EQ(make(device, 6, first::domain), Status::wrong_type);
+    EXPECT_EQ(make(space, 6, first::core0), Status::wrong_type);
+    machine::core(2).apic_id = 255;
+    EXPECT_EQ(make(device, 6, first::core2), Status::not_supported);
+    ASSERT_EQ(make(device, 6, first::core0), Status::ok);
+}
+
+TEST_F(Messages, ACoreHasSoManyVectors) {
+    Core& core = machine::core(1);
+    Irq& mine = s.object<Irq>(irq);
+    for (auto& m : core.messages)
+        if (m.load() == nullptr) m.store(&mine);
+    s.carve(80, kib4);
+    const auto make = [&] {
+        return s.call(Syscall::create, {pair(static_cast<std::uint64_t>(ObjectType::irq), 82), 80,
+                                        device, 7, first::core1});
+    };
+    EXPECT_EQ(make(), Status::no_memory);
+    core.messages[message_vectors - 1].store(nullptr);
+    EXPECT_EQ(make(), Status::ok) << "the index was given back";
+}
+
+// The Event, the Device and the Irq itself, in any order: a message that comes then is nobody's.
+TEST_F(Messages, WhatItNeedsGoes) {
+    ASSERT_EQ(bind(), Status::ok);
+    ASSERT_EQ(s.call(Syscall::revoke, {event, revoke_flag::self}), Status::ok);
+    EXPECT_FALSE(iommu_model::message(function, index));
+    ASSERT_EQ(s.call(Syscall::revoke, {event + 1, revoke_flag::self}), Status::ok);
+    s.make(ObjectType::event, event, kib4);
+    ASSERT_EQ(bind(), Status::ok);
+    send();
+    EXPECT_EQ(bits(), 4u);
+    const unsigned vector = iommu_model::message(function, index)->vector;
+    ASSERT_EQ(s.call(Syscall::revoke, {device, revoke_flag::self}), Status::ok);
+    EXPECT_FALSE(iommu_model::message(function, index));
+    EXPECT_EQ(bind(), Status::dead_partner);
+    s.object<Event>(event).take();
+    const std::uint64_t strays = machine::core(1).stray_interrupts;
+    machine::switch_to(1);
+    Irq::fire_message(vector);
+    machine::switch_to(0);
+    EXPECT_EQ(bits(), 0u);
+    EXPECT_EQ(machine::core(1).stray_interrupts, strays + 1);
+    ASSERT_EQ(s.call(Syscall::revoke, {irq, revoke_flag::self}), Status::ok);
+    EXPECT_EQ(machine::core(1).messages[0].load(), nullptr);
+}
+
+}  // namespace
+}  // namespace margay

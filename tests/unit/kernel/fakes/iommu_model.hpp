@@ -1,0 +1,25 @@
+// An IOMMU as devices see it: it walks tables as the specification says, and remembers what it has found until it is
+// told to forget. Stands in for arch/x86_64/iommu/iommu.cpp.
+#pragma once
+#include <optional>
+
+#include "ukernel/arch/x86_64/iommu/iommu.hpp"
+
+namespace margay::iommu_model {
+
+// A machine with one (or none), nobody attached. Functions 8 to 0xff can be confined; 0x20 has memory that firmware uses.
+void reset(bool present);
+
+// Where DMA of the function to that address goes; nothing: it is blocked.
+std::optional<HostPhys> reach(iommu::Requester r, std::uint64_t address, bool writes);
+
+struct Interrupt {
+    unsigned vector, apic_id;
+};
+// What a message with that index raises; nothing: it is blocked.
+std::optional<Interrupt> message(iommu::Requester r, unsigned index);
+
+// Domain numbers that are taken.
+unsigned domains();
+
+}  // namespace margay::iommu_model
