@@ -304,9 +304,31 @@ def test(options):
 NATIVE_TARGETS = ["ukernel", "init", "pmem", "console", "vmm"]
 
 
+def _bench_native(options):
+    import json
+
+    import native
+    import native_2cpu
+
+    figures, missed = {}, []
+    if options.part != "2cpu":
+        figures, missed = native.bench(options.preset)
+    if options.part != "counted":
+        figures |= native_2cpu.bench(options.preset, options.pairs or native_2cpu.PAIRS)
+    if options.json:
+        options.json.write_text(json.dumps({"figures": figures}, indent=4) + "\n")
+    if missed:
+        common.progress(f"missed or not measured: {' '.join(missed)}")
+    return 1 if missed else 0
+
+
 def bench(options):
     import bench as bench_tool
 
+    if options.what != "native" and (options.part or options.pairs):
+        raise common.Usage("--part and --pairs are for: ./margay bench native")
+    if options.pairs and options.part == "counted":
+        raise common.Usage("--pairs is for: ./margay bench native, without --part counted")
     if options.plot:
         import plot
 
@@ -315,10 +337,8 @@ def bench(options):
         return 0
     fetch.zydis()
     if options.what == "native":
-        import native
-
         _build(options.preset, NATIVE_TARGETS)
-        return native.bench(options.preset, options.json)
+        return _bench_native(options)
     _build(options.preset)
     return bench_tool.bench(build.directory(options.preset), options.json)
 
@@ -434,6 +454,10 @@ def _parser():
     command = add("bench", bench, "Measure, in executed instructions of the emulated machine.")
     command.add_argument("what", nargs="?", choices=["native"],
         help="native: HPC kernels and system calls in a guest against the same on the machine itself")
+    command.add_argument("--part", choices=["counted", "2cpu"],
+        help="with native, only this: counted instructions with one processor, or wall-clock time with two")
+    command.add_argument("--pairs", metavar="N", type=_number(3, 100),
+        help="with native: how often each side runs with two processors (default: 5)")
     command.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there")
     command.add_argument("--plot", metavar="DIR", type=pathlib.Path,
         help="measure nothing: draw bar charts of the figures in tests/bench/history, costs.svg and native.svg, there")

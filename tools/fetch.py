@@ -60,6 +60,12 @@ def hpcc():
         lambda apt, to: _installed(apt, to, "hpcc", "libopenblas0-serial")).parents[2]
 
 
+def mpi_headers():
+    """The directory with mpi.h of Debian's OpenMPI, the one that hpcc() has."""
+    return _fetched("openmpi-headers/mpi.h", "the headers of Debian's OpenMPI",
+        lambda apt, to: _files(apt, to, "libopenmpi-dev", r".*/openmpi/(mpi|mpi_portable_platform)\.h")).parent
+
+
 def memtest(architecture):
     """memtest86+ as a Linux kernel; architecture: "x64" or "ia32"."""
     return _fetched(f"memtest86+/memtest86+{architecture}.bin", "Debian's memtest86+",

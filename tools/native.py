@@ -4,7 +4,6 @@ Both run with counted instructions, so that a nanosecond is an instruction, and 
 programs are Debian's hpcc (HPL, DGEMM, FFT, PTRANS, RandomAccess, STREAM; with OpenBLAS) and tests/bench/native.
 """
 
-import json
 import pathlib
 import re
 import subprocess
@@ -82,11 +81,12 @@ LATENESS = {
 RESULT = re.compile(r"^(?:mark (\w+) ([0-9.]+)|hpcc (\w+)=([0-9.e+-]+))\s*$")
 
 
-def _programs(root):
-    """hpcc and what it loads: {path in the guest: content}."""
+def mpi_programs(root, programs, left_out):
+    """Programs that use OpenMPI and what they load: {path in the guest: content}. left_out: matches the names of
+    OpenMPI's components that are not to be there."""
     components = [file.relative_to(root) for file in sorted((root / COMPONENTS).glob("mca_*.so"))
-                  if not LEFT_OUT.search(file.name)]
-    found = libraries.closure(root, ["usr/bin/hpcc", *components], first=(BLAS, COMPONENTS.parent))
+                  if not left_out.search(file.name)]
+    found = libraries.closure(root, [*programs, *components], first=(BLAS, COMPONENTS.parent))
     for text in sorted((root / "usr/share/openmpi").glob("*.txt")) + sorted((root / "etc/openmpi").glob("*")):
         found[str(text.relative_to(root))] = text.read_bytes()
     return found
@@ -111,7 +111,7 @@ def _initrd(directory):
     for name in ("dev", "proc", "sys", "tmp"):
         archive.add(name, initramfs.DIRECTORY)
     archive.add("dev/console", initramfs.CONSOLE, device=(5, 1))
-    archive.add_files({**_programs(root), "bin/marks": marks.read_bytes(), "bin/busybox": fetch.busybox().read_bytes(),
+    archive.add_files({**mpi_programs(root, ["usr/bin/hpcc"], LEFT_OUT), "bin/marks": marks.read_bytes(), "bin/busybox": fetch.busybox().read_bytes(),
                        "init": INIT.replace("@BLAS@", str(BLAS)).encode(), "etc/hpccinf.txt": _configuration(root)})
     initrd = directory / "initrd"
     initrd.write_bytes(archive.finish())
@@ -149,8 +149,8 @@ def _guest(tree, initrd, directory):
         return _results(machine)
 
 
-def bench(preset, json_file):
-    """Takes the ratios, prints them and writes the file. 1 when a must is missed."""
+def bench(preset):
+    """Takes the ratios and prints them; the figures, and the names of those that miss their must or were not measured."""
     tree = build.directory(preset)
     with tempfile.TemporaryDirectory(prefix="margay-") as directory:
         directory = pathlib.Path(directory)
@@ -174,8 +174,4 @@ def bench(preset, json_file):
         print(f"{name:30} {shown[0]:14.6g} {shown[1]:14.6g} {ratio:8.4f}{bounds}")
         if must and (ratio > must if is_late else ratio < must):
             missed.append(key)
-    if json_file:
-        json_file.write_text(json.dumps({"figures": figures}, indent=4) + "\n")
-    if missed:
-        common.progress(f"missed or not measured: {' '.join(missed)}")
-    return 1 if missed else 0
+    return figures, missed
