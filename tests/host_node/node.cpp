@@ -1,6 +1,8 @@
 #include "tests/host_node/node.hpp"
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <stdexcept>
@@ -198,7 +200,58 @@ std::string Node::command(std::string_view json) {
     return control.sent.substr(answers_, control.sent.find('\n', answers_) - answers_);
 }
 
+namespace {
+
+// CRC-32 (IEEE 802.3).
+std::uint32_t crc_of(std::string_view bytes) {
+    std::uint32_t crc = ~0u;
+    for (const char c : bytes) {
+        crc ^= static_cast<std::uint8_t>(c);
+        for (unsigned bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? 0xedb8'8320 : 0);
+    }
+    return ~crc;
+}
+
+std::string number(std::uint64_t value, unsigned bytes) {
+    std::string text;
+    for (unsigned i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
+    return text;
+}
+
+}  // namespace
+
+bool Node::put_module(const std::string& name, std::size_t bytes) {
+    constexpr std::size_t piece = 1000;  // a frame has at most 1024
+    char request[160];
+    std::snprintf(request, sizeof(request),
+                  R"({"command": "module-put", "module": "%s", "bytes": "%zu", "crc": "%08x"})",
+                  name.c_str(), bytes, crc_of(std::string(bytes, 0)));
+    const std::string answer = command(request), key = "\"transfer\":";
+    const std::size_t at = answer.find(key);
+    if (at == std::string::npos) return false;
+    const std::uint64_t transfer = std::strtoull(answer.c_str() + at + key.size(), nullptr, 10);
+    answers_ = control.sent.size();
+    // docs/manual/control-protocol.md, Frames.
+    for (std::size_t from = 0; from < bytes; from += piece) {
+        const std::string payload =
+            number(transfer, 4) + number(from, 8) + std::string(std::min(piece, bytes - from), 0);
+        const std::string frame = "b" + number(1, 2) + number(payload.size(), 2) + payload;
+        control.type("\x01" + frame + number(crc_of(frame), 4));
+    }
+    // `C` without a text.
+    const std::string end = "C" + number(1, 2) + number(0, 2);
+    return run_until([&] { return control.sent.find(end, answers_) != std::string::npos; });
+}
+
 }  // namespace margay::host_node
+
+void host_node_placed() {
+    using namespace margay;
+    using namespace margay::host_node;
+    if (the_node == nullptr) return;
+    const std::uint64_t end = machine::now.tsc + the_node->placing;
+    while (machine::now.tsc < end) Cores::spin();
+}
 
 unsigned host_node_vmm_moment(std::uint64_t sequence, bool replayed, bool after) {
     using namespace margay::host_node;

@@ -57,11 +57,15 @@ class Node {
 
     // A request by the control line. The answer, which has come when this returns.
     std::string command(std::string_view json);
+    // Puts a module of zeros; whether the node has taken it.
+    bool put_module(const std::string& name, std::size_t bytes);
 
     // Asked around each exit that a VMM handles. Not set: it goes on.
     std::function<VmmFate(const VmmMoment&)> fate;
     // Told of each answer, before it is given and before `fate` is asked.
     std::function<void(const VmmAnswer&)> answered;
+    // How long a piece of a guest's file takes, in ticks, where the VMM is the build `vmm_slow`.
+    std::uint64_t placing = 0;
     // To be called at each basic block of init, pmem and the console.
     void on_block(std::function<void()> disturb);
 

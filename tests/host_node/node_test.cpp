@@ -136,6 +136,33 @@ TEST(Node, NobodyReadsTheTerminal) {
     EXPECT_TRUE(node.run());
 }
 
+// A start has as long as it makes progress with its files: what they are is known when it is started, not before.
+TEST(Node, AFileThatIsPutAfterTheDefinitionMayTakeItsTime) {
+    constexpr std::uint64_t start_ms = 1000, pieces = 6, ticks_per_ms = 1'000'000;
+    GuestScript guest;
+    guest.power_off();
+    Node node{{.manifest = R"({"vms": [], "on_last_vm_off": "stay", "test_exit_port": 244})",
+               .guests = {{"kernel", &guest}},
+               .vmms = {{"vmm", "vmm_slow"}}}};
+    const auto good = [&](const char* request) {
+        const std::string answer = node.command(request);
+        EXPECT_NE(answer.find("\"ok\":true"), std::string::npos) << request << answer;
+    };
+    good(
+        R"({"command": "define", "config": "{\"name\": \"g\", \"memory_mib\": 4, \"kernel\": \"kernel\", )"
+        R"(\"initrd\": \"late\", \"start_ms\": 1000}"})");
+    ASSERT_TRUE(node.put_module("late", pieces * 4096));
+    node.placing = start_ms * ticks_per_ms * 6 / 10;
+    const std::uint64_t begin = machine::now.tsc;
+    good(R"({"command": "start", "vm": "g"})");
+    ASSERT_FALSE(HasFailure()) << node.logs.sent;
+    EXPECT_TRUE(node.run_until([&] {
+        return node.logs.sent.find("guest g powered off") != std::string::npos;
+    })) << node.logs.sent;
+    EXPECT_GT(machine::now.tsc - begin, 2 * start_ms * ticks_per_ms) << "it took its time";
+    EXPECT_EQ(node.logs.sent.find("did not begin to serve"), std::string::npos) << node.logs.sent;
+}
+
 // The guest hears of its power button, whichever VMM is there and wherever it dies.
 TEST(Node, PowerButton) {
     constexpr std::uint32_t io_apic = 0xfec0'0000;
