@@ -147,7 +147,9 @@ constexpr std::uint64_t debug_addresses = 1 << 21;  // dr0 .. dr3
 constexpr std::uint64_t tsc_aux = 1 << 22;
 constexpr std::uint64_t lazy = fpu | xcr0 | debug_addresses | tsc_aux;
 constexpr std::uint64_t valid_groups = all | lazy;
-constexpr std::uint64_t valid_reply = (1 << 23) - 1;
+// Reply only: what the processor remembers of the guest's page tables is forgotten before the guest runs on.
+constexpr std::uint64_t translations = 1 << 23;
+constexpr std::uint64_t valid_reply = (1 << 24) - 1;
 }  // namespace state
 
 }  // namespace margay

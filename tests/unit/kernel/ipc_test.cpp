@@ -188,7 +188,7 @@ TEST_F(Ipc, ExitMessageAndReplies) {
     EXPECT_EQ(status_of(h), Status::bad_argument) << "nobody knows how long the instruction is";
     EXPECT_EQ(reply(h, static_cast<Action>(9), sequence), &h);
     EXPECT_EQ(status_of(h), Status::bad_argument);
-    EXPECT_EQ(reply(h, Action::resume, sequence, 1ull << 23), &h);
+    EXPECT_EQ(reply(h, Action::resume, sequence, state::valid_reply + 1), &h);
     EXPECT_EQ(status_of(h), Status::bad_argument);
     v.page->event = event_injection::valid;  // an external interrupt
     EXPECT_EQ(reply(h, Action::resume, sequence, state::event), &h);
@@ -580,6 +580,54 @@ TEST_F(Ipc, InterruptionsDoNotBeginATurnAnew) {
     machine::fire_timer();
     ASSERT_EQ(System::leave(), &b);
     EXPECT_GT(machine::now.timer[0], end) << "its own turn is a whole one";
+}
+
+// What a guest is told as stolen: ready and without the core, in the guest or at its handler. Neither running nor sleep.
+TEST_F(Ipc, AVcpuCountsHowLongItWaitsForItsCore) {
+    Thread& handler = server(20, 30);
+    portal(22, 20);
+    Vcpu& v = vcpu(24, 22);
+    start(v, 27, handler);
+    const auto waited = [&] {
+        EXPECT_EQ(s.call(Syscall::vcpu_ctl, {27, 8}), Status::ok);
+        return s.boot->gpr[gpr_rdx];
+    };
+    const auto pass = [](std::uint64_t ticks) { machine::now.tsc += ticks; };
+    const std::uint64_t before = v.own.waited();
+    pass(1000);
+    EXPECT_EQ(v.own.waited(), before) << "it runs";
+    Thread& high = thread(40, 20);
+    ASSERT_EQ(System::leave(), &high);
+    pass(700);
+    EXPECT_NEAR(static_cast<double>(v.own.waited() - before), 700, 2) << "a glance meanwhile";
+    EXPECT_EQ(waited(), v.own.waited());
+    kill(high);
+    ASSERT_EQ(System::leave(), &v);
+    pass(5000);
+    EXPECT_NEAR(static_cast<double>(v.own.waited() - before), 700, 2);
+    // At its handler, which has the higher priority of the two, but runs on the vCPU's budget.
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &handler);
+    pass(100);
+    Thread& higher = thread(44, 20);
+    ASSERT_EQ(System::leave(), &higher);
+    pass(300);
+    kill(higher);
+    ASSERT_EQ(System::leave(), &handler);
+    EXPECT_NEAR(static_cast<double>(v.own.waited() - before), 1000, 4);
+    // Asleep it waits for nothing.
+    EXPECT_NE(reply(handler, Action::park_advance, v.sequence), &v);
+    pass(9000);
+    EXPECT_NEAR(static_cast<double>(v.own.waited() - before), 1000, 4);
+    // Awake again, behind others.
+    Thread& highest = thread(48, 20);
+    ASSERT_EQ(System::leave(), &highest);
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {27, 3}), Status::ok);
+    pass(50);
+    EXPECT_NEAR(static_cast<double>(v.own.waited() - before), 1050, 6);
+    kill(highest);
+    ASSERT_EQ(System::leave(), &handler);
+    EXPECT_EQ(handler.gpr[gpr_rsi], static_cast<std::uint64_t>(ExitClass::recall));
+    EXPECT_NEAR(static_cast<double>(v.own.waited() - before), 1050, 6);
 }
 
 }  // namespace

@@ -55,6 +55,46 @@ class Svm : public OneGuest {
     unsigned let_in = 0;
 };
 
+// Emulators flush at every entry: that it is done where it is asked for, and only there, shows here alone.
+TEST_F(Svm, TranslationsAreForgottenOnRequestOnly) {
+    ASSERT_EQ(exit(vmcb::exit_npf), h);
+    ASSERT_EQ(reply(Action::resume), v);
+    unsigned flushes = 0;
+    for (unsigned n = 0; n < 40; ++n) {
+        const std::uint32_t asid = c->asid;
+        ASSERT_EQ(exit(vmcb::exit_npf), h);
+        EXPECT_EQ(c->tlb_control, 0) << "once is enough";
+        ASSERT_EQ(reply(Action::resume), v);
+        EXPECT_EQ(c->asid, asid);
+        EXPECT_EQ(c->tlb_control, 0);
+        // A refused reply does nothing.
+        ASSERT_EQ(exit(vmcb::exit_npf), h);
+        ASSERT_EQ(reply(Action::resume, state::translations | state::valid_reply << 1), h);
+        ASSERT_EQ(reply(Action::resume), v);
+        EXPECT_EQ(c->asid, asid);
+        // Either it has identifiers that the processor has nothing for, or the processor forgets all.
+        ASSERT_EQ(exit(vmcb::exit_npf), h);
+        ASSERT_EQ(reply(Action::resume, state::translations), v);
+        ASSERT_NE(c->asid, 0u);
+        if (c->tlb_control == vmcb::flush_all)
+            ++flushes;
+        else
+            EXPECT_NE(c->asid, asid);
+        // An interrupt of the host's right behind it, and the same again without a reply.
+        ASSERT_EQ(exit(vmcb::exit_intr), v);
+        EXPECT_EQ(c->tlb_control, 0);
+    }
+    EXPECT_EQ(flushes, 2u);
+    // A reply that parks: when it wakes.
+    const std::uint32_t asid = c->asid;
+    ASSERT_EQ(exit(vmcb::exit_hlt), h);
+    ASSERT_NE(reply(Action::park_advance, state::translations), v);
+    v->notify(attention::recall);
+    ASSERT_EQ(System::leave(), h);
+    ASSERT_EQ(reply(Action::resume), v);
+    EXPECT_NE(c->asid, asid);
+}
+
 TEST_F(Svm, DebugAndAlignmentExceptionsAreTheGuests) {
     EXPECT_EQ(c->exceptions & (1u << 1 | 1u << 17), 1u << 1 | 1u << 17) << "never left out";
     const std::uint64_t sequence = v->sequence;

@@ -35,6 +35,9 @@ Status load_state(Vcpu& vcpu, std::uint64_t groups);
 // An interrupt for the guest: given to hardware, taken when the guest can. no_vector takes it back.
 void set_interrupt(Vcpu& vcpu, std::uint64_t vector);
 
+// Translations of the guest's that the processor holds are not used any more from its next entry on.
+void flush(Vcpu& vcpu);
+
 // Enters the guest; comes back in exit_to_handler, or in the scheduler after a physical interrupt.
 [[noreturn]] void enter(Core& core, Vcpu& vcpu);
 

@@ -55,6 +55,8 @@ Status load_state(Vcpu& v, std::uint64_t groups) {
 
 void set_interrupt(Vcpu& v, std::uint64_t vector) { v.guest.interrupt = vector; }
 
+void flush(Vcpu& v) { ++v.guest.flushes; }
+
 void enter(Core&, Vcpu& v) {
     ++v.guest.entries;
     throw machine::Entered{&v};

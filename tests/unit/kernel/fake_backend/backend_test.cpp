@@ -39,6 +39,10 @@ TEST_F(FakeBackend, InterruptsAndEventsGoToTheBackEnd) {
     ASSERT_EQ(reply(Action::resume, state::event | state::irq_word, 0, no_vector), v);
     EXPECT_EQ(v->guest.interrupt, no_vector);
     EXPECT_EQ(v->guest.injected, v->page->event);
+    EXPECT_EQ(v->guest.flushes, 0u);
+    ASSERT_EQ(System::exit_guest(*v, ExitClass::mmio, 0xfee00000, 0), h);
+    ASSERT_EQ(reply(Action::resume, state::translations), v);
+    EXPECT_EQ(v->guest.flushes, 1u);
     // What the back end refuses leaves the exit pending.
     ASSERT_EQ(System::exit_guest(*v, ExitClass::halt), h);
     v->page->event = event_injection::valid;

@@ -92,6 +92,9 @@ void init(Vcpu& v, HostPhys storage) {
     svm::apply_intercepts(v);
 }
 
+// As if its Space had lost entries: no Space has that generation.
+void flush(Vcpu& v) { v.guest.tables_generation = 0; }
+
 void forget(Vcpu& v) {
     lazy_registers::forget(v);
     if (v.core->last_guest == &v) v.core->last_guest = nullptr;

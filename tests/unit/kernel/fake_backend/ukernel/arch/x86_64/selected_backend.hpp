@@ -16,7 +16,7 @@ struct GuestContext {
     bool in_shadow = false;
     std::uint64_t interrupt = no_vector;  // offered, not taken
     std::uint64_t injected = 0;           // event of the last reply
-    unsigned entries = 0;
+    unsigned entries = 0, flushes = 0;
 
     std::uint64_t rip() const { return instruction; }
     std::uint64_t rax() const { return accumulator; }
