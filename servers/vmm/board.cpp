@@ -52,11 +52,13 @@ Board::Board(const Parts& p) noexcept
                  p.state.config.live.epoch_s,
                  p.clock,
                  p.memory},
+      steal_time_{{p.cpus.state[p.cpu]->kvm_clock, p.transaction}, p.state.time.live, p.memory},
       msrs_{{p.cpus.state[p.cpu]->msr, p.transaction},
             p.state.config.live.physical_bits,
             p.clock,
             local_apic_,
-            kvm_clock_} {}
+            kvm_clock_,
+            steal_time_} {}
 
 void Board::reset(BoardState& state, BoardConfig config, HostCpuid host) noexcept {
     state = {};

@@ -6,6 +6,7 @@
 #include "servers/vmm/cpu/kvm_calls.hpp"
 #include "servers/vmm/cpu/kvm_clock.hpp"
 #include "servers/vmm/cpu/msr.hpp"
+#include "servers/vmm/cpu/steal_time.hpp"
 #include "servers/vmm/devices/acpi_pm.hpp"
 #include "servers/vmm/devices/io_apic.hpp"
 #include "servers/vmm/devices/local_apic.hpp"
@@ -159,6 +160,7 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     [[nodiscard]] bool send_to(std::uint32_t apic_id, const ApicMessage& message) override;
     [[nodiscard]] bool kick(std::uint32_t apic_id) override;
     [[nodiscard]] LocalApic& local_apic() noexcept { return local_apic_; }
+    [[nodiscard]] StealTime& steal_time() noexcept { return steal_time_; }
     /// Before the lock is let go: whoever serves what this transaction has changed is told.
     void tell_first() {
         if (cpu_ != 0 &&
@@ -228,6 +230,7 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     AcpiPm acpi_pm_;
     PciHost pci_host_;
     KvmClock kvm_clock_;
+    StealTime steal_time_;
     Msrs msrs_;
     std::uint64_t unclaimed_ports_ = 0;
     std::uint64_t unclaimed_mmio_ = 0;

@@ -2,7 +2,7 @@
 #pragma once
 #include "libipc/log.hpp"
 #include "servers/vmm/open.hpp"
-#include "servers/vmm/vcpu/machine.hpp"
+#include "servers/vmm/vcpu/turn.hpp"
 
 namespace margay::vmm {
 
@@ -19,6 +19,7 @@ template <typename Hook>
 [[noreturn]] void serve(Hook& hook, std::uint64_t argument) {
     if (argument % page_size == 0) open_machine();
     Received r = reply_wait({});
+    Turn turn;
     for (;;) {
         if (r.status != Status::ok) fail("a reply was refused", r.status);
         const Exit e{r.message};
@@ -26,6 +27,8 @@ template <typename Hook>
         // The badge is of the portal, which the supervisor has bound.
         Machine& machine = r.badge == 0 ? the_machine() : further_machine(r.badge);
         Reply reply = machine.handle(e);
+        if (machine.shares_core()) [[unlikely]]
+            reply.dirty |= turn.goes_to(machine);
         hook.after(e, reply);
         r = reply_wait(reply.message(e.sequence));
     }

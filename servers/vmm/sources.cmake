@@ -6,6 +6,7 @@ set(MARGAY_VMM_BOARD_SOURCES
     servers/vmm/cpu/kvm_calls.cpp
     servers/vmm/cpu/kvm_clock.cpp
     servers/vmm/cpu/msr.cpp
+    servers/vmm/cpu/steal_time.cpp
     servers/vmm/devices/acpi_pm.cpp
     servers/vmm/devices/inbox.cpp
     servers/vmm/devices/io_apic.cpp

@@ -68,7 +68,8 @@ bool is_sound(const RtcState& s) {
 }
 
 bool is_sound(const KvmClockState& s) {
-    return s.tsc_shift > -32 && s.tsc_shift < 32 && ((s.version | s.wall_version) & 1) == 0;
+    return s.tsc_shift > -32 && s.tsc_shift < 32 &&
+           ((s.version | s.wall_version | s.steal.version) & 1) == 0 && (s.steal.msr & 0x3e) == 0;
 }
 
 bool is_sound(const MsrState& s) { return s.reported_count <= reported_msrs; }

@@ -28,7 +28,7 @@ constexpr auto cpu_sections = std::to_array<PlacedSection>({
     MARGAY_SECTION(CpuState, offer),
     MARGAY_SECTION(CpuState, local_apic),
     MARGAY_SECTION(CpuState, msr),
-    MARGAY_SECTION(CpuState, kvm_clock),
+    needs_reader(MARGAY_SECTION(CpuState, kvm_clock), kvm_clock_with_marks),
     MARGAY_SECTION(CpuState, inbox),
     MARGAY_SECTION(CpuState, answer),
 });

@@ -57,7 +57,8 @@ def runs(node):
         prepare(machine)
         ask(machine, "echo n $(nproc) $(cat /sys/devices/system/cpu/online)", rf"^n {cpus} 0-{cpus - 1}\r?$")
         # CPUID's offers were understood: a halt that another one ends, and IPIs by one call.
-        ask(machine, "echo aids $(dmesg | grep -c -e 'PV spinlocks enabled' -e 'setup PV IPIs')", r"^aids 2\r?$")
+        ask(machine, "echo aids $(dmesg | grep -c -e 'PV spinlocks enabled' -e 'setup PV IPIs' "
+            "-e 'setup pv remote TLB flush')", r"^aids 3\r?$")
         work(machine)
         last = f"/sys/devices/system/cpu/cpu{cpus - 1}/online"
         for _ in range(2):
@@ -150,7 +151,21 @@ def dies(node):
         assert re.search(r"guest linux had \d{3,} VMMs die under it", log.read_text(errors="replace"))
 
 
-CASES = {"runs": runs, "command": command, "options": options, "operator": operator, "dies": dies}
+def stolen(node):
+    """Two vCPUs on one core compute at the same time: the guest's own account says that it had half of them."""
+    with boot(node, 2) as machine:
+        prepare(machine)
+        machine.send("spin() { i=0; while [ $i -lt 80000 ]; do i=$((i+1)); done; }; "
+                     "stat() { set -- $(grep '^cpu ' /proc/stat); all=$(($2+$3+$4+$5+$6+$7+$8+$9)); stolen=$9; }; "
+                     "stat; a=$all; s=$stolen; spin & spin & wait; stat; "
+                     "echo stolen $((100*(stolen-s)/(all-a))) percent of $((all-a))\n")
+        percent = int(machine.expect(r"^stolen (\d+) percent of (\d+)\r?$").group(1))
+        assert 30 <= percent <= 65, percent
+        machine.send("poweroff -f\n")
+        node.check_off(machine)
+
+
+CASES = {"runs": runs, "command": command, "options": options, "operator": operator, "dies": dies, "stolen": stolen}
 
 
 def test(node):

@@ -58,11 +58,12 @@ constexpr auto extended_edx_set = basic_edx_set;
 constexpr auto invariant_tsc = bits({8});
 constexpr auto capacity_ebx_pass = bits({0});  // CLZERO
 
-// Linux arch/x86/include/uapi/asm/kvm_para.h: clock at the old and the new MSRs, no I/O delay needed, EOI in
+// Linux arch/x86/include/uapi/asm/kvm_para.h: clock at the old and the new MSRs, no I/O delay needed, steal time, EOI in
 // memory, clock stable across vCPUs.
-constexpr auto kvm_features = bits({0, 1, 3, 6, 24});
-// With several vCPUs: halts end by a kick, a hypercall sends IPIs. Not without: Linux spins in vain for nobody then.
-constexpr auto kvm_features_several = bits({7, 11});
+constexpr auto kvm_features = bits({0, 1, 3, 5, 6, 24});
+// With several vCPUs: halts end by a kick, TLBs are flushed by a mark, a hypercall sends IPIs. Not without: Linux spins in
+// vain for nobody then.
+constexpr auto kvm_features_several = bits({7, 9, 11});
 constexpr std::uint32_t apic_bus_khz = 1'000'000;
 
 constexpr std::uint32_t last_basic = 0x0b, last_basic_with_xsave = 0x0d;

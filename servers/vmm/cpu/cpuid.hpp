@@ -21,8 +21,8 @@ struct CpuidPolicy {
 
 /// Compute the guest's CPUID: the host's with everything removed that the policy hides or the VMM does not provide (SVM, XSAVES,
 /// MONITOR, PCID, performance counters, …), its cores, and added what it models (machine checks, x2APIC, TSC
-/// deadline, TSC_ADJUST, invariant TSC, ARAT, the KVM paravirtual clock and EOI; with several
-/// vCPUs KVM's kicks and IPIs).
+/// deadline, TSC_ADJUST, invariant TSC, ARAT, the KVM paravirtual clock, EOI and steal time; with several
+/// vCPUs KVM's kicks, TLB flushes and IPIs).
 void build_cpuid(CpuidState& state, const CpuidPolicy& policy, HostCpuid host) noexcept;
 
 /// CPUID as the guest sees it. Leaves that do not exist are all zero, as on AMD processors.

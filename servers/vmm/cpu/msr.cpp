@@ -53,6 +53,7 @@ constexpr std::uint32_t msr_kvm_wall_clock_old = 0x11;
 constexpr std::uint32_t msr_kvm_system_time_old = 0x12;
 constexpr std::uint32_t msr_kvm_wall_clock = 0x4b56'4d00;
 constexpr std::uint32_t msr_kvm_system_time = 0x4b56'4d01;
+constexpr std::uint32_t msr_kvm_steal_time = 0x4b56'4d03;
 constexpr std::uint32_t msr_kvm_eoi_assist = 0x4b56'4d04;
 
 constexpr std::uint64_t patch_level =
@@ -177,6 +178,7 @@ MsrResult Msrs::read(std::uint32_t index, std::uint64_t& value) {
     case msr_de_cfg: value = state_->de_cfg; break;
     case msr_tsc_aux: value = state_->tsc_aux; break;
     case msr_vm_cr: value = vm_cr_svm_disabled; break;
+    case msr_kvm_steal_time: value = steal_time_.value(); break;
     case msr_p5_machine_check_address:
     case msr_p5_machine_check_type:
     case msr_platform_id:
@@ -255,6 +257,7 @@ MsrResult Msrs::write(std::uint32_t index, std::uint64_t value) {
     case msr_kvm_wall_clock: kvm_clock_.write_wall_clock(value); break;
     case msr_kvm_system_time_old:
     case msr_kvm_system_time: kvm_clock_.write_system_time(value); break;
+    case msr_kvm_steal_time: return steal_time_.write(value);
     case msr_kvm_eoi_assist: return apic_.write_eoi_assist(value);
     case msr_mcg_capability:
     case msr_mtrr_capability:

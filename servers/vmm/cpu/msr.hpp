@@ -3,6 +3,7 @@
 #include "servers/vmm/cpu/kvm_clock.hpp"
 #include "servers/vmm/cpu/msr_result.hpp"
 #include "servers/vmm/cpu/msr_state.hpp"
+#include "servers/vmm/cpu/steal_time.hpp"
 #include "servers/vmm/devices/clock.hpp"
 #include "servers/vmm/devices/local_apic.hpp"
 #include "servers/vmm/state/journaled.hpp"
@@ -18,12 +19,13 @@ namespace margay::vmm {
 class Msrs {
   public:
     Msrs(Journaled<MsrState> state, std::uint8_t physical_bits, Clock& clock, LocalApic& apic,
-         KvmClock& kvm_clock) noexcept
+         KvmClock& kvm_clock, StealTime& steal_time) noexcept
         : state_{state},
           physical_bits_{physical_bits},
           clock_{clock},
           apic_{apic},
-          kvm_clock_{kvm_clock} {}
+          kvm_clock_{kvm_clock},
+          steal_time_{steal_time} {}
 
     static void reset(MsrState& state) noexcept;
 
@@ -51,6 +53,7 @@ class Msrs {
     Clock& clock_;
     LocalApic& apic_;
     KvmClock& kvm_clock_;
+    StealTime& steal_time_;
     std::uint64_t unknown_ = 0;
 };
 

@@ -17,6 +17,8 @@ void Machine::go_on(Reply& r) {
     glue.host_tsc_at_start += (cpus_.count == 1 ? rdtsc() : resumed_at_) - restored_at_;
     glue.offered_vector = no_vector;
     glue.armed_deadline_ns = vmm::no_deadline;
+    board_.steal_time().begin_anew();
+    (void)board_.steal_time().clear_mark();  // the processor holds nothing for it
     if (cpu_ == 0) {
         board_.forget_power_presses();  // first: it takes the lock
         console_.begin_anew();
@@ -102,7 +104,7 @@ void Machine::start_at(std::uint8_t page, Reply& r) {
     s.cr0 = 0x10, s.cr2 = s.cr3 = s.cr4 = s.efer = 0;
     reset_rest();
     r.action = Action::resume;
-    r.dirty |= state::all & ~state::instruction;
+    r.dirty |= (state::all & ~state::instruction) | state::translations;
 }
 
 void Machine::obey_messages(Reply& r) {

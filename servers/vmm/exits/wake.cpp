@@ -13,8 +13,16 @@ void Machine::take_messages(Reply& r) {
     if ((glue_->is_off | glue_->awaits_startup) != 0) fail_if_all_are_off(r);
 }
 
+// Timers fire while a guest works, and whoever lost the core for long is recalled: often enough for an account of time.
+void Machine::update_steal_time() {
+    if (!board_.steal_time().is_enabled()) return;
+    if (const Result<VcpuStatus> status = query_vcpu(vcpu_))
+        board_.steal_time().update(status->waited);
+}
+
 void Machine::on_wake(const Exit& e, Reply& r) {
     r.action = Action::resume;
+    update_steal_time();
     if (e.exit_class == ExitClass::deadline) {
         glue_.edit().armed_deadline_ns = vmm::no_deadline;
         board_.expire(clock_.now_ns());

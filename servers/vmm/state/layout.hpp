@@ -23,6 +23,13 @@ struct PlacedSection {
     std::size_t slot;
 };
 
+/// The same, where builds with an older version than `oldest_reader` must refuse.
+[[nodiscard]] constexpr PlacedSection needs_reader(PlacedSection placed,
+                                                   std::uint32_t oldest_reader) noexcept {
+    placed.section.oldest_reader = oldest_reader;
+    return placed;
+}
+
 /// What the live part of a slot is, as a section.
 template <typename State>
 consteval SectionDescription describe_slot(StateSlot<State>*) {

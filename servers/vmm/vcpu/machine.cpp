@@ -242,6 +242,27 @@ bool Machine::send_answer_again(Reply& r) {
     return true;
 }
 
+std::uint64_t Machine::begin_turn() {
+    // What a VMM before this one took out of the mark may have died with it.
+    const bool first = !had_turn_ && board_.steal_time().is_enabled();
+    had_turn_ = true;
+    return board_.steal_time().clear_mark() || first ? state::translations : 0;
+}
+
+// One whose next exit waits already is in the middle of an instruction, for which it may have used translations that it
+// must not use any more: no mark then. That is asked last, since once it is recalled it makes no other exits; and first,
+// since two that are recalled while their exits wait would do nothing but answer recalls.
+void Machine::lose_turn() {
+    if (!board_.steal_time().is_enabled() || (glue_->halted | glue_->awaits_startup) != 0) return;
+    const auto exit_waits = [this] {
+        const Result<VcpuStatus> status = query_vcpu(vcpu_);
+        return !status || status->pending;
+    };
+    if (exit_waits()) return;
+    wake(cpu_);
+    if (!exit_waits()) board_.steal_time().set_mark();
+}
+
 void Machine::wake(unsigned cpu) { (void)signal(first_event_ + cpu, recall_bit::peer); }
 
 void Machine::put(std::uint8_t byte) {

@@ -44,6 +44,11 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     // object itself is caches and what is made anew by handling the exit again.
     Reply handle(const Exit& e);
 
+    bool shares_core() const { return shares_core_; }
+    // See Turn. Halted ones are not marked, as KVM's are not: their guest would not see that they are idle.
+    void lose_turn();
+    [[nodiscard]] std::uint64_t begin_turn();
+
   private:
     // exits/. Ports, CPUID and hypercalls are short enough to be part of handle(); what the others need
     // must not cost them registers.
@@ -60,6 +65,7 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     void go_on(Reply& r);
     void take_messages(Reply& r);
     [[gnu::noinline]] void on_wake(const Exit& e, Reply& r);
+    void update_steal_time();
     [[gnu::noinline]] void on_msr(const Exit& e, Reply& r);
     void on_unknown_msr(std::uint32_t index, bool write);
     [[gnu::noinline]] void on_port_string(const Exit& e, Reply& r);
@@ -123,6 +129,7 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     Board board_;
     Emulator emulator_;
     StartState start_{};
+    bool had_turn_ = false;
     unsigned told_ = 0;  // lines about instructions that are not emulated
     // A processor that does not report the next instruction makes the kernel assume the shortest form
     // of the one that exited. Here are places where that was found to be right.

@@ -204,11 +204,11 @@ TEST_F(CpuidTest, kvm_signature_and_features) {
     std::memcpy(text + 4, &signature.ecx, 4);
     std::memcpy(text + 8, &signature.edx, 4);
     EXPECT_STREQ(text, "KVMKVMKVM");
-    EXPECT_EQ(get(0x4000'0001).eax, 1U << 0 | 1U << 1 | 1U << 3 | 1U << 6 | 1U << 24);
+    EXPECT_EQ(get(0x4000'0001).eax, 1U << 0 | 1U << 1 | 1U << 3 | 1U << 5 | 1U << 6 | 1U << 24);
     EXPECT_EQ(get(0x4000'0010).eax, 2'500'000U);
     // Kicks and IPIs by hypercall: where there is another vCPU.
     build_cpuid(state, {2'500'000, 0, 40, 2}, test::generous_cpuid);
-    EXPECT_EQ(get(0x4000'0001).eax, 0x100'004bU | 1U << 7 | 1U << 11);
+    EXPECT_EQ(get(0x4000'0001).eax, 0x100'006bU | 1U << 7 | 1U << 9 | 1U << 11);
 }
 
 TEST_F(CpuidTest, topology_is_one_core) {

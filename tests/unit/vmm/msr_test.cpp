@@ -38,7 +38,8 @@ class MsrTest : public ::testing::Test {
     GuestWords words{memory, undo, own_apic.transaction};
     LocalApic apic{own_apic.journaled(), time, 40, clock, bus, words};
     KvmClock kvm_clock{own_clock.journaled(), 0, clock, memory};
-    Msrs msrs{own.journaled(), 40, clock, apic, kvm_clock};
+    StealTime steal_time{own_clock.journaled(), time, memory};
+    Msrs msrs{own.journaled(), 40, clock, apic, kvm_clock, steal_time};
 };
 
 TEST_F(MsrTest, pat) {
@@ -189,7 +190,7 @@ TEST_F(MsrTest, each_unknown_register_is_news_once) {
     EXPECT_EQ(msrs.note_unknown(0x186), Msrs::News::one);
     EXPECT_EQ(msrs.note_unknown(0x187), Msrs::News::one);
     EXPECT_EQ(msrs.note_unknown(0x186), Msrs::News::none);
-    Msrs successor{own.journaled(), 40, clock, apic, kvm_clock};
+    Msrs successor{own.journaled(), 40, clock, apic, kvm_clock, steal_time};
     EXPECT_EQ(successor.note_unknown(0x187), Msrs::News::none);
     for (unsigned i = 2; i + 1 < reported_msrs; ++i) {
         EXPECT_EQ(msrs.note_unknown(0x1000 + i), Msrs::News::one);
