@@ -4,14 +4,13 @@
 
 namespace margay::init {
 
-// What the handler of a class needs beside the message. Port, CPUID, MSR and hypercall exits carry
-// everything in registers.
+// What the handler of a class needs beside the message. Port, CPUID and hypercall exits carry everything in registers.
 constexpr std::uint64_t wanted_state(ExitClass c) {
     using namespace state;
     switch (c) {
     // What a restored VM starts from stands in the state page already.
     case ExitClass::startup: return 0;
-    case ExitClass::cpuid:
+    // RDMSR answers in two of the four registers of that group.
     case ExitClass::msr: return gpr_low;
     case ExitClass::mmio: return gpr_low | gpr_mid | gpr_high | rip | rflags | segments | control;
     case ExitClass::control_register:

@@ -50,6 +50,12 @@ void build_cpuid(CpuidState& state, const CpuidPolicy& policy, HostCpuid host) n
     return {};
 }
 
+/// Whether an answer is more than lookup_cpuid() says: it follows registers of the guest, or names the processor that asks.
+[[nodiscard]] constexpr bool follows_registers(std::uint32_t leaf) noexcept {
+    constexpr std::uint32_t basic = 1U << 1 | 1U << 7 | 1U << 0xb | 1U << 0xd;
+    return leaf < 32 ? (basic >> leaf & 1) != 0 : leaf == 0x8000'0001;
+}
+
 /// What of CPUID follows registers of the guest (AMD APM vol. 3 appendix E). Leaf 1, leaf 7, and sub-leaves 0 and 1
 /// of leaf 0xd, whose EBX is the size of an area with the parts that XCR0 enables.
 /// Leaves 1 and 0x8000'0001: there is no APIC while APIC_BASE disables it (AMD APM vol. 2 §16.3.1).

@@ -34,6 +34,15 @@ class Journaled {
         return slot_->live;
     }
 
+    /// Whether this transaction has changed it. True where nothing would tell.
+    [[nodiscard]] bool is_edited() const noexcept {
+#if MARGAY_WITHOUT_JOURNAL
+        return true;
+#else
+        return slot_->saved_in == transaction_->number();
+#endif
+    }
+
     /// The state as it was before this transaction.
     [[nodiscard]] const T& committed() const noexcept {
         const std::uint64_t number = transaction_->number();

@@ -160,6 +160,14 @@ void Machine::skip_by_hand(const Exit& e, Reply& r) {
     r.dirty |= state::rip;
 }
 
+// Whether an exit whose handler changes nothing but the guest's registers needs no finish(): what the answer before this
+// one has offered and armed still holds, and whatever comes from elsewhere comes with an exit of its own. An interrupt that
+// was taken is noted in the glue. A VMM that has just taken over does the whole.
+bool Machine::has_changed_nothing(const Exit& e) const {
+    return !glue_.is_edited() && !unusual_.any() && (e.rflags & rflags::tf) == 0 &&
+           (e.flags & exit_flag::replayed) == 0;
+}
+
 Reply Machine::handle(const Exit& e) {
     transaction_.begin(number_base_ | e.sequence);
     if ((e.flags & exit_flag::replayed) != 0) [[unlikely]]
@@ -188,6 +196,9 @@ Reply Machine::handle(const Exit& e) {
     case ExitClass::cpuid:
         check_length();
         on_cpuid(e, r);
+        // A program asks some forty times when it starts.
+        if (has_changed_nothing(e)) [[likely]]
+            return r;
         break;
     case ExitClass::hypercall:
         check_length();

@@ -54,6 +54,8 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     // must not cost them registers.
     void on_port(const Exit& e, Reply& r);
     void on_cpuid(const Exit& e, Reply& r);
+    [[gnu::noinline]] CpuidResult follow_registers(const Exit& e, CpuidResult c) const;
+    bool has_changed_nothing(const Exit& e) const;
     void on_xsetbv(const Exit& e, Reply& r);
     InterceptState intercepts() const;
     [[gnu::noinline]] void on_startup(Reply& r);

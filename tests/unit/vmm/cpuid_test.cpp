@@ -186,6 +186,15 @@ TEST_F(CpuidTest, sizes_follow_xcr0) {
     EXPECT_TRUE(bit(seven.ecx, 4));
 }
 
+TEST_F(CpuidTest, leaves_that_follow_registers) {
+    for (const std::uint32_t leaf : {1U, 7U, 0xbU, 0xdU, 0x8000'0001U})
+        EXPECT_TRUE(follows_registers(leaf)) << leaf;
+    // Among them one whose low bits are those of leaf 1.
+    for (const std::uint32_t leaf : {0U, 2U, 6U, 8U, 0xcU, 0x1fU, 0x20U, 0x21U, 0x4000'0001U,
+                                     0x8000'0000U, 0x8000'0002U, 0x8000'0007U, 0x8000'001aU, ~0U})
+        EXPECT_FALSE(follows_registers(leaf)) << leaf;
+}
+
 TEST_F(CpuidTest, models_are_shown_even_if_the_host_lacks_them) {
     build_cpuid(state, {2'500'000, 0, 40, 1}, [](std::uint32_t leaf, std::uint32_t) -> CpuidResult {
         return leaf == 0x8000'0000 ? CpuidResult{0x8000'0004, 0, 0, 0}

@@ -98,6 +98,15 @@ TEST_F(JournalTest, the_first_change_of_a_transaction_saves) {
     EXPECT_FALSE(undo(5));
 }
 
+TEST_F(JournalTest, it_tells_what_this_transaction_has_changed) {
+    EXPECT_FALSE(small.is_edited());
+    small.edit().a = 3;
+    EXPECT_TRUE(small.is_edited());
+    EXPECT_FALSE(large.is_edited());
+    transaction.begin(6);
+    EXPECT_FALSE(small.is_edited());
+}
+
 TEST_F(JournalTest, what_is_committed_stays) {
     small.edit().a = 10;
     large.edit().word[3] = 33;
