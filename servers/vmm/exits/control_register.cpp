@@ -70,7 +70,7 @@ void Machine::on_control_register(const Exit& e, Reply& r) {
             return;
         }
         state_.cr4 = value;
-        r.dirty |= state::control | state::translations;
+        r.dirty |= state::control;
     } else if (write) {
         if (reg > 15) {
             inject_exception(r, general_protection, true, 0);
