@@ -93,7 +93,7 @@ TEST_F(Bindings, IrqEndsWithTheEventsCapability) {
     revoke(given);
     EXPECT_TRUE(machine::now.line_masked[17]);
     EXPECT_EQ(s.object<Irq>(70).event, nullptr);
-    Irq::fire(17);
+    Irq::fire_line(17);
     EXPECT_EQ(s.object<Event>(60).take(), 0u);
     // Acknowledging what nobody has does not open the line.
     ASSERT_EQ(s.call(Syscall::irq_ctl, {70, 2}), Status::ok);
@@ -105,11 +105,11 @@ TEST_F(Bindings, AnInterruptWithoutCauseIsNotActedOn) {
     s.make(ObjectType::irq, 70, kib4, {first::irq_control, 17});
     ASSERT_EQ(s.call(Syscall::irq_ctl, {70, 0, 60, 8}), Status::ok);
     machine::switch_to(1);
-    Irq::fire(17);  // lines lead to core 0
+    Irq::fire_line(17);  // lines lead to core 0
     machine::switch_to(0);
     EXPECT_EQ(s.object<Event>(60).take(), 0u);
     EXPECT_FALSE(machine::now.line_masked[17]);
-    Irq::fire(99);
+    Irq::fire_line(99);
     EXPECT_TRUE(machine::now.line_masked[99]);
 }
 
