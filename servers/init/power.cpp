@@ -5,17 +5,11 @@
 #include "libipc/log.hpp"
 #include "libipc/system_call.hpp"
 #include "support/address.hpp"
+#include "support/field.hpp"
 
 namespace margay::init {
 
 namespace {
-
-template <typename T>
-T field(const std::uint8_t* p, unsigned offset) {
-    T v;
-    std::memcpy(&v, p + offset, sizeof(T));
-    return v;
-}
 
 // Firmware memory, mapped piece by piece: ACPI tables lie in ranges that the memory map calls firmware
 // or device memory.

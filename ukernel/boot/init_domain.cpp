@@ -125,7 +125,7 @@ void grant_memory(const BootData& boot, const acpi::Platform& platform, const Me
             at = end;
         }
     }
-    // Everything that is no RAM is device memory, except the interrupt controllers.
+    // Everything that is no RAM is device memory, except the interrupt controllers and IOMMUs.
     static RangeList devices;  // too large for the stack
     devices = {};
     devices.add({HostPhys{0}, HostPhys{1ull << features().physical_bits}});
@@ -137,6 +137,8 @@ void grant_memory(const BootData& boot, const acpi::Platform& platform, const Me
     }
     devices.remove({HostPhys{0}, HostPhys{0x100000}});
     devices.remove({HostPhys{0xfec00000}, HostPhys{0xff000000}});
+    for (const iommu::Ivrs::Unit& u : iommu::units())
+        devices.remove({u.registers, u.registers + iommu::amd_vi::reg::bytes});
     for (const Range& r : devices) out.add(r, ExtentUse::device, MemoryType::device, right::all);
 }
 

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "support/field.hpp"
+
 namespace margay {
 
 namespace {
@@ -14,13 +16,6 @@ enum Tag : std::uint32_t {
     tag_acpi_old = 14,
     tag_acpi_new = 15,
 };
-
-template <typename T>
-T field(const std::uint8_t* p, unsigned offset) {
-    T v;
-    std::memcpy(&v, p + offset, sizeof(T));
-    return v;
-}
 
 void copy_text(char* to, unsigned room, const std::uint8_t* from, std::uint32_t length) {
     unsigned i = 0;

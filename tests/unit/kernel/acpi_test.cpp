@@ -8,13 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "bytes.hpp"
 #include "machine.hpp"
 #include "ukernel/arch/x86_64/pic.hpp"
 
 namespace margay::acpi {
 namespace {
-
-using Bytes = std::vector<std::uint8_t>;
 
 // Physical memory in pieces: what is not in one piece as a whole cannot be seen.
 std::map<std::uint64_t, Bytes> memory;
@@ -25,17 +24,6 @@ const std::uint8_t* view(HostPhys at, std::uint64_t bytes) {
     const std::uint64_t offset = at.value() - piece->first;
     if (offset > piece->second.size() || bytes > piece->second.size() - offset) return nullptr;
     return piece->second.data() + offset;
-}
-
-template <typename T>
-Bytes& put(Bytes& b, T value) {
-    for (unsigned i = 0; i < sizeof(T); ++i)
-        b.push_back(static_cast<std::uint8_t>(std::uint64_t{value} >> 8 * i));
-    return b;
-}
-Bytes operator+(Bytes a, const Bytes& b) {
-    a.insert(a.end(), b.begin(), b.end());
-    return a;
 }
 
 Bytes table(const char* signature, const Bytes& body) {

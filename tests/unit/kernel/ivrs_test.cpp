@@ -4,23 +4,11 @@
 
 #include <memory>
 #include <random>
-#include <vector>
+
+#include "bytes.hpp"
 
 namespace margay::iommu {
 namespace {
-
-using Bytes = std::vector<std::uint8_t>;
-
-template <typename T>
-Bytes& put(Bytes& b, T value) {
-    for (unsigned i = 0; i < sizeof(T); ++i)
-        b.push_back(static_cast<std::uint8_t>(std::uint64_t{value} >> 8 * i));
-    return b;
-}
-Bytes operator+(Bytes a, const Bytes& b) {
-    a.insert(a.end(), b.begin(), b.end());
-    return a;
-}
 
 Bytes entry(std::uint8_t type, std::uint16_t id, std::uint8_t data = 0) {
     Bytes b{type};

@@ -3,18 +3,13 @@
 
 #include <cstring>
 
+#include "support/field.hpp"
+
 namespace margay::acpi {
 
 namespace {
 
 constexpr std::uint32_t header_bytes = 36, max_table_bytes = 1 << 20;
-
-template <typename T>
-T field(const std::uint8_t* p, unsigned offset) {
-    T v;
-    std::memcpy(&v, p + offset, sizeof(T));
-    return v;
-}
 
 struct Table {
     const std::uint8_t* bytes = nullptr;

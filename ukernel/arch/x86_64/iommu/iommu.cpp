@@ -105,6 +105,7 @@ void start(const acpi::Platform& platform) {
 }
 
 bool is_present() { return unit_count != 0; }
+std::span<const Ivrs::Unit> units() { return {ivrs.units, unit_count}; }
 
 Status can_confine(Requester r) {
     if (unit_count == 0) return Status::not_supported;

@@ -16,6 +16,8 @@ namespace margay::iommu {
 // Takes over the units that firmware describes. Once, on the boot core, before any line of an I/O APIC is unmasked.
 void start(const acpi::Platform& platform);
 bool is_present();
+// Where the units' registers are, amd_vi::reg::bytes each: nobody else's.
+std::span<const Ivrs::Unit> units();
 
 // Whether a unit sees the function's DMA, under its own name. `not_supported`: there is none, or a bridge hides it;
 // `in_use`: firmware uses memory behind its back (IVMD), or it is the unit itself.

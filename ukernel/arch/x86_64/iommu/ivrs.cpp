@@ -2,18 +2,13 @@
 
 #include <cstring>
 
+#include "support/field.hpp"
+
 namespace margay::iommu {
 
 namespace {
 
 constexpr std::uint32_t first_block = 48, short_header = 24, long_header = 40;
-
-template <typename T>
-T field(const std::uint8_t* p, unsigned offset) {
-    T v;
-    std::memcpy(&v, p + offset, sizeof(T));
-    return v;
-}
 
 bool is_unit(unsigned type) { return type == 0x10 || type == 0x11 || type == 0x40; }
 bool is_reserved(unsigned type) { return type >= 0x20 && type <= 0x22; }
