@@ -288,6 +288,9 @@ class Captured:
             return client.ask(request)[1]
         except ctl.NoAnswer:
             raise TimeoutError(f"time limit reached, no answer to {request}") from None
+        except ctl.Unreachable as error:
+            self.wait()  # what it said last is why
+            raise EOFError(f"{error}: {request}") from None
 
     @property
     def control_path(self):

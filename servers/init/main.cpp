@@ -110,6 +110,8 @@ ChannelClient client_of(const Channel& channel, Services& services) {
 void answer_the_last(ChannelClient& control, ControlLine& line, Services& services) {
     for (unsigned i = 0; i <= ControlLine::max_pending; ++i) {
         exchange(control, line);
+        if (line.output().empty()) line.give_up("the node is being turned off");
+        exchange(control, line);
         if (!line.output().empty() && !services.drain()) return;
     }
 }

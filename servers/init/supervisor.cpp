@@ -427,6 +427,8 @@ bool Supervisor::has_ended() {
     const bool late = rdtsc() >= end_at_;
     bool any = false;
     each([&](VmPlace& p) {
+        // Whoever destroyed one has his answer when nothing of it is left.
+        any |= p.vm.life().is_ending();
         if (!is_awaited(p.vm)) return;
         any = true;
         // One that is still starting is asked when it runs.

@@ -225,6 +225,30 @@ TEST(Node, TheLastRequestIsAnswered) {
     EXPECT_TRUE(answers(R"("id":1,)") && answers(R"("id":2,)")) << node.control.sent;
 }
 
+// Memory is taken from a VM piece by piece: the node that waits for its last guest waits for those too; one that is to end at once
+// says so.
+TEST(Node, WhoeverDestroysTheLastGuestOfANodeThatIsTurnedOffIsAnswered) {
+    const GuestScript guest = counting(1000);
+    for (const bool at_once : {false, true}) {
+        Node node{{.manifest = R"({"vms": [{"name": "g", "memory_mib": 24, "kernel": "kernel"}],
+                                   "on_last_vm_off": "stay", "test_exit_port": 244})",
+                   .guests = {{"kernel", &guest}}}};
+        ASSERT_TRUE(node.run_until([&] { return !node.terminal.sent.empty(); })) << node.logs.sent;
+        const std::string shutdown = R"({"id": 1, "command": "shutdown")";
+        const std::string destroy = R"({"id": 2, "command": "destroy", "vm": "g"})";
+        node.control.type(at_once ? destroy + "\n" + shutdown + ", \"timeout\": 0}\n"
+                                  : shutdown + "}\n" + destroy + "\n");
+        EXPECT_TRUE(node.run());
+        EXPECT_TRUE(node.ended_well());
+        EXPECT_NE(node.control.sent.find(R"("id":1,"ok":true)"), std::string::npos)
+            << node.control.sent;
+        EXPECT_NE(node.control.sent.find(at_once ? R"("id":2,"ok":false,"error":"the node is being turned off")"
+                                                 : R"("id":2,"ok":true)"),
+                  std::string::npos)
+            << node.control.sent;
+    }
+}
+
 TEST(Node, TheEndOfInitStopsTheKernel) {
     const GuestScript guest = counting(10);
     Node node{{.manifest = manifest(), .guests = {{"kernel", &guest}}}};

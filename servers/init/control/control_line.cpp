@@ -132,9 +132,20 @@ void ControlLine::look() {
             continue;
         }
         reply(p.request, p.performed);
-        --pending_count_;
-        for (unsigned k = i; k < pending_count_; ++k) pending_[k] = pending_[k + 1];
+        drop(i);
     }
+}
+
+void ControlLine::give_up(std::string_view why) {
+    while (pending_count_ != 0 && output_.empty()) {
+        write_error(output_, pending_[0].request, FailureKind::failed, why);
+        drop(0);
+    }
+}
+
+void ControlLine::drop(unsigned pending) {
+    --pending_count_;
+    for (unsigned k = pending; k < pending_count_; ++k) pending_[k] = pending_[k + 1];
 }
 
 }  // namespace margay::init

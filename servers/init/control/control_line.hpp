@@ -22,6 +22,8 @@ class ControlLine {
     Output& output() { return output_; }
     // Answers what was begun and is done by now. There is room for one more answer in the output then.
     void look();
+    // Answers what was begun and is not done, from now on without waiting for it. As for look(), there must be room.
+    void give_up(std::string_view why);
     // No further request can be taken before one is answered.
     bool is_busy() const { return pending_count_ == max_pending; }
 
@@ -33,6 +35,7 @@ class ControlLine {
     void answer();
     bool answer_again(const Request& request);
     void reply(const Request& request, const Performed& performed);
+    void drop(unsigned pending);
     void write(const Request& request, const Performed& performed);
 
     Operations& operations_;

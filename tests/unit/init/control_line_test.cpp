@@ -100,6 +100,25 @@ TEST_F(ControlLineTest, ModulePut) {
     EXPECT_STREQ(document_["error"].GetString(), "module-put needs CRC");
 }
 
+TEST_F(ControlLineTest, WhatIsNotWaitedForAnyLongerIsRefused) {
+    operations_.goes_on = 1000;
+    EXPECT_EQ(send(R"({"id": 1, "command": "save", "vm": "linux"})"
+                   "\n"
+                   R"({"id": 2, "command": "save", "vm": "two"})"
+                   "\n"),
+              "");
+    // An answer is written where there is room.
+    line_->give_up("the end");
+    EXPECT_EQ(send(""), R"({"id":1,"ok":false,"error":"the end","kind":"failed"})"
+                        "\n");
+    line_->give_up("the end");
+    EXPECT_EQ(send(""), R"({"id":2,"ok":false,"error":"the end","kind":"failed"})"
+                        "\n");
+    line_->give_up("the end");
+    line_->look();
+    EXPECT_EQ(send(""), "");
+}
+
 TEST_F(ControlLineTest, Dominfo) {
     ask(R"({"command": "dominfo", "vm": "two", "id": "a\"\u0000é"})");
     EXPECT_EQ(std::string(document_["id"].GetString(), document_["id"].GetStringLength()),
