@@ -301,7 +301,7 @@ def test(options):
     return 1 if subprocess.run(line).returncode else 0
 
 
-NATIVE_TARGETS = ["ukernel", "init", "pmem", "console", "vmm"]
+NATIVE_TARGETS = ["ukernel", "init", "pmem", "console", "pci", "vmm"]
 
 
 def _bench_native(options):

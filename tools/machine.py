@@ -260,7 +260,8 @@ class Captured:
             except TimeoutError:
                 raise TimeoutError(f"time limit reached waiting for {pattern!r}") from None
             if not more:
-                raise EOFError(f"the node ended before it printed {pattern!r}")
+                said = self.errors().strip()
+                raise EOFError(f"the node ended before it printed {pattern!r}" + (f"\n{said}" if said else ""))
 
     def send(self, text):
         """Types on the console."""

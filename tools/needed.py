@@ -12,7 +12,7 @@ import subprocess
 import common
 
 # The programs that scripts boot by way of a tuple.
-SERVERS = ("ukernel", "init", "pmem", "console", "vmm")
+SERVERS = ("ukernel", "init", "pmem", "console", "pci", "vmm")
 # Guests of the tests; scripts name them as modules.
 GUEST = "guest_"
 # Targets of the preset fuzz.

@@ -22,7 +22,7 @@ import qemu
 
 KERNEL = "ukernel"
 # In the order in which init expects them; the kernel starts the first one.
-SERVERS = ("init", "pmem", "console", "vmm")
+SERVERS = ("init", "pmem", "console", "pci", "vmm")
 CHECKER = "check_manifest"
 # What the guest's kernel is given unless the user names the same parameter.
 DEFAULT_PARAMETERS = (("console", "console=ttyS0"), ("panic", "panic=-1"))

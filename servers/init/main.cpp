@@ -5,6 +5,7 @@
 #include "libipc/start.hpp"
 #include "servers/init/control/control_line.hpp"
 #include "servers/init/control/node_console.hpp"
+#include "servers/init/firmware.hpp"
 #include "servers/init/manifest.hpp"
 #include "servers/init/node.hpp"
 #include "servers/init/pmem_watch.hpp"
@@ -143,6 +144,7 @@ void supervise(Supervisor& supervisor, Services& services) {
     static Node node{info};  // too large for the stack of the watch
     static Services services;
     services.start_memory(node);
+    static const Firmware firmware = read_firmware(node);
     // What is wrong with it is said when there is a console.
     ManifestError error;
     VmRoom room;
@@ -152,18 +154,19 @@ void supervise(Supervisor& supervisor, Services& services) {
     if (!good) {
         log("margay: manifest, line {}, key \"{}\": {}\n", error.line, error.key, error.what);
         (void)services.drain();
-        power_off(node, manifest.test_exit_port, false);
+        power_off(node, firmware.off, manifest.test_exit_port, false);
     }
     static Supervisor supervisor{node, services, manifest};
     room.close(node);
     manifest.vms = {};
     services.open_node_terminal();
+    services.start_devices(node, firmware);
     supervisor.start_all();
     if (manifest.test_kill_services_us != 0) services.kill_for_test(manifest.test_kill_services_us);
     supervise(supervisor, services);
     good = supervisor.all_well();
     (void)services.drain();
-    power_off(node, manifest.test_exit_port, good);
+    power_off(node, firmware.off, manifest.test_exit_port, good);
 }
 
 }  // namespace margay::init

@@ -113,8 +113,25 @@ void Services::kill_for_test(std::uint64_t microseconds) {
     killer_.schedule(rdtsc());
 }
 
+void Services::start_devices(Node& node, const Firmware& firmware) {
+    devices_.start(node, firmware, node_event_, {node_bit::pci_died, node_bit::pci_told});
+}
+
+// By turns; one that there is not is left out.
+void Services::kill_next() {
+    switch (victim_++ % (devices_.is_there() ? 3 : 2)) {
+    case 0:
+        if (console_life_.state() == ServiceLife::State::running)
+            killed_ = console_.kill() == Status::ok;
+        break;
+    case 1: (void)memory_.kill(); break;
+    default: (void)devices_.kill(); break;
+    }
+}
+
 void Services::look(std::uint64_t bits) {
     memory_.look(bits);
+    devices_.look(bits);
     const std::uint64_t now = rdtsc();
     const bool runs = console_life_.state() == ServiceLife::State::running;
     if (runs) watch_console(now);
@@ -128,22 +145,18 @@ void Services::look(std::uint64_t bits) {
     (void)console_life_.begin(now);
     if (now >= killer_.next()) {
         killer_.schedule(now);
-        // By turns.
-        if (pmem_is_next_)
-            (void)memory_.kill();
-        else if (console_life_.state() == ServiceLife::State::running)
-            killed_ = console_.kill() == Status::ok;
-        pmem_is_next_ = !pmem_is_next_;
+        kill_next();
     }
 }
 
 std::uint64_t Services::next_look() const {
     if (console_life_.state() == ServiceLife::State::loading) return 0;
     return std::min({console_life_.next_look(), console_watch_.next_look(), memory_.next_look(),
-                     killer_.next()});
+                     devices_.next_look(), killer_.next()});
 }
 
 void Services::do_piece() {
+    devices_.do_piece();
     if (console_life_.state() == ServiceLife::State::loading && !load_console())
         console_failed(console_.why(), channels_.turns() != turns_, false);
 }

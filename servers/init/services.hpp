@@ -1,6 +1,7 @@
-// The node's services: pmem and console, and init's connections to them.
+// The node's services: pmem, console and pci, and init's connections to them.
 #pragma once
 #include "servers/init/console_process.hpp"
+#include "servers/init/device_service.hpp"
 #include "servers/init/life/service_life.hpp"
 #include "servers/init/life/service_watch.hpp"
 #include "servers/init/manifest.hpp"
@@ -25,8 +26,12 @@ constexpr std::uint64_t pmem_died = 1ull << 36;
 constexpr std::uint64_t clearer_died = 1ull << 37;
 // A piece of memory has been cleared.
 constexpr std::uint64_t cleared = 1ull << 38;
+constexpr std::uint64_t pci_died = 1ull << 39;
+// Something has become of a device.
+constexpr std::uint64_t pci_told = 1ull << 40;
 // Those that Services::look() wants to see.
-constexpr std::uint64_t services = console_died | pmem_died | clearer_died | cleared;
+constexpr std::uint64_t services =
+    console_died | pmem_died | clearer_died | cleared | pci_died | pci_told;
 }  // namespace node_bit
 
 class Services {
@@ -35,6 +40,8 @@ class Services {
     void start_memory(Node& node);
     // Starts the console with channels for init and for the second serial line.
     void start_console(Node& node);
+    // Begins to start the pci server, if the node has one.
+    void start_devices(Node& node, const Firmware& firmware);
     // For tests: kills services after so many microseconds on average, again and again; 0: never.
     void kill_for_test(std::uint64_t microseconds);
     // Finds out what has happened to them. bits: what was signalled.
@@ -53,6 +60,7 @@ class Services {
     ConsoleChannels& channels() { return channels_; }
 
     MemoryService& memory() { return memory_; }
+    DeviceService& devices() { return devices_; }
     Slot console_event() const { return console_event_; }
     Slot node_event() const { return node_event_; }
     // The node console's own terminal, and the second serial line (node_bit).
@@ -64,10 +72,12 @@ class Services {
     bool load_console();
     void console_failed(const char* why, bool worked, bool killed);
     void watch_console(std::uint64_t now);
+    void kill_next();
 
     std::uint64_t tsc_khz_ = 0;
     Slot console_event_ = no_slot, node_event_ = no_slot;
     MemoryService memory_;
+    DeviceService devices_;
     Channel init_log_, node_terminal_, control_line_;
     ConsoleChannels channels_;
     ConsoleProcess console_;
@@ -75,7 +85,8 @@ class Services {
     ServiceWatch console_watch_;
     std::uint32_t turns_ = 0;  // of the consoles before this one
     TestKiller killer_;
-    bool killed_ = false, hung_ = false, pmem_is_next_ = false;
+    bool killed_ = false, hung_ = false;
+    unsigned victim_ = 0;  // of the killer, the next one
 };
 
 }  // namespace margay::init

@@ -313,7 +313,7 @@ ModuleInfo Supervisor::module(unsigned index) {
 }
 
 std::string_view Supervisor::user_of(std::string_view module) {
-    for (const char* own : {"init", "pmem", "console", "manifest"})
+    for (const char* own : {"init", "pmem", "console", "pci", "manifest"})
         if (module == own) return "the node";
     for (unsigned i = 0; i < count_; ++i) {
         if (places_[i] == nullptr || !places_[i]->vm.uses(module)) continue;
@@ -357,6 +357,23 @@ Outcome Supervisor::receive(std::uint32_t transfer, std::uint64_t offset, std::s
     return failure_.is_set() ? failed(failure_) : o;
 }
 
+unsigned Supervisor::device_count() { return services_.devices().count(); }
+
+// Copied once: the board is not init's alone.
+DeviceInfo Supervisor::device(unsigned index) {
+    const PciFunction& f = services_.devices().function(index);
+    DeviceInfo d;
+    d.requester = f.requester;
+    d.vendor = f.vendor;
+    d.device = f.device;
+    d.group = f.group;
+    d.class_code = f.class_code;
+    d.reset = f.reset;
+    d.obstacle = f.obstacle;
+    if (services_.devices().has_iommu()) d.iommu = "AMD-Vi";
+    return d;
+}
+
 NodeInfo Supervisor::node_info() {
     NodeInfo info;
     info.cores = node_.info().cores;
@@ -368,6 +385,7 @@ NodeInfo Supervisor::node_info() {
     info.windows = node_.windows_in_use();
     info.console_deaths = services_.console_deaths();
     info.pmem_deaths = services_.pmem_deaths();
+    info.pci_deaths = services_.devices().deaths();
     return info;
 }
 

@@ -31,6 +31,8 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     VmInfo vm_info(unsigned vm) override;
     unsigned module_count() override;
     ModuleInfo module(unsigned index) override;
+    unsigned device_count() override;
+    DeviceInfo device(unsigned index) override;
     NodeInfo node_info() override;
     Outcome execute(const Command& command, unsigned vm) override;
     Outcome outcome(unsigned vm, unsigned ticket) override;

@@ -15,6 +15,12 @@ struct Address {
     friend constexpr bool operator==(Address, Address) = default;
 };
 
+constexpr Address address_of(std::uint16_t requester) {
+    return {static_cast<std::uint8_t>(requester >> 8),
+            static_cast<std::uint8_t>(requester >> 3 & 31),
+            static_cast<std::uint8_t>(requester & 7)};
+}
+
 constexpr unsigned devices_per_bus = 32, functions_per_device = 8;
 constexpr unsigned plain_bytes = 256, extended_bytes = 4096;
 
@@ -26,6 +32,8 @@ class Config {
     // offset: a multiple of 4 below extended_bytes.
     virtual std::uint32_t read(Address a, unsigned offset) = 0;
     virtual void write(Address a, unsigned offset, std::uint32_t value) = 0;
+    // What was written so far is meant to stay.
+    virtual void settle() {}
 
     std::uint16_t read16(Address a, unsigned offset) {
         return static_cast<std::uint16_t>(read(a, offset & ~3u) >> offset % 4 * 8);
@@ -42,12 +50,13 @@ namespace reg {
 constexpr unsigned vendor = 0x00, device = 0x02, command = 0x04, status = 0x06;
 constexpr unsigned revision = 0x08;  // and the class code above it
 constexpr unsigned header_type = 0x0e, first_bar = 0x10, buses = 0x18, capabilities = 0x34;
-constexpr unsigned interrupt_pin = 0x3d;
+constexpr unsigned interrupt_line = 0x3c, interrupt_pin = 0x3d, bridge_control = 0x3e;
 constexpr unsigned extended_capabilities = 0x100;
 }  // namespace reg
 
 namespace command {
 constexpr std::uint16_t ports = 1 << 0, memory = 1 << 1, bus_master = 1 << 2;
+constexpr std::uint16_t no_line = 1 << 10;  // INTx is off
 }  // namespace command
 
 }  // namespace margay::pci

@@ -90,11 +90,14 @@ MsixTable read_msix(Config& config, const Function& f) {
     return t;
 }
 
-// Source validation, request and completion redirect, upstream forwarding: all of them on.
+// Source validation, request and completion redirect, upstream forwarding: what it has of them is turned on.
 bool isolates(Config& config, Address a, unsigned at) {
     constexpr std::uint32_t needed = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4;
     const std::uint32_t both = config.read(a, at + 4);  // capability, control above it
-    return (both >> 16 & needed) == needed;
+    if ((both >> 16 & needed) == needed) return true;
+    if ((both & needed) != needed) return false;
+    config.write(a, at + 4, both | needed << 16);
+    return (config.read(a, at + 4) >> 16 & needed) == needed;
 }
 
 }  // namespace

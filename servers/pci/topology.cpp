@@ -43,7 +43,9 @@ void Topology::scan_bus(Config& config, std::uint8_t bus, unsigned parent) {
             const Address a{bus, static_cast<std::uint8_t>(device),
                             static_cast<std::uint8_t>(number)};
             Function f;
-            if (!read_function(config, a, f)) continue;
+            const bool is_there = read_function(config, a, f);
+            config.settle();
+            if (!is_there) continue;
             if (number == 0 && f.multifunction) functions = functions_per_device;
             if (count_ == most)
                 ++left_out_;

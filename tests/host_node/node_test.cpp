@@ -242,8 +242,9 @@ TEST(Node, WhoeverDestroysTheLastGuestOfANodeThatIsTurnedOffIsAnswered) {
         EXPECT_TRUE(node.ended_well());
         EXPECT_NE(node.control.sent.find(R"("id":1,"ok":true)"), std::string::npos)
             << node.control.sent;
-        EXPECT_NE(node.control.sent.find(at_once ? R"("id":2,"ok":false,"error":"the node is being turned off")"
-                                                 : R"("id":2,"ok":true)"),
+        EXPECT_NE(node.control.sent.find(
+                      at_once ? R"("id":2,"ok":false,"error":"the node is being turned off")"
+                              : R"("id":2,"ok":true)"),
                   std::string::npos)
             << node.control.sent;
     }

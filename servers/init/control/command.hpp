@@ -15,6 +15,7 @@ enum class Action : std::uint8_t {
     console,
     define,
     destroy,
+    devices,
     dominfo,
     help,
     list,
@@ -41,8 +42,8 @@ enum class Action : std::uint8_t {
 
 // Such commands change nothing, and may be carried out any number of times.
 constexpr bool only_shows(Action a) {
-    return a == Action::dominfo || a == Action::help || a == Action::list || a == Action::modules ||
-           a == Action::nodeinfo;
+    return a == Action::devices || a == Action::dominfo || a == Action::help || a == Action::list ||
+           a == Action::modules || a == Action::nodeinfo;
 }
 
 // What a command is given. The name is also the key in a request.

@@ -1,5 +1,6 @@
 #include "servers/init/control/node_console.hpp"
 
+#include "servers/init/control/device_text.hpp"
 #include "support/format.hpp"
 
 namespace margay::init {
@@ -70,6 +71,7 @@ void NodeConsole::show() {
     case Action::dominfo: return dominfo(operations_.vm_info(performed_.vm));
     case Action::help: return help(command_[Parameter::topic]);
     case Action::modules: return modules();
+    case Action::devices: return devices();
     case Action::nodeinfo: return nodeinfo(operations_.node_info());
     case Action::console: return;  // the console server says what it shows
     default: return say("{}\n", performed_.message.view());
@@ -177,6 +179,7 @@ void NodeConsole::nodeinfo(const NodeInfo& node) {
     say("Windows in use: {}\n", node.windows);
     say("Console deaths: {}\n", node.console_deaths);
     say("Pmem deaths:    {}\n", node.pmem_deaths);
+    say("Pci deaths:     {}\n", node.pci_deaths);
 }
 
 void NodeConsole::help(std::string_view topic) {
@@ -192,6 +195,38 @@ void NodeConsole::help(std::string_view topic) {
         say("{}\n", spec.help);
     }
     if (topic.empty()) say("  A VM is given by its name or its Id.\n");
+}
+
+void NodeConsole::devices() {
+    if (operations_.device_count() == 0) return say("No devices are known.\n");
+    cell("Address", 12);
+    cell("Id", 9);
+    cell("Kind", 13);
+    cell("Holder", 12);
+    cell("Group", 5);
+    cell("Reset", 5);
+    cell("IOMMU", 6);
+    cell("For guests", 0);
+    say("\n");
+    rule(78);
+    for (unsigned i = 0; i < operations_.device_count(); ++i) {
+        const DeviceInfo d = operations_.device(i);
+        Text<16> address, id;
+        write_address(address, d.requester);
+        write_hex(id, d.vendor, 4);
+        id(':');
+        write_hex(id, d.device, 4);
+        cell(address.view(), 12);
+        cell(id.view(), 9);
+        cell(kind_of(d.class_code), 13);
+        cell(d.holder[0] != 0 ? d.holder : "-", 12);
+        cell(d.group, 5);
+        cell(to_text(d.reset), 5);
+        cell(d.iommu[0] != 0 ? d.iommu : "none", 6);
+        const char* const why = why_not(d);
+        cell(why[0] != 0 ? why : "yes", 0);
+        say("\n");
+    }
 }
 
 void NodeConsole::modules() {

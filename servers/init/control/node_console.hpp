@@ -27,6 +27,7 @@ class NodeConsole final : private Completions {
     void list();
     void dominfo(const VmInfo& vm);
     void nodeinfo(const NodeInfo& node);
+    void devices();
     void help(std::string_view topic);
     void modules();
     template <typename... Arguments>

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "proto/pci.hpp"
 #include "servers/init/control/command.hpp"
 #include "servers/init/control/module_store.hpp"
 #include "servers/init/failure.hpp"
@@ -43,6 +44,16 @@ struct ModuleInfo {
     std::string_view used_by{};  // a VM, or "the node"; empty: nobody. Valid until the next call
 };
 
+// A PCI function of the machine.
+struct DeviceInfo {
+    std::uint16_t requester = 0, vendor = 0, device = 0, group = 0;
+    std::uint32_t class_code = 0;
+    PciReset reset = PciReset::none;
+    PciOutcome obstacle = PciOutcome::ok;
+    const char* iommu = "";   // what confines it; empty: nothing does
+    const char* holder = "";  // a VM; empty: nobody
+};
+
 // What is in use. VMs that are off, and what was saved of none, hold nothing: it is then as it was at start.
 // The deaths are counted from the node's start.
 struct NodeInfo {
@@ -52,6 +63,7 @@ struct NodeInfo {
     unsigned slots = 0;                              // init's capability slots
     unsigned windows = 0;                            // memory that init has mapped for itself
     unsigned console_deaths = 0, pmem_deaths = 0;    // pmem's with those of its clearer
+    unsigned pci_deaths = 0;
 };
 
 struct Outcome {
@@ -72,9 +84,12 @@ class Operations {
     // Places for modules; those that are empty have no name.
     virtual unsigned module_count() = 0;
     virtual ModuleInfo module(unsigned index) = 0;
+    // PCI functions; none as long as they are not known.
+    virtual unsigned device_count() = 0;
+    virtual DeviceInfo device(unsigned index) = 0;
     virtual NodeInfo node_info() = 0;
     // Does what the command says, or begins it: it never waits. vm: the VM that it names; vm_count() if it
-    // names none. Not called for list, dominfo, help, modules and nodeinfo, which those above answer.
+    // names none. Not called for what only shows something, which those above answer.
     // shutdown of the node must return before the node is off, so that the answer can be sent.
     // A VM does one thing at a time: another command for it fails meanwhile, except destroy.
     virtual Outcome execute(const Command& command, unsigned vm) = 0;

@@ -1,6 +1,7 @@
 #include "servers/init/control/reply.hpp"
 
 #include "proto/sealed_line.hpp"
+#include "servers/init/control/device_text.hpp"
 #include "servers/init/control/json_arena.hpp"
 #include "servers/init/integer_json.hpp"
 
@@ -165,6 +166,33 @@ void write_modules(Writer& w, Operations& operations) {
     w.end_array();
 }
 
+void write_devices(Writer& w, Operations& operations) {
+    w.begin_array();
+    for (unsigned i = 0; i < operations.device_count(); ++i) {
+        const DeviceInfo d = operations.device(i);
+        Text<16> address, vendor, device, code;
+        write_address(address, d.requester);
+        write_hex(vendor, d.vendor, 4);
+        write_hex(device, d.device, 4);
+        write_hex(code, d.class_code, 6);
+        w.begin_object();
+        w.field("address", address.view());
+        w.field("vendor", vendor.view());
+        w.field("device", device.view());
+        w.field("class", code.view());
+        w.field("kind", kind_of(d.class_code));
+        w.field("holder", d.holder);
+        w.field("group", d.group);
+        w.field("reset", to_text(d.reset));
+        w.field("iommu", d.iommu[0] != 0 ? d.iommu : "none");
+        w.key("usable");
+        w.truth(why_not(d)[0] == 0);
+        w.field("reason", why_not(d));
+        w.end_object();
+    }
+    w.end_array();
+}
+
 void write_node(Writer& w, const NodeInfo& node) {
     w.begin_object();
     w.field("cores", node.cores);
@@ -175,6 +203,7 @@ void write_node(Writer& w, const NodeInfo& node) {
     w.field("windows", node.windows);
     w.field("console_deaths", node.console_deaths);
     w.field("pmem_deaths", node.pmem_deaths);
+    w.field("pci_deaths", node.pci_deaths);
     w.end_object();
 }
 
@@ -225,6 +254,7 @@ void write_result(Output& output, const Request& request, Operations& operations
     switch (request.command.action) {
     case Action::list: write_list(w, operations); break;
     case Action::modules: write_modules(w, operations); break;
+    case Action::devices: write_devices(w, operations); break;
     case Action::nodeinfo: write_node(w, operations.node_info()); break;
     case Action::help: write_help(w, request.command[Parameter::topic]); break;
     case Action::dominfo: write_vm(w, operations.vm_info(performed.vm), performed.vm); break;

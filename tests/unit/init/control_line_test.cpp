@@ -119,6 +119,26 @@ TEST_F(ControlLineTest, WhatIsNotWaitedForAnyLongerIsRefused) {
     EXPECT_EQ(send(""), "");
 }
 
+TEST_F(ControlLineTest, Devices) {
+    EXPECT_EQ(ask(R"({"id": 1, "command": "devices"})"), R"({"id":1,"ok":true,"result":[]})"
+                                                         "\n");
+    DeviceInfo d;
+    d.requester = 0x00fa;
+    d.vendor = 0x8086;
+    d.device = 0x2922;
+    d.class_code = 0x010601;
+    d.group = 7;
+    d.iommu = "AMD-Vi";
+    d.obstacle = PciOutcome::group;
+    operations_.devices.push_back(d);
+    EXPECT_EQ(ask(R"({"id": 1, "command": "devices"})"),
+              R"({"id":1,"ok":true,"result":[{"address":"0000:00:1f.2","vendor":"8086",)"
+              R"("device":"2922","class":"010601","kind":"SATA","holder":"","group":7,)"
+              R"("reset":"none","iommu":"AMD-Vi","usable":false,)"
+              R"("reason":"others of its group cannot be given with it"}]})"
+              "\n");
+}
+
 TEST_F(ControlLineTest, Dominfo) {
     ask(R"({"command": "dominfo", "vm": "two", "id": "a\"\u0000é"})");
     EXPECT_EQ(std::string(document_["id"].GetString(), document_["id"].GetStringLength()),
@@ -182,6 +202,7 @@ TEST_F(ControlLineTest, HelpAndModules) {
     EXPECT_EQ(document_["result"]["windows"].GetUint64(), 5u);
     EXPECT_EQ(document_["result"]["console_deaths"].GetUint64(), 6u);
     EXPECT_EQ(document_["result"]["pmem_deaths"].GetUint64(), 7u);
+    EXPECT_EQ(document_["result"]["pci_deaths"].GetUint64(), 8u);
 }
 
 TEST_F(ControlLineTest, ADefinitionComesWithoutItsEscapes) {

@@ -11,6 +11,7 @@ namespace margay::init {
 struct FakeOperations : Operations {
     std::vector<VmInfo> vms;
     std::vector<ModuleInfo> modules{{"vmm", 400'000}, {"vmm-old", 1}};
+    std::vector<DeviceInfo> devices;
     std::vector<std::string> executed;  // "action:vm:module"
     std::string refusal;                // execute fails with it
     std::string defined;                // by the last define
@@ -37,7 +38,9 @@ struct FakeOperations : Operations {
     VmInfo vm_info(unsigned vm) override { return vms.at(vm); }
     unsigned module_count() override { return static_cast<unsigned>(modules.size()); }
     ModuleInfo module(unsigned index) override { return modules.at(index); }
-    NodeInfo node_info() override { return {2, 1000 << 10, 2000 << 10, 30, 40, 5, 6, 7}; }
+    unsigned device_count() override { return static_cast<unsigned>(devices.size()); }
+    DeviceInfo device(unsigned index) override { return devices.at(index); }
+    NodeInfo node_info() override { return {2, 1000 << 10, 2000 << 10, 30, 40, 5, 6, 7, 8}; }
     Outcome execute(const Command& c, unsigned vm) override {
         if (c.action == Action::define) defined = c.config;
         executed.push_back(std::string{commands()[static_cast<unsigned>(c.action)].name} + ":" +

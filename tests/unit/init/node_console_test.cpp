@@ -141,6 +141,34 @@ TEST_F(NodeConsoleTest, Nodeinfo) {
     EXPECT_NE(s.find("Slots in use:   40"), s.npos) << s;
     EXPECT_NE(s.find("Console deaths: 6"), s.npos) << s;
     EXPECT_NE(s.find("Pmem deaths:    7"), s.npos) << s;
+    EXPECT_NE(s.find("Pci deaths:     8"), s.npos) << s;
+}
+
+TEST_F(NodeConsoleTest, Devices) {
+    EXPECT_NE(run("devices").find("No devices are known."), std::string::npos);
+    DeviceInfo d;
+    d.requester = 0x0310;
+    d.vendor = 0x1b36;
+    d.device = 0x10;
+    d.class_code = 0x010802;
+    d.group = 4;
+    d.reset = PciReset::function;
+    operations_.devices.push_back(d);
+    d.iommu = "AMD-Vi";
+    d.holder = "linux";
+    operations_.devices.push_back(d);
+    d.obstacle = PciOutcome::group;
+    operations_.devices.push_back(d);
+    // What another program says need not be what there is.
+    d.obstacle = static_cast<PciOutcome>(200);
+    operations_.devices.push_back(d);
+    const std::string s = run("devices");
+    for (const char* line :
+         {"0000:03:02.0  1b36:0010  NVMe           -             4      FLR    none    there is no "
+          "IOMMU to confine it",
+          "linux         4      FLR    AMD-Vi  yes", "others of its group cannot be given with it",
+          "the pci server says what cannot be"})
+        EXPECT_NE(s.find(line), s.npos) << line << "\n" << s;
 }
 
 TEST_F(NodeConsoleTest, ANameCannotDisturbTheTerminal) {

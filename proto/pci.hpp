@@ -1,0 +1,84 @@
+// The pci server's interface: a board in memory that init and the server share, and an Event in each direction. init writes
+// who is to have which function; the server makes it so and says what came of it. Neither waits for the other, and nothing
+// gets lost when the server dies: what is wished stands there, and the next server goes on with it.
+//
+// Each side checks what it reads of the other.
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+#include "proto/kernel.hpp"
+
+namespace margay {
+
+constexpr unsigned pci_functions = 256;
+constexpr unsigned pci_bars = 6;
+
+// A wish: whose the function is to be, and in which state. The sequence makes wishes differ: whoever is to have a function that
+// he has already gets it reset.
+namespace pci_wish {
+constexpr std::uint64_t holder_mask = 0xffff;  // 0: nobody's
+constexpr std::uint64_t allow_no_reset = 1 << 16;
+constexpr unsigned sequence_shift = 32;
+}  // namespace pci_wish
+
+enum class PciReset : std::uint8_t { none, function, bus };
+
+// What became of a wish, or why a function cannot be given.
+enum class PciOutcome : std::uint8_t {
+    ok = 0,
+    bridge,         // it leads to other functions
+    nodes_own,      // a part of the machine itself: host bridge, ISA bridge, IOMMU
+    unplaced,       // a BAR has no address, or a size that cannot be
+    no_messages,    // it has neither MSI nor MSI-X
+    group,          // others can reach it, or share its name: they must have the same holder
+    no_reset,       // nothing brings it back to how it was: pci_wish::allow_no_reset
+    used,           // it was another's before, and nothing brings it back
+    did_not_drain,  // it has transactions pending for ever
+    lost,           // it did not come back after a reset
+    count
+};
+
+namespace pci_bar {
+constexpr std::uint8_t ports = 1, wide = 2, prefetchable = 4;
+}  // namespace pci_bar
+
+// A function, as the server knows it. Everything but `served` and `outcome` stays as it is once it is listed.
+struct PciFunction {
+    std::uint16_t requester;  // bus << 8 | device << 3 | function
+    std::uint16_t vendor, device;
+    std::uint8_t revision;
+    PciReset reset;
+    std::uint32_t class_code;  // class << 16 | subclass << 8 | interface
+    std::uint16_t group;       // functions of one group have the same number
+    PciOutcome obstacle;       // ok: it can be given
+    std::uint8_t reserved;
+    std::uint16_t msi, msix;  // messages it can send by either; 0: it has none
+    std::uint8_t bar_flags[pci_bars];
+    std::uint8_t reserved2[6];
+    std::uint64_t bar_base[pci_bars], bar_size[pci_bars];  // bytes
+    // The wish that `outcome` is of: it is done, or refused.
+    std::atomic<std::uint64_t> served;
+    std::atomic<std::uint64_t> outcome;
+};
+
+// All zero at first.
+struct PciBoard {
+    // Of the server.
+    std::atomic<std::uint32_t> listed;  // 1: the list is complete
+    std::atomic<std::uint32_t> count;
+    std::atomic<std::uint32_t> left_out;  // functions for which there was no room
+    std::atomic<std::uint32_t> busy;      // it has something in hand
+    std::atomic<std::uint32_t> turns;     // counted up as it goes on
+    std::uint32_t reserved;
+    PciFunction function[pci_functions];
+    // Of init.
+    std::atomic<std::uint64_t> wish[pci_functions];
+};
+
+constexpr std::uint64_t pci_board_bytes = 64 << 10;
+static_assert(sizeof(PciBoard) <= pci_board_bytes);
+// What the server keeps for its successor, all zero at first; the layout is its own.
+constexpr std::uint64_t pci_book_bytes = 128 << 10;
+
+}  // namespace margay

@@ -1,0 +1,80 @@
+// PCI functions as people see them.
+#pragma once
+#include <cstdint>
+#include <string_view>
+
+#include "servers/init/control/operations.hpp"
+
+namespace margay::init {
+
+// digits: how many, with zeros in front.
+template <typename Sink>
+void write_hex(Sink&& to, std::uint32_t value, unsigned digits) {
+    while (digits-- != 0) to("0123456789abcdef"[value >> 4 * digits & 0xf]);
+}
+
+// segment:bus:device.function
+template <typename Sink>
+void write_address(Sink&& to, std::uint16_t requester) {
+    for (const char c : std::string_view{"0000:"}) to(c);
+    write_hex(to, requester >> 8, 2);
+    to(':');
+    write_hex(to, requester >> 3 & 31, 2);
+    to('.');
+    write_hex(to, requester & 7, 1);
+}
+
+// What kind of thing it is (PCI code and ID assignment specification 1.11 §1).
+constexpr const char* kind_of(std::uint32_t class_code) {
+    switch (class_code >> 8) {
+    case 0x0101: return "IDE";
+    case 0x0106: return "SATA";
+    case 0x0108: return "NVMe";
+    case 0x0200: return "Ethernet";
+    case 0x0300: return "VGA";
+    case 0x0600: return "host bridge";
+    case 0x0601: return "ISA bridge";
+    case 0x0604: return "PCI bridge";
+    case 0x0806: return "IOMMU";
+    case 0x0c03: return "USB";
+    case 0x0c05: return "SMBus";
+    default: break;
+    }
+    constexpr const char* bases[] = {
+        "old device", "storage",    "network",           "display",    "multimedia",
+        "memory",     "bridge",     "communication",     "peripheral", "input",
+        "dock",       "processor",  "serial bus",        "wireless",   "intelligent",
+        "satellite",  "encryption", "signal processing", "accelerator"};
+    const std::uint32_t base = class_code >> 16;
+    return base < sizeof(bases) / sizeof(bases[0]) ? bases[base] : "device";
+}
+
+constexpr const char* to_text(PciReset r) {
+    return r == PciReset::function ? "FLR" : r == PciReset::bus ? "bus" : "none";
+}
+
+// docs/manual/passing-a-device-through.md has these texts. Empty: nothing stands in its way.
+constexpr const char* to_text(PciOutcome o) {
+    switch (o) {
+    case PciOutcome::ok: return "";
+    case PciOutcome::bridge: return "it is a bridge";
+    case PciOutcome::nodes_own: return "it is a part of the machine itself";
+    case PciOutcome::unplaced: return "firmware has given one of its BARs no address";
+    case PciOutcome::no_messages: return "it has neither MSI nor MSI-X";
+    case PciOutcome::group: return "others of its group cannot be given with it";
+    case PciOutcome::no_reset: return "nothing resets it";
+    case PciOutcome::used: return "nothing resets it, and it was another's before";
+    case PciOutcome::did_not_drain: return "what it had begun did not end within 1 s";
+    case PciOutcome::lost: return "it did not come back after a reset (1 s)";
+    case PciOutcome::count: break;
+    }
+    return "the pci server says what cannot be";
+}
+
+// The first thing that keeps it from guests.
+inline const char* why_not(const DeviceInfo& d) {
+    if (const char* obstacle = to_text(d.obstacle); obstacle[0] != 0) return obstacle;
+    return d.iommu[0] == 0 ? "there is no IOMMU to confine it" : "";
+}
+
+}  // namespace margay::init

@@ -1,0 +1,185 @@
+#include "servers/pci/claims.hpp"
+
+#include <memory>
+#include <random>
+
+#include "model.hpp"
+
+namespace margay::pci {
+namespace {
+
+constexpr std::uint64_t per_ms = 1000;
+constexpr std::uint64_t one = 1, two = 2;
+
+struct PciClaims : testing::Test {
+    void SetUp() override {
+        machine.add(0, 0, 0, 0x29c08086, 0x060000);
+        add_messages(machine.add(0, 2, 0, 0x00101b36, 0x010802))
+            .bar(0, 4, 0xfe000000, 0x4000)
+            .express(0, true);
+        add_messages(machine.add(0, 3, 0, 0x10d38086))
+            .bar(0, 0, 0xfd000000, 0x20000)
+            .bar(2, 1, 0xc000, 32);
+        machine.add(0, 5, 0, 0x11e81234, 0x00ff00).bar(0, 0, 0xfc000000, 0x1000);
+        add_messages(machine.add(0, 6, 0, 0x11e81234, 0x00ff00)).bar(0, 0, 0, 0x1000);
+        machine.add(0, 31, 0, 0x29188086, 0x060100).bytes[reg::header_type] = 0x80;
+        add_messages(machine.add(0, 31, 2, 0x29228086, 0x010601));
+        machine.bridge(0, 8, 1, 1);
+        for (const std::uint8_t number : {0, 1})
+            add_messages(machine.add(1, 0, number, 0x10411af4)).bytes[reg::header_type] = 0x80;
+        machine.at({0, 2, 0}).writable[reg::command + 1] = 4;
+        topology.scan(machine);
+        make();
+        claims->list();
+    }
+    static model::Function& add_messages(model::Function& f) {
+        return f.capability(0x05, 0x40).set(0x42, 1 << 1, 2);
+    }
+    // Another server, with what the one before has left.
+    void make() {
+        claims = std::make_unique<Claims>(machine, topology, *board, kept.data(), per_ms);
+    }
+    unsigned at(std::uint8_t bus, std::uint8_t device, std::uint8_t function = 0) const {
+        return topology.find({bus, device, function});
+    }
+    PciOutcome obstacle(std::uint8_t bus, std::uint8_t device, std::uint8_t function = 0) const {
+        return board->function[at(bus, device, function)].obstacle;
+    }
+    void wish(unsigned i, std::uint64_t what) {
+        board->wish[i] = what | ++sequence << pci_wish::sequence_shift;
+    }
+    void settle() {
+        for (unsigned n = 0; n < 100'000; ++n) {
+            (void)claims->work(now);
+            const std::uint64_t due = claims->due();
+            if (due == no_deadline) return;
+            now = std::max(now + 1, due);
+        }
+        ADD_FAILURE() << "it does not end";
+    }
+    // What becomes of the wish.
+    PciOutcome ask(unsigned i, std::uint64_t what) {
+        wish(i, what);
+        settle();
+        EXPECT_EQ(board->function[i].served.load(), board->wish[i].load());
+        return static_cast<PciOutcome>(board->function[i].outcome.load());
+    }
+    std::uint16_t command_of(unsigned i) {
+        return machine.read16(topology[i].function.address, reg::command);
+    }
+
+    model::Machine machine;
+    Topology topology;
+    std::unique_ptr<PciBoard> board = std::make_unique<PciBoard>();
+    std::vector<Claim> kept = std::vector<Claim>(pci_functions);
+    std::unique_ptr<Claims> claims;
+    std::uint64_t now = 5, sequence = 0;
+};
+
+TEST_F(PciClaims, List) {
+    EXPECT_EQ(board->listed.load(), 1u);
+    EXPECT_EQ(board->count.load(), topology.count());
+    const PciFunction& f = board->function[at(0, 2)];
+    EXPECT_EQ(f.requester, 0x10);
+    EXPECT_EQ(f.vendor, 0x1b36);
+    EXPECT_EQ(f.device, 0x10);
+    EXPECT_EQ(f.class_code, 0x010802u);
+    EXPECT_EQ(f.reset, PciReset::function);
+    EXPECT_EQ(f.obstacle, PciOutcome::ok);
+    EXPECT_EQ(f.msi, 2);
+    EXPECT_EQ(f.bar_base[0], 0xfe000000u);
+    EXPECT_EQ(f.bar_size[0], 0x4000u);
+    EXPECT_EQ(f.bar_flags[0], pci_bar::wide);
+    EXPECT_EQ(board->function[at(0, 3)].bar_flags[2], pci_bar::ports);
+    EXPECT_EQ(obstacle(0, 0), PciOutcome::nodes_own);
+    EXPECT_EQ(obstacle(0, 3), PciOutcome::ok);
+    EXPECT_EQ(obstacle(0, 5), PciOutcome::no_messages);
+    EXPECT_EQ(obstacle(0, 6), PciOutcome::unplaced);
+    EXPECT_EQ(obstacle(0, 31, 2), PciOutcome::group);
+    EXPECT_EQ(obstacle(0, 8), PciOutcome::bridge);
+    EXPECT_EQ(obstacle(1, 0), PciOutcome::ok) << "a bridge is no stranger in a group";
+}
+
+TEST_F(PciClaims, GivenAndTakenBack) {
+    const unsigned nvme = at(0, 2);
+    EXPECT_EQ(ask(nvme, one), PciOutcome::ok);
+    EXPECT_EQ(kept[nvme].holder, one);
+    EXPECT_EQ(command_of(nvme) & (command::memory | command::bus_master), command::memory)
+        << "it decodes, and begins nothing";
+    machine.at({0, 2, 0}).bytes[reg::command] |= command::bus_master;
+    EXPECT_EQ(ask(nvme, 0), PciOutcome::ok);
+    EXPECT_EQ(kept[nvme].holder, 0);
+    EXPECT_EQ(command_of(nvme) & 7, 0);
+    EXPECT_EQ(ask(nvme, two), PciOutcome::ok) << "it was reset in between";
+    // Once more for the same holder: a reset.
+    machine.at({0, 2, 0}).bytes[reg::command] |= command::bus_master;
+    EXPECT_EQ(ask(nvme, two), PciOutcome::ok);
+    EXPECT_EQ(command_of(nvme) & 7, command::memory);
+}
+
+TEST_F(PciClaims, Refusals) {
+    EXPECT_EQ(ask(at(0, 0), one), PciOutcome::nodes_own);
+    EXPECT_EQ(ask(at(0, 5), one), PciOutcome::no_messages);
+    EXPECT_EQ(ask(at(0, 31, 2), one), PciOutcome::group);
+    const unsigned nic = at(0, 3);
+    const std::uint16_t before = command_of(nic);
+    EXPECT_EQ(ask(nic, one), PciOutcome::no_reset);
+    EXPECT_EQ(command_of(nic), before) << "nothing was done to it";
+    EXPECT_EQ(ask(nic, one | pci_wish::allow_no_reset), PciOutcome::ok);
+    EXPECT_EQ(command_of(nic) & 7, command::memory | command::ports);
+    EXPECT_EQ(ask(nic, 0), PciOutcome::ok);
+    EXPECT_EQ(ask(nic, two | pci_wish::allow_no_reset), PciOutcome::used);
+    EXPECT_EQ(ask(nic, one | pci_wish::allow_no_reset), PciOutcome::ok) << "it knows what is there";
+}
+
+TEST_F(PciClaims, AGroupHasOneHolder) {
+    const unsigned a = at(1, 0, 0), b = at(1, 0, 1);
+    const std::uint64_t mine = one | pci_wish::allow_no_reset;
+    EXPECT_EQ(ask(a, mine), PciOutcome::group);
+    wish(a, mine);
+    wish(b, mine);
+    settle();
+    EXPECT_EQ(board->function[a].outcome.load(), 0u);
+    EXPECT_EQ(board->function[b].outcome.load(), 0u);
+    EXPECT_EQ(ask(b, two | pci_wish::allow_no_reset), PciOutcome::group);
+    EXPECT_EQ(kept[b].holder, 0) << "whoever had it has it no longer: that was wished as well";
+}
+
+TEST_F(PciClaims, OneThatIsLostIsGivenToNobody) {
+    const unsigned nvme = at(0, 2);
+    ASSERT_EQ(ask(nvme, one), PciOutcome::ok);
+    machine.at({0, 2, 0}).bytes[0x8a] |= 1 << 5;  // transactions pending
+    EXPECT_EQ(ask(nvme, 0), PciOutcome::did_not_drain);
+    machine.at({0, 2, 0}).bytes[0x8a] = 0;
+    EXPECT_EQ(ask(nvme, two), PciOutcome::lost);
+    EXPECT_EQ(ask(nvme, one), PciOutcome::lost);
+    EXPECT_EQ(ask(nvme, 0), PciOutcome::ok);
+}
+
+// Wishes change in any order while servers come and go; in the end each is as it was wished last.
+TEST_F(PciClaims, ServersThatDieInTheMidst) {
+    std::mt19937_64 random{1};
+    const unsigned nvme = at(0, 2), nic = at(0, 3);
+    for (unsigned round = 0; round < 2000; ++round) {
+        if (random() % 3 == 0) wish(nvme, random() % 3);
+        if (random() % 3 == 0) wish(nic, random() % 2 == 0 ? 0 : one | pci_wish::allow_no_reset);
+        for (unsigned turns = random() % 5; turns != 0; --turns) {
+            (void)claims->work(now);
+            now += random() % (50 * per_ms);
+        }
+        if (random() % 4 == 0) make();
+        if (random() % 8 != 0) continue;
+        settle();
+        for (const unsigned i : {nvme, nic}) {
+            EXPECT_EQ(board->function[i].served.load(), board->wish[i].load());
+            EXPECT_EQ(board->function[i].outcome.load(), 0u);
+            const std::uint64_t holder = board->wish[i] & pci_wish::holder_mask;
+            EXPECT_EQ(kept[i].holder, holder);
+            EXPECT_EQ((command_of(i) & command::memory) != 0, holder != 0);
+        }
+        ASSERT_FALSE(HasFailure()) << round;
+    }
+}
+
+}  // namespace
+}  // namespace margay::pci
