@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 
 import ctl
@@ -189,6 +190,63 @@ def run(command, console, timeout, headless, shared, clean):
         return end
 
 
+class Output:
+    """What comes out of a pipe, which is read all the time: an emulator whose pipe is full loses what it has to say.
+
+    Use as a context manager.
+    """
+
+    def __init__(self, pipe):
+        self._pipe = pipe
+        self._data = bytearray()
+        self._seen = 0  # what grows() has told of
+        self._is_ended = False
+        self._may_read = threading.Event()
+        self._may_read.set()
+        self._more = threading.Condition()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while True:
+            self._may_read.wait()
+            data = self._pipe.read(65536)
+            with self._more:
+                self._data += data or b""
+                self._is_ended = not data
+                self._more.notify_all()
+            if not data:
+                return
+
+    def bytes(self):
+        with self._more:
+            return bytes(self._data)
+
+    def grows(self, seconds):
+        """Waits for more than at the last call; False when there is none any more, None when the time is over."""
+        with self._more:
+            if not self._more.wait_for(lambda: self._is_ended or len(self._data) > self._seen, max(0, seconds)):
+                return None
+            has_grown = len(self._data) > self._seen
+            self._seen = len(self._data)
+            return has_grown
+
+    @contextlib.contextmanager
+    def unread(self):
+        """Nobody reads meanwhile, but for a piece that is under way."""
+        self._may_read.clear()
+        try:
+            yield
+        finally:
+            self._may_read.set()
+
+    def close(self):
+        """The other end must be closed."""
+        self._may_read.set()
+        self._thread.join()
+        self._pipe.close()
+
+
 class Captured:
     """An emulator in the background, with console input and output, for tests.
 
@@ -199,7 +257,6 @@ class Captured:
 
     def __init__(self, command, timeout, control_options, control_line=True, last_options=()):
         self.deadline = time.monotonic() + timeout
-        self.output = b""
         self._searched = 0
         self.directory = tempfile.TemporaryDirectory(prefix="margay-")
         self._errors = open(pathlib.Path(self.directory.name, "errors"), "w+")
@@ -216,9 +273,19 @@ class Captured:
             bufsize=0,
             pass_fds=shared,
         )
+        self._output = Output(self.process.stdout)
 
     def __enter__(self):
         return self
+
+    @property
+    def output(self):
+        """All console output so far."""
+        return self._output.bytes()
+
+    def nobody_reads(self):
+        """As a context manager: the console's output is not taken meanwhile."""
+        return self._output.unread()
 
     def __exit__(self, *_):
         if self._control:
@@ -231,7 +298,7 @@ class Captured:
                 self.process.kill()
         self.process.wait()
         self.process.stdin.close()
-        self.process.stdout.close()
+        self._output.close()
         if self._shared:
             self._shared.close()
             self._listener.close()
@@ -240,12 +307,10 @@ class Captured:
 
     def _read(self):
         """Waits for more console output; False when there is none any more."""
-        left = self.deadline - time.monotonic()
-        if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+        more = self._output.grows(self.deadline - time.monotonic())
+        if more is None:
             raise TimeoutError("time limit reached")
-        data = self.process.stdout.read(65536)
-        self.output += data or b""
-        return bool(data)
+        return more
 
     def expect(self, pattern):
         """Waits for console output that matches, after what was matched before; the match."""
@@ -268,12 +333,12 @@ class Captured:
         self.process.stdin.write(text.encode())
 
     def pause(self, seconds):
-        """Lets the node go on for a while; what it prints is kept."""
+        """Lets the node go on for a while."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if time.monotonic() > self.deadline:
                 raise TimeoutError("time limit reached")
-            if select.select([self.process.stdout], [], [], left)[0] and not self._read():
+            if self._output.grows(left) is False:
                 raise EOFError("the node has ended")
 
     def ctl(self, **request):

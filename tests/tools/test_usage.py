@@ -294,6 +294,25 @@ class Ends(unittest.TestCase):
         self.assertEqual(machine.command_status(f"{line}7\r\n{line}0\r\n".encode()), 0)
         self.assertIsNone(machine.command_status(f"say {line}3\r\n".encode()))
 
+    def test_console_output_is_taken_while_nobody_waits_for_it(self):
+        reading, writing = os.pipe()
+        output = machine.Output(open(reading, "rb", buffering=0))
+        with open(writing, "wb", buffering=0) as pipe:
+            self.assertIsNone(output.grows(0))
+            for _ in range(100):  # a pipe holds 64 KiB
+                pipe.write(bytes(4096))
+            while len(output.bytes()) < 100 * 4096:
+                self.assertIsNotNone(output.grows(60))
+            with output.unread():
+                pipe.write(b"a piece that was waited for")
+                self.assertTrue(output.grows(60))
+                pipe.write(b"and one that nobody takes")
+                self.assertIsNone(output.grows(0.05))
+            self.assertTrue(output.grows(60))
+        self.assertFalse(output.grows(60))
+        self.assertTrue(output.bytes().endswith(b"nobody takes"))
+        output.close()
+
     def test_queries_are_taken_out_of_the_output_wherever_it_is_cut(self):
         text = b"a\x1b[6nb\x1b[31mred\x1b[0m\x1b[c\x1bZ\x1b[?5n end\x1b"
         for cut in range(len(text) + 1):
