@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-IMAGES = ("ukernel", "init", "pmem", "console", "vmm")
+IMAGES = ("ukernel", "init", "pmem", "console", "pci", "vmm")
 
 
 def main():
