@@ -40,7 +40,9 @@ enum class PciOutcome : std::uint8_t {
 };
 
 namespace pci_bar {
-constexpr std::uint8_t ports = 1, wide = 2, prefetchable = 4;
+constexpr std::uint8_t ports = 1;
+constexpr std::uint8_t wide = 2;  // 64-bit
+constexpr std::uint8_t prefetchable = 4;
 }  // namespace pci_bar
 
 // A function, as the server knows it. Everything but `served` and `outcome` stays as it is once it is listed.

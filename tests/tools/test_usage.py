@@ -266,8 +266,8 @@ class Needed(unittest.TestCase):
             "ManifestErrors.*LongName": {"unit_init"},
             "^system.abi$": {"ukernel", "test_abi"},
             "^fuzz.elf$": {"fuzz_elf"},
-            "^system.vmm_crash$": {"ukernel", "init", "pmem", "console", "vmm", "vmm_faulty"},
-            "^system.node_define$": {"ukernel", "init", "pmem", "console", "vmm", "guest_idle"},
+            "^system.vmm_crash$": {"ukernel", "init", "pmem", "console", "pci", "vmm", "vmm_faulty"},
+            "^system.node_define$": {"ukernel", "init", "pmem", "console", "pci", "vmm", "guest_idle"},
             "^tools.python$": set(),
             "no such test": set(),
         }.items():
