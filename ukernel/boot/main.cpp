@@ -161,6 +161,7 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     if (Core::here().apic_id > 254)
         log("margay: the boot core has APIC id {}: no interrupt lines\n", Core::here().apic_id);
     apic::calibrate(features().tsc_khz);
+    iommu::start_events(Core::here().apic_id);
     const HostPhys trampoline = find_trampoline();
     if (trampoline.value() != 0)
         smp::start_other_cores(platform, trampoline);

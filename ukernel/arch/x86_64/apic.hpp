@@ -12,6 +12,7 @@ constexpr unsigned first_gsi = 48;
 constexpr unsigned first_message = 176;
 constexpr unsigned timer = 0xf0;
 constexpr unsigned kick = 0xf1;
+constexpr unsigned iommu = 0xf2;
 constexpr unsigned spurious = 0xff;
 }  // namespace vector
 

@@ -1,6 +1,7 @@
 // Exceptions and interrupts in C++ (stubs: interrupt_entry.S).
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
+#include "ukernel/arch/x86_64/iommu/iommu.hpp"
 #include "ukernel/arch/x86_64/machine_check.hpp"
 #include "ukernel/core/measure.hpp"
 #include "ukernel/debug/report.hpp"
@@ -31,6 +32,8 @@ void serve(unsigned vector) {
         scheduler::serve_timer();
     else if (vector == apic::vector::kick)
         core.serve_work();
+    else if (vector == apic::vector::iommu)
+        iommu::serve_events();
     else if (vector >= apic::vector::first_gsi && vector < apic::vector::first_gsi + max_gsi)
         Irq::fire_line(vector - apic::vector::first_gsi);
     else if (vector >= apic::vector::first_message &&

@@ -87,6 +87,7 @@ unsigned domains() { return static_cast<unsigned>(taken.size()) - 1; }
 
 namespace iommu {
 
+void serve_events() {}
 std::span<const Ivrs::Unit> units() { return {}; }
 bool is_present() { return present; }
 

@@ -82,12 +82,14 @@ namespace reg {
 constexpr unsigned device_table = 0x00, command_buffer = 0x08, event_log = 0x10, control = 0x18;
 constexpr unsigned command_head = 0x2000, command_tail = 0x2008;
 constexpr unsigned event_head = 0x2010, event_tail = 0x2018;
+constexpr unsigned status = 0x2020;
 constexpr unsigned bytes = 0x4000;
 }  // namespace reg
 
 namespace control {
 constexpr std::uint64_t enable = 1 << 0;
 constexpr std::uint64_t ht_tunnel = 1 << 1;
+constexpr std::uint64_t events = 1 << 2, event_interrupts = 1 << 3;
 constexpr std::uint64_t pass_posted_writes = 1 << 8;
 constexpr std::uint64_t response_pass_posted_writes = 1 << 9;
 constexpr std::uint64_t coherent = 1 << 10;

@@ -2,6 +2,9 @@
 
 #include <new>
 
+#include "ukernel/arch/x86_64/apic.hpp"
+#include "ukernel/arch/x86_64/instructions.hpp"
+#include "ukernel/arch/x86_64/iommu/events.hpp"
 #include "ukernel/core/measure.hpp"
 #include "ukernel/core/spin_lock.hpp"
 #include "ukernel/debug/console.hpp"
@@ -34,10 +37,30 @@ class Mmio {
     volatile std::uint8_t* page_;
 };
 using Unit = amd_vi::Unit<Mmio>;
+using EventLog = amd_vi::EventLog<Mmio>;
+
+// Configuration space by ports, before anybody else uses them.
+struct PortConfig {
+    static constexpr std::uint16_t index = 0xcf8, data = 0xcfc;
+    static void select(Requester r, unsigned offset) {
+        cpu::out32(index, 1u << 31 | static_cast<std::uint32_t>(r) << 8 | offset);
+    }
+    static std::uint32_t read(Requester r, unsigned offset) {
+        select(r, offset);
+        return cpu::in32(data);
+    }
+    static void write(Requester r, unsigned offset, std::uint32_t value) {
+        select(r, offset);
+        cpu::out32(data, value);
+    }
+};
 
 Ivrs ivrs;
 alignas(Unit) std::uint8_t unit_storage[Ivrs::max_units][sizeof(Unit)];
 unsigned unit_count = 0;
+alignas(EventLog) std::uint8_t log_storage[Ivrs::max_units][sizeof(EventLog)];
+unsigned log_count = 0;
+amd_vi::EventReports reports;
 amd_vi::DeviceEntry* devices = nullptr;
 amd_vi::InterruptEntry* line_tables[Ivrs::max_specials] = {};
 std::uint64_t domains_taken[65536 / 64] = {1};
@@ -45,6 +68,47 @@ std::uint64_t domains_taken[65536 / 64] = {1};
 SpinLock lock;
 
 Unit& unit(unsigned i) { return *std::launder(reinterpret_cast<Unit*>(unit_storage[i])); }
+
+EventLog& event_log(unsigned i) {
+    return *std::launder(reinterpret_cast<EventLog*>(log_storage[i]));
+}
+
+void set_event_interrupts(bool on) {
+    for (unsigned i = 0; i < log_count; ++i) event_log(i).set_interrupts(on);
+}
+
+// Whoever gives devices or takes them wants to hear of them. What was not told meanwhile is not told.
+void look_after_events() {
+    if (!reports.begin()) return;
+    for (unsigned i = 0; i < log_count; ++i) {
+        (void)event_log(i).acknowledge();
+        event_log(i).restart();
+    }
+    set_event_interrupts(true);
+}
+
+void report(const amd_vi::Event& e) {
+    using Code = amd_vi::Event::Code;
+    const Requester r = e.requester();
+    const std::uint64_t n = reports.tell(r);
+    if (n == 0) return;
+    const char* what = "is described wrongly, or made a request that cannot be";
+    switch (e.code()) {
+    case Code::page_fault:
+        what = e.was_interrupt() ? "was kept from interrupting"
+               : e.was_write()   ? "was kept from writing"
+                                 : "was kept from reading";
+        break;
+    case Code::device_table_error:
+    case Code::page_table_error: what = "has tables that the IOMMU cannot read"; break;
+    case Code::invalidation_timeout: what = "does not forget addresses when it is told to"; break;
+    case Code::illegal_command:
+    case Code::command_error: return log("margay: an IOMMU refuses a command\n");
+    default: break;
+    }
+    log("margay: device {x}:{x}.{} {} at {x}, {} times so far\n", r >> 8, r >> 3 & 31, r & 7, what,
+        e.address(), n);
+}
 
 void submit_to_all(const amd_vi::Command& c) {
     for (unsigned i = 0; i < unit_count; ++i) unit(i).submit(c);
@@ -104,6 +168,43 @@ void start(const acpi::Platform& platform) {
         unit_count);
 }
 
+void start_events(unsigned apic_id) {
+    // What interrupts is no message that is remapped: the unit itself sends it.
+    constexpr std::uint64_t local_apics = 0xfee0'0000;
+    constexpr unsigned largest_apic_id = 254;
+    if (unit_count == 0 || apic_id > largest_apic_id) return;
+    PortConfig config;
+    for (unsigned i = 0; i < unit_count; ++i) {
+        if (!amd_vi::program_message(config, ivrs.units[i].self, local_apics | apic_id << 12,
+                                     apic::vector::iommu)) {
+            log("margay: an IOMMU cannot tell what it has kept from happening\n");
+            continue;
+        }
+        const HostPhys at = boot_allocator::allocate(EventLog::entries * sizeof(amd_vi::Event));
+        new (log_storage[log_count])
+            EventLog{Mmio{ivrs.units[i].registers}, at, direct<volatile amd_vi::Event>(at)};
+        event_log(log_count++).start();
+    }
+    set_event_interrupts(true);
+}
+
+void serve_events() {
+    const SpinGuard guard{lock};
+    for (unsigned i = 0; i < log_count; ++i) {
+        EventLog& from = event_log(i);
+        const bool was_full = from.acknowledge();
+        amd_vi::Event e;
+        while (!reports.is_exhausted() && from.take(e)) {
+            reports.take();
+            report(e);
+        }
+        if (was_full) from.restart();
+    }
+    if (!reports.is_exhausted()) return;
+    set_event_interrupts(false);
+    log("margay: what else devices are kept from is not told until one is given or taken\n");
+}
+
 bool is_present() { return unit_count != 0; }
 std::span<const Ivrs::Unit> units() { return {ivrs.units, unit_count}; }
 
@@ -137,6 +238,7 @@ void release_domain(std::uint16_t id) {
 
 void attach(Requester r, std::uint16_t domain, HostPhys root) {
     const SpinGuard guard{lock};
+    look_after_events();
     devices[r].translate(domain, root);
     submit_to_all(amd_vi::invalidate_device(r));
     complete();
@@ -144,6 +246,7 @@ void attach(Requester r, std::uint16_t domain, HostPhys root) {
 
 void detach(Requester r, std::uint16_t domain) {
     const SpinGuard guard{lock};
+    look_after_events();
     devices[r].block_dma();
     submit_to_all(amd_vi::invalidate_device(r));
     submit_to_all(amd_vi::invalidate_domain(domain));

@@ -16,6 +16,10 @@ namespace margay::iommu {
 // Takes over the units that firmware describes. Once, on the boot core, before any line of an I/O APIC is unmasked.
 void start(const acpi::Platform& platform);
 bool is_present();
+// What is kept from happening is told from here on, by interrupts of the core with that APIC id.
+void start_events(unsigned apic_id);
+// On that core, when its vector comes.
+void serve_events();
 // Where the units' registers are, amd_vi::reg::bytes each: nobody else's.
 std::span<const Ivrs::Unit> units();
 
