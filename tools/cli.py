@@ -481,8 +481,13 @@ def _parser():
     return parser
 
 
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
 def _end_by_signal(number, _):
-    # What was made on the way is removed, as after Ctrl-C.
+    # What was made on the way is removed, as after Ctrl-C. Whoever ends a whole group sends it twice.
+    for ending in ENDING_SIGNALS:
+        signal.signal(ending, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
@@ -490,7 +495,7 @@ def main():
     options = _parser().parse_args()
     if getattr(options, "build_dir", None):
         os.environ["MARGAY_BUILD"] = os.path.abspath(options.build_dir)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING_SIGNALS:
         signal.signal(number, _end_by_signal)
     try:
         return options.function(options)

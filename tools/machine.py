@@ -24,8 +24,8 @@ import line
 # it should, 0x11 when something failed.
 STATUS_OFF = 0x10 * 2 + 1
 STATUS_FAILED = 0x11 * 2 + 1
-# What the node needs besides the guest's memory and the boot modules.
-NODE_MEMORY_MIB = 256
+# What the node needs besides the guest's memory and the boot modules: also a copy of a guest of the default size, with room to spare.
+NODE_MEMORY_MIB = 272
 # The kernel's option that sends its reports and the servers' lines to COM3.
 LOG_OPTION = "log=0x3e8"
 # What QEMU's stdio multiplexer prints for Ctrl-A X.

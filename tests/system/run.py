@@ -17,7 +17,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def _run(node, *arguments, command="run"):
     """Runs margay; (status, standard output, standard error)."""
-    line = [sys.executable, "-B", str(ROOT / "tools" / "cli.py"), command, "--preset", node.build.name, *arguments]
+    line = [sys.executable, "-B", str(ROOT / "tools" / "cli.py"), command]
+    line += ["--preset", node.build.name] if command != "ctl" else []
+    line += arguments
     if command == "run":
         line += ["--no-build", "--ctl", str(node.directory / "ctl"), "--headless"]
     done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=node.options.timeout,
@@ -113,6 +115,23 @@ def large(node):
     _check(total and total[0] > 2900 << 10, "the guest has not so much memory", found[-500:])
 
 
+def save(node):
+    # The default node has room to save its guest, as the manual's first steps do.
+    line = [sys.executable, "-B", str(ROOT / "tools" / "cli.py"), "run", "--preset", node.build.name, "--no-build", "--ctl",
+            str(node.directory / "ctl"), "--headless", "--append", "quiet", "--exec", "echo up; sleep 1000"]
+    started = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        env=dict(os.environ, MARGAY_BUILD=str(node.build.parent)))
+    with started:
+        while (said := started.stdout.readline()) and said.strip() != b"up":
+            pass
+        for words in (["save", "linux"], ["restore", "linux"], ["shutdown", "--now"]):
+            status, output, errors = _run(node, "--socket", str(node.directory / "ctl"), *words, command="ctl")
+            _check(status == 0, f"{words}: status {status}", output, errors)
+        started.stdout.read()
+    # The guest did not end by itself.
+    _check(started.returncode in (0, 1), f"run ended with status {started.returncode}")
+
+
 def test(node):
     {"exec": exec_status, "power_off": power_off, "halt": halt, "panic": panic, "own_vmm": own_vmm,
-     "long_command_line": long_command_line, "no_queries": no_queries, "large": large, "image": made_image}[node.arguments[0]](node)
+     "long_command_line": long_command_line, "no_queries": no_queries, "large": large, "save": save, "image": made_image}[node.arguments[0]](node)
