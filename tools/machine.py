@@ -190,6 +190,10 @@ def run(command, console, timeout, headless, shared, clean):
         return end
 
 
+# How long what an emulator has started may outlive it.
+END_SECONDS = 10
+
+
 class Output:
     """What comes out of a pipe, which is read all the time: an emulator whose pipe is full loses what it has to say.
 
@@ -241,10 +245,11 @@ class Output:
             self._may_read.set()
 
     def close(self):
-        """The other end must be closed."""
+        """The other end must be closed, or soon be."""
         self._may_read.set()
-        self._thread.join()
-        self._pipe.close()
+        self._thread.join(END_SECONDS)
+        if not self._thread.is_alive():
+            self._pipe.close()
 
 
 class Captured:

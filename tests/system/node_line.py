@@ -140,7 +140,7 @@ def unread(node):
             machine.send("yes 'nobody reads this line'\n")
             # The emulator's pipe and the node's rings are full long before that.
             exits = before
-            while exits < before + 400_000:
+            while exits < before + 250_000:
                 reply = machine.ctl(command="dominfo", vm="linux")
                 _check(reply["ok"], reply)
                 exits = reply["result"]["exits"]

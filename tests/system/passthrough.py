@@ -42,8 +42,7 @@ def _ask(machine, **request):
 
 
 def _devices(machine):
-    """What the node lists, by address."""
-    machine.expect(r"margay> ")
+    """What the node lists, by address, as soon as it knows."""
     while not (found := _ask(machine, command="devices")):
         machine.pause(0.05)
     return {device["address"].removeprefix("0000:"): device for device in found}

@@ -111,7 +111,7 @@ class EventLog {
 // after devices again. A function that fails without end costs no more than that.
 class EventReports {
   public:
-    static constexpr unsigned between = 256, taken_at_once = 4096;
+    static constexpr unsigned between = 64, taken_at_once = 4096;
 
     // Somebody gives devices or takes them. True: it had been silent.
     bool begin() {
