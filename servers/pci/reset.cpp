@@ -7,7 +7,9 @@ namespace {
 constexpr std::uint32_t msi_enable = 1 << 16,
                         msix_enable = 1u << 31;  // in the capability's first register
 constexpr std::uint32_t power_state = 3;
-constexpr unsigned device_control = 8;  // of the PCI Express capability, its status above it
+// Of the PCI Express capability, each with its status above it.
+constexpr unsigned device_control = 8, link_control = 16, device_control2 = 40;
+constexpr unsigned timing = 0x0c;
 constexpr std::uint32_t transactions_pending = 1 << 21, initiate_reset = 1 << 15;
 constexpr std::uint32_t bus_reset =
     1 << 22;  // of interrupt_line's register, which has the bridge control above it
@@ -37,6 +39,36 @@ void set_bus_reset(Config& config, const Topology& topology, unsigned index, boo
     const Address port = topology[topology[index].parent].function.address;
     const std::uint32_t v = config.read(port, reg::interrupt_line);
     config.write(port, reg::interrupt_line, on ? v | bus_reset : v & ~bus_reset);
+}
+
+// Capabilities of version 1 end before the second device control.
+bool has_second(Config& config, const Function& f) {
+    return (config.read(f.address, f.capabilities.express) >> 16 & 0xf) >= 2 &&
+           f.capabilities.express + device_control2 + 4 <= plain_bytes;
+}
+
+void keep(ResetState& state, Config& config, const Function& f) {
+    if (state.has_kept) return;
+    const Address a = f.address;
+    state.kept_timing = config.read16(a, timing);
+    if (const unsigned express = f.capabilities.express; express != 0) {
+        state.kept_device = config.read16(a, express + device_control);
+        state.kept_link = config.read16(a, express + link_control);
+        if (has_second(config, f)) state.kept_device2 = config.read16(a, express + device_control2);
+    }
+    state.has_kept = true;
+}
+
+void restore(const ResetState& state, Config& config, const Function& f) {
+    if (!state.has_kept) return;
+    const Address a = f.address;
+    config.write(a, timing, (config.read(a, timing) & 0xffff0000) | state.kept_timing);
+    if (const unsigned express = f.capabilities.express; express != 0) {
+        config.write(a, express + device_control,
+                     state.kept_device & ~static_cast<std::uint32_t>(initiate_reset));
+        config.write(a, express + link_control, state.kept_link);
+        if (has_second(config, f)) config.write(a, express + device_control2, state.kept_device2);
+    }
 }
 
 void restore_bars(Config& config, const Function& f) {
@@ -82,7 +114,10 @@ void go_on(ResetState& state, Config& config, const Topology& topology, unsigned
                     state.step = Step::did_not_drain;
                 else
                     state.due = after(reset_time::look);
-            } else if (e.reset == Reset::function) {
+                break;
+            }
+            if (e.reset != Reset::none) keep(state, config, f);
+            if (e.reset == Reset::function) {
                 const unsigned at = f.capabilities.express + device_control;
                 config.write(f.address, at, (config.read(f.address, at) & 0xffff) | initiate_reset);
                 state.due = after(reset_time::function);
@@ -106,6 +141,7 @@ void go_on(ResetState& state, Config& config, const Topology& topology, unsigned
             if (config.read(f.address, reg::vendor) ==
                 (f.vendor | static_cast<std::uint32_t>(f.device) << 16)) {
                 restore_bars(config, f);
+                restore(state, config, f);
                 silence(config, f);
                 state.step = Step::done;
             } else if (now >= state.end) {

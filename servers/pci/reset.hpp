@@ -1,4 +1,4 @@
-// Makes a function still and, where that can be done, new: no DMA, no interrupts, every register but its BARs as after power-on.
+// Makes a function still and, where that can be done, new: no DMA, no interrupts, every register but its BARs and what firmware has tuned as after power-on.
 // In steps that never wait; each can be taken again by a server that comes after one who died.
 #pragma once
 #include "servers/pci/topology.hpp"
@@ -31,6 +31,10 @@ struct ResetState {
     Step step = Step::begin;
     std::uint64_t due = 0;  // when to go on
     std::uint64_t end = 0;  // how long to go on with this step
+    // What firmware has tuned and a reset forgets: device control (the largest payload must be that of what is above), link
+    // control, device control 2, and the registers of cache line and latency.
+    bool has_kept = false;
+    std::uint16_t kept_device = 0, kept_link = 0, kept_device2 = 0, kept_timing = 0;
 
     bool is_over() const { return step >= Step::done; }
 };

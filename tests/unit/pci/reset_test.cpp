@@ -29,7 +29,8 @@ class Device final : public Config {
     void lose(Address a) {
         ++resets;
         model::Function& f = machine.at(a);
-        f.set(reg::command, 0, 2).set(reg::first_bar, 0, 4);
+        f.set(reg::command, 0, 2).set(reg::first_bar, 0, 4).set(0x0c, 0, 2);
+        f.set(0x88, 0x10, 2).set(0x90, 0, 2).set(0xa8, 0, 2);
         gone = a;
         back = now + takes * per_ms;
     }
@@ -50,6 +51,10 @@ struct PciReset : testing::Test {
         f.capability(0x05, 0x70).set(0x72, 1, 2);
         f.writable[0x72] = 1;
         f.writable[reg::command + 1] = 4;
+        // What firmware has tuned.
+        f.set(0x0c, 0x4010, 2).set(0x88, 0x2850, 2).set(0x90, 0x0040, 2).set(0xa8, 0x0406, 2);
+        for (const unsigned at : {0x0c, 0x0d, 0x88, 0x89, 0x90, 0x91, 0xa8, 0xa9})
+            f.writable[at] = 0xff;
         machine.add(0, 3, 0, 0x10d38086);
         machine.bridge(0, 4, 1, 1).express(4, false);
         machine.at(port).writable[reg::bridge_control] = 0x40;
@@ -86,6 +91,10 @@ TEST_F(PciReset, OfAFunction) {
     EXPECT_EQ(machine.read16(nvme, 0x62) & 0x8000, 0) << "MSI-X is off";
     EXPECT_EQ(machine.read16(nvme, 0x72) & 1, 0) << "MSI is off";
     EXPECT_EQ(machine.at(nvme).status_writes, 0u);
+    EXPECT_EQ(machine.read16(nvme, 0x88), 0x2850) << "the largest payload, among others";
+    EXPECT_EQ(machine.read16(nvme, 0x90), 0x0040);
+    EXPECT_EQ(machine.read16(nvme, 0xa8), 0x0406);
+    EXPECT_EQ(machine.read16(nvme, 0x0c), 0x4010);
 }
 
 TEST_F(PciReset, OfABus) {
