@@ -1,4 +1,5 @@
 // Interrupts that nobody expects, NMIs and machine checks: counted, never acted on.
+#include "iommu_model.hpp"
 #include "one_guest.hpp"
 #include "ukernel/arch/x86_64/apic.hpp"
 #include "ukernel/arch/x86_64/machine_check.hpp"
@@ -69,6 +70,19 @@ TEST_F(Interrupts, EachInServiceIsEndedOnce) {
     }
     // The timer with nothing due, a kick without work, lines that nobody has: the guest runs on.
     EXPECT_EQ(System::leave(), v);
+}
+
+// An IOMMU's vector means something where there is one.
+TEST_F(Interrupts, WhatAnIommuHasToTell) {
+    machine::now.nothing_in_service = false;
+    for (const bool present : {false, true, false}) {
+        iommu_model::reset(present);
+        const std::uint64_t strays = core.stray_interrupts;
+        const unsigned looks = iommu_model::looks();
+        in_kernel(apic::vector::iommu);
+        EXPECT_EQ(core.stray_interrupts, strays + (present ? 0 : 1));
+        EXPECT_EQ(iommu_model::looks(), looks + (present ? 1 : 0));
+    }
 }
 
 TEST_F(Interrupts, AtUserLevelTheThreadGoesOn) {

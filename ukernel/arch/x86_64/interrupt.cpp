@@ -32,7 +32,7 @@ void serve(unsigned vector) {
         scheduler::serve_timer();
     else if (vector == apic::vector::kick)
         core.serve_work();
-    else if (vector == apic::vector::iommu)
+    else if (vector == apic::vector::iommu && iommu::is_present())
         iommu::serve_events();
     else if (vector >= apic::vector::first_gsi && vector < apic::vector::first_gsi + max_gsi)
         Irq::fire_line(vector - apic::vector::first_gsi);

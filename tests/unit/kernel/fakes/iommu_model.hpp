@@ -22,4 +22,7 @@ std::optional<Interrupt> message(iommu::Requester r, unsigned index);
 // Domain numbers that are taken.
 unsigned domains();
 
+// How often the kernel was asked to look what the units have to tell.
+unsigned looks();
+
 }  // namespace margay::iommu_model
