@@ -205,16 +205,16 @@ class Output:
         self._data = bytearray()
         self._seen = 0  # what grows() has told of
         self._is_ended = False
-        self._may_read = threading.Event()
-        self._may_read.set()
+        self._reading = threading.Lock()  # never held by who waits for the other end
         self._more = threading.Condition()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self):
         while True:
-            self._may_read.wait()
-            data = self._pipe.read(65536)
+            select.select([self._pipe], [], [])
+            with self._reading:
+                data = self._pipe.read(65536)
             with self._more:
                 self._data += data or b""
                 self._is_ended = not data
@@ -237,16 +237,12 @@ class Output:
 
     @contextlib.contextmanager
     def unread(self):
-        """Nobody reads meanwhile, but for a piece that is under way."""
-        self._may_read.clear()
-        try:
+        """Nobody reads meanwhile."""
+        with self._reading:
             yield
-        finally:
-            self._may_read.set()
 
     def close(self):
         """The other end must be closed, or soon be."""
-        self._may_read.set()
         self._thread.join(END_SECONDS)
         if not self._thread.is_alive():
             self._pipe.close()
