@@ -13,12 +13,15 @@ namespace margay {
 
 constexpr unsigned pci_functions = 256;
 constexpr unsigned pci_bars = 6;
+constexpr unsigned pci_config_bytes = 256;
 
 // A wish: whose the function is to be, and in which state. The sequence makes wishes differ: whoever is to have a function that
 // he has already gets it reset.
 namespace pci_wish {
 constexpr std::uint64_t holder_mask = 0xffff;  // 0: nobody's
 constexpr std::uint64_t allow_no_reset = 1 << 16;
+constexpr std::uint64_t bus_master =
+    1 << 17;  // it may begin transactions; a wish that differs in this only resets nothing
 constexpr unsigned sequence_shift = 32;
 }  // namespace pci_wish
 
@@ -59,6 +62,11 @@ struct PciFunction {
     std::uint8_t bar_flags[pci_bars];
     std::uint8_t reserved2[6];
     std::uint64_t bar_base[pci_bars], bar_size[pci_bars];  // bytes
+    // Where its MSI-X table and pending bits lie, if msix is not 0.
+    std::uint32_t table_offset, pending_offset;  // bytes
+    std::uint8_t table_bar, pending_bar;
+    std::uint8_t reserved3[6];
+    std::uint8_t config[pci_config_bytes];  // its configuration space as firmware left it
     // The wish that `outcome` is of: it is done, or refused.
     std::atomic<std::uint64_t> served;
     std::atomic<std::uint64_t> outcome;
@@ -78,7 +86,7 @@ struct PciBoard {
     std::atomic<std::uint64_t> wish[pci_functions];
 };
 
-constexpr std::uint64_t pci_board_bytes = 64 << 10;
+constexpr std::uint64_t pci_board_bytes = 128 << 10;
 static_assert(sizeof(PciBoard) <= pci_board_bytes);
 // What the server keeps for its successor, all zero at first; the layout is its own.
 constexpr std::uint64_t pci_book_bytes = 128 << 10;

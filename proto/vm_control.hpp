@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "proto/guest_function.hpp"
 #include "support/foreign_text.hpp"
 
 namespace margay {
@@ -27,7 +28,23 @@ enum class VmmPhase : std::uint32_t {
 namespace recall_bit {
 constexpr std::uint64_t node = 1;  // the supervisor or the console has something for the VM
 constexpr std::uint64_t peer = 1ull << 63;  // another vCPU has, or a device that it serves
+// Of vCPU 0's Event: bit first_message + i says that interrupt message i of the VM's PCI functions has come.
+constexpr unsigned first_message = 8;
 }  // namespace recall_bit
+
+// How a VM's PCI function is to be, as one word: bit 0: it may begin transactions; the bits above: how often its guest has
+// reset it.
+namespace function_wish {
+constexpr std::uint64_t bus_master = 1;
+constexpr unsigned resets_shift = 1;
+}  // namespace function_wish
+
+struct FunctionControl {
+    // The VMM stores it, then signals the supervisor.
+    std::atomic<std::uint64_t> wanted;
+    // The same word as soon as the function is so. The supervisor stores it, then signals the Event that recalls vCPU 0.
+    std::atomic<std::uint64_t> granted;
+};
 
 struct VmControl {
     std::atomic<VmOutcome> outcome;
@@ -45,6 +62,7 @@ struct VmControl {
     std::atomic<std::uint32_t> power_presses;
     // The same number when the VMM last looked, in an exit that is committed or comes again.
     std::atomic<std::uint32_t> power_presses_seen;
+    FunctionControl function[max_guest_functions];
 };
 
 }  // namespace margay

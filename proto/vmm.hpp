@@ -9,6 +9,9 @@
 //            Further state pages, device-state regions and room for the VMM's own of each: at their addresses below
 //   sharing  value: bit i: vCPU i shares its core with another one; where there are several
 //   events   the first of as many slots: an Event recalls the vCPU of that number, right::signal
+//   functions  GuestFunctions, read-only: PCI functions that the guest drives; missing if there are none, as the next three
+//   parts    the first of so many slots as value says: Memory, see FunctionPart::memory; right::read and right::write
+//   space    the guest's Space, right::map               messages  the first of as many Irqs as value says, right::control
 //   console  the VM's serial line (ConsoleChannel)      log      lines of the VMM itself
 //   supervisor  signalled, with the bits in value, when VmControl::phase has changed
 //   unknown_msrs  value: 1 if MSRs that do not exist read zero, 0 if they fault; for a new VM
@@ -39,6 +42,8 @@ constexpr std::uint64_t vmm_devices_address = 0x2200'0000;
 constexpr std::uint64_t vmm_further_states_address = 0x2300'0000;
 constexpr std::uint64_t vmm_machines_address = 0x2400'0000;
 constexpr std::uint64_t vmm_machine_bytes = 64 << 10;
+constexpr std::uint64_t vmm_functions_address = 0x2900'0000;
+constexpr std::uint64_t vmm_traps_address = 0x2a00'0000;  // trapped parts of BARs
 constexpr std::uint64_t vmm_ram_address = 0x2000'0000'0000;
 
 constexpr std::uint64_t device_state_bytes = 64 << 10;
