@@ -1,0 +1,55 @@
+#pragma once
+
+#include "servers/vmm/devices/msix_table_state.hpp"
+#include "servers/vmm/state/journaled.hpp"
+
+#include <cstdint>
+#include <optional>
+
+namespace margay::vmm {
+
+/// The MSI-X table and its pending bits (PCI local bus specification 3.0 §6.8.2). The guest's own: what the function really sends
+/// is the node's, and comes here by its number.
+class MsixTable {
+  public:
+    static constexpr unsigned entry_bytes = 16;
+
+    struct Message {
+        std::uint64_t address;
+        std::uint32_t data;
+    };
+
+    /// entries: 1 to MsixTableState::most.
+    MsixTable(unsigned entries, Journaled<MsixTableState> state) noexcept
+        : entries_{entries}, state_{state} {}
+
+    /// Every message is masked.
+    static void reset(MsixTableState& state) noexcept;
+
+    /// `offset` into the table; `width` 1, 2, 4 or 8, aligned. Beyond the last entry: zeros, and no effect.
+    [[nodiscard]] std::uint64_t read(std::uint64_t offset, unsigned width) const noexcept;
+    /// The message whose entry was written; it may have become free to go: take_pending().
+    std::optional<unsigned> write(std::uint64_t offset, unsigned width,
+                                  std::uint64_t value) noexcept;
+    /// `offset` into the pending bits, which the guest only reads.
+    [[nodiscard]] std::uint64_t read_pending(std::uint64_t offset, unsigned width) const noexcept;
+
+    /// Message `number` has come. What the guest is to get of it now: nothing while it is masked, by its entry or with all
+    /// others; it is pending then.
+    std::optional<Message> arrive(unsigned number, bool all_masked) noexcept;
+    /// One that was pending and may go now.
+    std::optional<Message> take_pending(unsigned number, bool all_masked) noexcept;
+
+    [[nodiscard]] unsigned entries() const noexcept { return entries_; }
+    [[nodiscard]] bool is_masked(unsigned number) const noexcept {
+        return (state_->entry[number].control & 1) != 0;
+    }
+
+  private:
+    [[nodiscard]] std::uint8_t byte(std::uint64_t offset) const noexcept;
+
+    unsigned entries_;
+    Journaled<MsixTableState> state_;
+};
+
+}  // namespace margay::vmm

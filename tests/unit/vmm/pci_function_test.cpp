@@ -1,0 +1,237 @@
+#include "servers/vmm/devices/pci_function.hpp"
+#include "tests/unit/vmm/fakes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <set>
+
+namespace margay::vmm {
+namespace {
+
+/// As QEMU's NVMe: a wide BAR, MSI-X, power management, PCI Express with a reset; and some that a guest must not see.
+struct Real : RealFunction {
+    Real() : RealFunction{} {
+        put(0x00, 0x0010'1b36, 4);
+        put(0x04, 0x0010'0000, 4);
+        put(0x08, 0x0108'0202, 4);
+        put(0x2c, 0x1100'1af4, 4);
+        put(0x30, 0xfffe'0001, 4);
+        config[0x3d] = 1;
+        bar[0] = {0x4000, 4, true};
+        bar[2] = {0x20, 1, false};
+        bar[3] = {0x1000, 8, false};
+        add(0x11, 0x40, 0x8040'0000 >> 16);       // MSI-X, 65 messages, enabled as firmware left it
+        put(0x44, 0x2000, 4);
+        put(0x48, 0x3000, 4);
+        add(0x10, 0x80, 0x0002);                  // PCI Express endpoint
+        put(0x84, 0x1000'8000, 4);
+        put(0x8c, 0x0040'0c11, 4);                // a link
+        add(0x01, 0x60, 0xfe03);                  // power management
+        add(0x13, 0x70, 0);                       // advanced features: nobody emulates them
+        add(0x05, 0xd0, 0x0188);                  // MSI, 64 bits, 16 messages, masks
+        add(0x09, 0xf0, 0x10 | 5 << 8);           // of the vendor
+    }
+    void put(unsigned at, std::uint64_t value, unsigned width) {
+        for (unsigned i = 0; i < width; ++i)
+            config[at + i] = static_cast<std::uint8_t>(value >> 8 * i);
+    }
+    // At the end of the list.
+    void add(std::uint8_t id, std::uint8_t at, std::uint16_t flags) {
+        if (last == 0)
+            config[0x34] = at;
+        else
+            config[last + 1U] = at;
+        config[at] = id;
+        put(at + 2U, flags, 2);
+        last = at;
+    }
+    std::uint8_t last = 0;
+};
+
+class PciFunctionTest : public ::testing::Test {
+  protected:
+    std::uint32_t read(unsigned reg, unsigned width = 4) { return function.read(reg, width); }
+    PciEffect write(unsigned reg, std::uint32_t value, unsigned width = 4) {
+        return function.write(reg, width, value);
+    }
+    // Ids and offsets of the list.
+    std::vector<std::pair<unsigned, unsigned>> list() {
+        std::vector<std::pair<unsigned, unsigned>> found;
+        for (unsigned at = read(0x34, 1); at != 0 && found.size() < 50; at = read(at + 1, 1))
+            found.emplace_back(read(at, 1), at);
+        return found;
+    }
+
+    Real real;
+    test::OwnSlot<PciFunctionState> own;
+    PciFunction function{real, own.journaled()};
+    static constexpr std::uint64_t nowhere = ~std::uint64_t{0};
+};
+
+TEST_F(PciFunctionTest, what_it_is) {
+    EXPECT_EQ(read(0x00), 0x0010'1b36U);
+    EXPECT_EQ(read(0x08), 0x0108'0202U);
+    EXPECT_EQ(read(0x2c), 0x1100'1af4U);
+    EXPECT_EQ(read(0x30), 0U) << "no expansion ROM";
+    EXPECT_EQ(read(0x3c), 0U) << "no interrupt pin";
+    EXPECT_EQ(read(0x0c), 0U) << "one function";
+    EXPECT_EQ(read(0x04), 0x0010'0000U);
+}
+
+TEST_F(PciFunctionTest, only_capabilities_that_are_emulated) {
+    using List = std::vector<std::pair<unsigned, unsigned>>;
+    EXPECT_EQ(list(), (List{{0x11, 0x40}, {0x10, 0x80}, {0x01, 0x60}, {0x05, 0xd0}, {0x09, 0xf0}}));
+    EXPECT_EQ(read(0x70), 0U) << "what is not in the list cannot be seen";
+    EXPECT_EQ(read(0x82, 2), 0x0092U) << "an endpoint of the root complex";
+    EXPECT_EQ(read(0x8c), 0U) << "no link";
+    EXPECT_EQ(read(0xf0, 4), 0x0510'0009U);
+}
+
+TEST_F(PciFunctionTest, lists_that_lie) {
+    real.config[0xf1] = 0x40;  // in a circle
+    const PciFunction circle{real, own.journaled()};
+    EXPECT_EQ(circle.read(0xf1, 1), 0U);
+    real.config[0xf2] = 0xff;  // out of the space
+    const PciFunction out{real, own.journaled()};
+    EXPECT_EQ(out.read(0xd1, 1), 0U);
+    // Over another one.
+    real.config[0xd1] = 0x84;
+    real.config[0x84] = 0x11;
+    const PciFunction over{real, own.journaled()};
+    EXPECT_EQ(over.read(0xd1, 1), 0U);
+    EXPECT_EQ(over.read(0x84, 1), 0x11U) << "it is a register of the one that has it";
+}
+
+TEST_F(PciFunctionTest, bars_are_sized_and_moved) {
+    write(0x10, 0xffff'ffff);
+    write(0x14, 0xffff'ffff);
+    EXPECT_EQ(read(0x10), 0xffff'c004U);
+    EXPECT_EQ(read(0x14), 0xffff'ffffU);
+    write(0x18, 0xffff'ffff);
+    EXPECT_EQ(read(0x18), 0xffe1U & 0xffffU);
+    write(0x1c, 0xffff'ffff);
+    EXPECT_EQ(read(0x1c), 0xffff'f008U);
+    write(0x20, 0xffff'ffff);
+    EXPECT_EQ(read(0x20), 0U) << "there is none";
+    EXPECT_TRUE(write(0x10, 0xc000'0000).mapping);
+    write(0x14, 0x2);
+    write(0x18, 0xd000);
+    EXPECT_EQ(function.memory_bar(0), nowhere) << "it does not decode";
+    EXPECT_TRUE(write(0x04, 3, 2).mapping);
+    EXPECT_EQ(function.memory_bar(0), 0x2'c000'0000U);
+    EXPECT_EQ(function.port_bar(2), 0xd000U);
+    EXPECT_EQ(function.port_bar(0), nowhere);
+    EXPECT_EQ(function.memory_bar(2), nowhere);
+    EXPECT_EQ(function.memory_bar(4), nowhere);
+}
+
+TEST_F(PciFunctionTest, a_byte_at_a_time) {
+    for (unsigned i = 0; i < 4; ++i) write(0x1c + i, 0xc0 + i, 1);
+    EXPECT_EQ(read(0x1c), 0xc3c2'c008U);
+    EXPECT_EQ(read(0x1e, 2), 0xc3c2U);
+    EXPECT_EQ(read(0x1f, 1), 0xc3U);
+}
+
+TEST_F(PciFunctionTest, bus_mastering) {
+    EXPECT_FALSE(function.may_master());
+    const PciEffect e = write(0x04, 0xffff, 2);
+    EXPECT_TRUE(e.bus_master && e.mapping);
+    EXPECT_EQ(read(0x04, 2), 0x0547U);
+    EXPECT_TRUE(function.may_master());
+    EXPECT_FALSE(write(0x04, 0x0547, 2).bus_master) << "nothing changed";
+    EXPECT_TRUE(write(0x04, 0x0543, 2).bus_master);
+    EXPECT_FALSE(function.may_master());
+}
+
+TEST_F(PciFunctionTest, asleep_it_is_not_there) {
+    write(0x10, 0xc000'0000);
+    write(0x04, 6, 2);
+    EXPECT_FALSE(write(0x64, 1, 1).mapping) << "there is no D1";
+    EXPECT_EQ(read(0x64, 1) & 3, 0U);
+    const PciEffect e = write(0x64, 3, 1);
+    EXPECT_TRUE(e.mapping && e.bus_master);
+    EXPECT_EQ(read(0x64, 1) & 3, 3U);
+    EXPECT_EQ(function.memory_bar(0), nowhere);
+    EXPECT_FALSE(function.may_master());
+    write(0x64, 0, 1);
+    EXPECT_EQ(function.memory_bar(0), 0xc000'0000U) << "it was only asleep";
+    EXPECT_TRUE(function.may_master());
+}
+
+TEST_F(PciFunctionTest, msix) {
+    EXPECT_TRUE(function.has_msix());
+    EXPECT_FALSE(function.msix_on()) << "as the guest has it, not as firmware left it";
+    EXPECT_EQ(read(0x42, 2), 0x0040U) << "65 messages";
+    EXPECT_EQ(read(0x44), 0x2000U);
+    EXPECT_TRUE(write(0x42, 0xffff, 2).messages);
+    EXPECT_EQ(read(0x42, 2), 0xc040U);
+    EXPECT_TRUE(function.msix_on());
+    EXPECT_TRUE(function.msix_masked());
+    write(0x44, 0xffff'ffff);
+    EXPECT_EQ(read(0x44), 0x2000U);
+}
+
+TEST_F(PciFunctionTest, msi) {
+    EXPECT_TRUE(write(0xd2, 0xff, 1).messages);
+    EXPECT_EQ(read(0xd2, 2), 0x01c9U) << "on, 16 messages at most";
+    EXPECT_TRUE(function.msi_on());
+    write(0xd4, 0xfee0'1003);
+    EXPECT_EQ(read(0xd4), 0xfee0'1000U);
+    write(0xd8, 1);
+    write(0xdc, 0x1234'4041);
+    EXPECT_EQ(read(0xd8), 1U);
+    EXPECT_EQ(read(0xdc, 2), 0x4041U);
+    write(0xe0, 5);
+    EXPECT_EQ(read(0xe0), 5U);
+    write(0xd2, 0, 1);
+    EXPECT_FALSE(function.msi_on());
+}
+
+TEST_F(PciFunctionTest, function_level_reset) {
+    write(0x10, 0xc000'0000);
+    write(0x04, 6, 2);
+    write(0x42, 0x8000, 2);
+    write(0x88, 0x0010, 2);
+    EXPECT_EQ(read(0x88, 2), 0x0010U);
+    EXPECT_NE(read(0x84) >> 28 & 1, 0U) << "it says that it can";
+    const PciEffect e = write(0x88, 0x8000, 2);
+    EXPECT_TRUE(e.reset && e.mapping && e.bus_master && e.messages);
+    EXPECT_EQ(read(0x10), 4U);
+    EXPECT_EQ(read(0x04, 2), 0U);
+    EXPECT_EQ(read(0x88, 2), 0U);
+    EXPECT_FALSE(function.msix_on());
+}
+
+// Whatever the function says and the guest writes: the list ends, sizes hold, nothing is out of bounds.
+TEST_F(PciFunctionTest, anything) {
+    std::mt19937 random{1};
+    for (unsigned round = 0; round < 300; ++round) {
+        RealFunction any{};
+        for (auto& byte : any.config) byte = static_cast<std::uint8_t>(random());
+        any.config[6] |= 0x10;
+        for (unsigned i = 0; i < RealFunction::bars; ++i)
+            any.bar[i] = {std::uint64_t{1} << (12 + random() % 40), 0, false};
+        PciFunctionState& state = own.slot.live;
+        PciFunction::reset(state);
+        PciFunction f{any, own.journaled()};
+        for (unsigned n = 0; n < 500; ++n) {
+            const unsigned width = 1U << random() % 3;
+            const unsigned reg = static_cast<unsigned>(random() % 256) & ~(width - 1);
+            (void)f.write(reg, width, static_cast<std::uint32_t>(random()));
+            (void)f.read(reg, width);
+        }
+        std::set<unsigned> seen;
+        for (unsigned at = f.read(0x34, 1); at != 0; at = f.read(at + 1, 1)) {
+            ASSERT_TRUE(seen.insert(at).second);
+            ASSERT_GE(at, 0x40U);
+        }
+        for (unsigned i = 0; i < RealFunction::bars; ++i)
+            EXPECT_TRUE(f.memory_bar(i) == nowhere ||
+                        f.memory_bar(i) % std::min<std::uint64_t>(any.bar[i].size, 1ULL << 32) == 0);
+    }
+}
+
+}  // namespace
+}  // namespace margay::vmm
