@@ -1,6 +1,7 @@
 #include "servers/pci/claims.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace margay::pci {
 
@@ -67,6 +68,14 @@ void Claims::list() {
         to.msi = count_msi(config_, f);
         to.msix = static_cast<std::uint16_t>(f.msix.entries);
         to.obstacle = obstacle_of(topology_, i, to.msi | to.msix);
+        to.table_bar = f.msix.bar;
+        to.table_offset = f.msix.offset;
+        to.pending_bar = f.msix.pending_bar;
+        to.pending_offset = f.msix.pending_offset;
+        for (unsigned at = 0; at < pci_config_bytes; at += 4) {
+            const std::uint32_t v = config_.read(f.address, at);
+            std::memcpy(to.config + at, &v, sizeof(v));
+        }
         for (unsigned k = 0; k < pci_bars; ++k) {
             const Bar& b = f.bar[k];
             to.bar_flags[k] = static_cast<std::uint8_t>(
@@ -109,16 +118,29 @@ PciOutcome Claims::conclude(unsigned i) {
                                                       : PciOutcome::did_not_drain;
     }
     const PciOutcome o = refusal(i, c.wish);
-    std::uint16_t decode = 0;
-    if (o == PciOutcome::ok && holder_of(c.wish) != 0) {
-        c.holder = c.last = holder_of(c.wish);
+    if (o == PciOutcome::ok) c.holder = holder_of(c.wish);
+    if (c.holder != 0) c.last = c.holder;
+    set_command(i);
+    // Every entry of the table is masked after a reset, and what one that had none says goes nowhere: it has a new Device.
+    if (const unsigned at = f.capabilities.msix; c.holder != 0 && at != 0)
+        config_.write(f.address, at,
+                      (config_.read(f.address, at) & ~msix_function_mask) | msix_enable);
+    return o;
+}
+
+// As its holder may have it.
+void Claims::set_command(unsigned i) {
+    const Claim& c = claims_[i];
+    const Function& f = topology_[i].function;
+    std::uint32_t v = command::no_line;
+    if (c.holder != 0) {
+        if ((c.wish & pci_wish::bus_master) != 0) v |= command::bus_master;
         for (const Bar& b : f.bar) {
-            if (b.kind == Bar::Kind::ports) decode |= command::ports;
-            if (b.kind == Bar::Kind::memory) decode |= command::memory;
+            if (b.kind == Bar::Kind::ports) v |= command::ports;
+            if (b.kind == Bar::Kind::memory) v |= command::memory;
         }
     }
-    config_.write(f.address, reg::command, decode | command::no_line);
-    return o;
+    config_.write(f.address, reg::command, v);
 }
 
 void Claims::answer(unsigned i, PciOutcome outcome) {
@@ -134,6 +156,11 @@ bool Claims::work_on(unsigned i, std::uint64_t now) {
         const std::uint64_t wished = wish(i);
         if (wished == served(i)) return false;
         c.wish = wished;
+        if (c.holder != 0 && ((wished ^ served(i)) & ~pci_wish::bus_master) == 0) {
+            set_command(i);
+            answer(i, PciOutcome::ok);
+            return true;
+        }
         const PciOutcome o = refusal(i, wished);
         if (c.holder == 0 && (o != PciOutcome::ok || holder_of(wished) == 0)) {
             answer(i, o);

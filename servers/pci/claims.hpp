@@ -40,6 +40,7 @@ class Claims {
     bool work_on(unsigned i, std::uint64_t now);
     PciOutcome refusal(unsigned i, std::uint64_t wished) const;
     PciOutcome conclude(unsigned i);
+    void set_command(unsigned i);
     void answer(unsigned i, PciOutcome outcome);
 
     Config& config_;

@@ -54,6 +54,9 @@ constexpr unsigned interrupt_line = 0x3c, interrupt_pin = 0x3d, bridge_control =
 constexpr unsigned extended_capabilities = 0x100;
 }  // namespace reg
 
+// In the first register of the capabilities.
+constexpr std::uint32_t msi_enable = 1 << 16, msix_enable = 1u << 31, msix_function_mask = 1u << 30;
+
 namespace command {
 constexpr std::uint16_t ports = 1 << 0, memory = 1 << 1, bus_master = 1 << 2;
 constexpr std::uint16_t no_line = 1 << 10;  // INTx is off

@@ -4,8 +4,6 @@ namespace margay::pci {
 
 namespace {
 
-constexpr std::uint32_t msi_enable = 1 << 16,
-                        msix_enable = 1u << 31;  // in the capability's first register
 constexpr std::uint32_t power_state = 3;
 // Of the PCI Express capability, each with its status above it.
 constexpr unsigned device_control = 8, link_control = 16, device_control2 = 40;

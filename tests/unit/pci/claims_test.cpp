@@ -22,6 +22,13 @@ struct PciClaims : testing::Test {
             .bar(2, 1, 0xc000, 32);
         machine.add(0, 5, 0, 0x11e81234, 0x00ff00).bar(0, 0, 0xfc000000, 0x1000);
         add_messages(machine.add(0, 6, 0, 0x11e81234, 0x00ff00)).bar(0, 0, 0, 0x1000);
+        machine.add(0, 9, 0, 0x00101b36, 0x010802)
+            .bar(0, 4, 0xfb000000, 0x4000)
+            .capability(0x11, 0x40)
+            .set(0x42, 64, 2)
+            .set(0x44, 0x2000, 4)
+            .set(0x48, 0x3000, 4)
+            .writable[0x43] = 0xc0;
         machine.add(0, 31, 0, 0x29188086, 0x060100).bytes[reg::header_type] = 0x80;
         add_messages(machine.add(0, 31, 2, 0x29228086, 0x010601));
         machine.bridge(0, 8, 1, 1);
@@ -117,6 +124,52 @@ TEST_F(PciClaims, GivenAndTakenBack) {
     EXPECT_EQ(command_of(nvme) & 7, command::memory);
 }
 
+// Bus mastering alone comes and goes without a reset.
+TEST_F(PciClaims, ItsHolderLetsItBegin) {
+    const unsigned nvme = at(0, 2);
+    ASSERT_EQ(ask(nvme, one), PciOutcome::ok);
+    machine.at({0, 2, 0}).set(0x100, 0x1234, 2);
+    const auto master = [&](bool on) {
+        const std::uint64_t w = board->wish[nvme].load() & ~pci_wish::bus_master;
+        board->wish[nvme] = on ? w | pci_wish::bus_master : w;
+        make();  // whoever comes after a server that died does it as well
+        EXPECT_TRUE(claims->work(now));
+        EXPECT_EQ(board->function[nvme].served.load(), board->wish[nvme].load());
+        EXPECT_EQ(board->function[nvme].outcome.load(), 0u);
+        EXPECT_EQ(command_of(nvme) & 7,
+                  on ? command::memory | command::bus_master : command::memory);
+        EXPECT_EQ(claims->due(), no_deadline) << "no reset was begun";
+    };
+    master(true);
+    master(false);
+    master(true);
+    EXPECT_EQ(ask(nvme, one), PciOutcome::ok);
+    EXPECT_EQ(command_of(nvme) & 7, command::memory);
+    EXPECT_EQ(ask(nvme, one | pci_wish::bus_master), PciOutcome::ok);
+    EXPECT_EQ(command_of(nvme) & 7, command::memory | command::bus_master);
+    // Nobody's does nothing, whatever the wish says.
+    EXPECT_EQ(ask(nvme, pci_wish::bus_master), PciOutcome::ok);
+    EXPECT_EQ(command_of(nvme) & 7, 0);
+    board->wish[nvme] = board->wish[nvme].load() & ~pci_wish::bus_master;
+    settle();
+    EXPECT_EQ(command_of(nvme) & 7, 0);
+}
+
+TEST_F(PciClaims, WhatItsHolderIsTold) {
+    const unsigned i = at(0, 9);
+    const PciFunction& f = board->function[i];
+    EXPECT_EQ(f.msix, 65);
+    EXPECT_EQ(f.table_bar, 0);
+    EXPECT_EQ(f.table_offset, 0x2000u);
+    EXPECT_EQ(f.pending_offset, 0x3000u);
+    EXPECT_EQ(f.config[0] | f.config[1] << 8, 0x1b36);
+    EXPECT_EQ(f.config[0x40], 0x11);
+    EXPECT_EQ(ask(i, one | pci_wish::allow_no_reset), PciOutcome::ok);
+    EXPECT_EQ(machine.read({0, 9, 0}, 0x40) >> 30, 2u) << "messages are on, and not held back";
+    EXPECT_EQ(ask(i, 0), PciOutcome::ok);
+    EXPECT_EQ(machine.read({0, 9, 0}, 0x40) >> 30, 0u);
+}
+
 TEST_F(PciClaims, Refusals) {
     EXPECT_EQ(ask(at(0, 0), one), PciOutcome::nodes_own);
     EXPECT_EQ(ask(at(0, 5), one), PciOutcome::no_messages);
@@ -160,8 +213,14 @@ TEST_F(PciClaims, OneThatIsLostIsGivenToNobody) {
 TEST_F(PciClaims, ServersThatDieInTheMidst) {
     std::mt19937_64 random{1};
     const unsigned nvme = at(0, 2), nic = at(0, 3);
+    // From here on registers are as they were wished, not as firmware left them.
+    for (const unsigned i : {nvme, nic}) {
+        ASSERT_EQ(ask(i, one | pci_wish::allow_no_reset), PciOutcome::ok);
+        ASSERT_EQ(ask(i, 0), PciOutcome::ok);
+    }
     for (unsigned round = 0; round < 2000; ++round) {
         if (random() % 3 == 0) wish(nvme, random() % 3);
+        if (random() % 3 == 0) board->wish[nvme] = board->wish[nvme] ^ pci_wish::bus_master;
         if (random() % 3 == 0) wish(nic, random() % 2 == 0 ? 0 : one | pci_wish::allow_no_reset);
         for (unsigned turns = random() % 5; turns != 0; --turns) {
             (void)claims->work(now);
@@ -176,6 +235,8 @@ TEST_F(PciClaims, ServersThatDieInTheMidst) {
             const std::uint64_t holder = board->wish[i] & pci_wish::holder_mask;
             EXPECT_EQ(kept[i].holder, holder);
             EXPECT_EQ((command_of(i) & command::memory) != 0, holder != 0);
+            EXPECT_EQ((command_of(i) & command::bus_master) != 0,
+                      holder != 0 && (board->wish[i] & pci_wish::bus_master) != 0);
         }
         ASSERT_FALSE(HasFailure()) << round;
     }
