@@ -39,6 +39,8 @@ def _wanted(key):
         return {"anyOf": [{"type": "integer", "minimum": key["lowest"], "maximum": key["highest"]},
                           {"type": "array", "minItems": 1, "maxItems": key["highest"], "items": core}],
                 "default": key["default"]}
+    if kind == "devices":
+        return {"type": "array", "maxItems": key["most"], "default": [], "items": {"$ref": "#/$defs/device"}}
     if kind == "choice":
         return {"enum": key["words"], "default": key["default"]}
     if kind == "flag":
@@ -55,7 +57,7 @@ def differences(keys, schema):
     """What the schema says that the code does not, and the other way round, in lines."""
     found = []
     vm = schema["$defs"]["vm"]
-    for place, said in ((keys["node"], schema), (keys["vm"], vm)):
+    for place, said in ((keys["node"], schema), (keys["vm"], vm), (keys["device"], schema["$defs"]["device"])):
         properties = said["properties"]
         if said.get("additionalProperties") is not False:
             found.append("unknown keys must be refused (additionalProperties)")
@@ -89,7 +91,8 @@ def _row(name, said, required):
     elif said["type"] == "integer":
         values = f"{said['minimum']} to {said['maximum']}"
     elif said["type"] == "array":
-        values = f"a list of up to {said['maxItems']} VMs"
+        things = "VMs" if said["items"]["$ref"].endswith("/vm") else "[devices](#keys-of-a-device)"
+        values = f"a list of up to {said['maxItems']} {things}"
     else:
         values = f"text, up to {said['maxLength']} bytes" if "maxLength" in said else "text"
     default = "must be given" if name in required else f"`{json.dumps(said['default'])}`" if "default" in said else ""
@@ -100,7 +103,8 @@ def tables(schema):
     """The reference part of the manual's page."""
     vm = schema["$defs"]["vm"]
     text = ""
-    for title, said in (("Keys of the node", schema), ("Keys of a VM", vm)):
+    device = schema["$defs"]["device"]
+    for title, said in (("Keys of the node", schema), ("Keys of a VM", vm), ("Keys of a device", device)):
         text += f"\n## {title}\n\n| key | value | default | |\n| --- | --- | --- | --- |\n"
         for name, key in said["properties"].items():
             text += _row(name, key, said.get("required", []))

@@ -56,6 +56,11 @@ void write_value(Sink& sink, const ManifestKey& key, const unsigned char* member
             print(sink, i == 0 ? "[{}" : ",{}", static_cast<unsigned>(cpus.core[i]));
         return sink(']');
     }
+    case ManifestKey::Kind::devices: {
+        DeviceChoices devices;
+        std::memcpy(&devices, member, sizeof(devices));
+        return write_choices(sink, devices);
+    }
     case ManifestKey::Kind::vms: return;
     }
 }

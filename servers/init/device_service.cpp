@@ -23,18 +23,10 @@ constexpr std::uint64_t restart_limit = 16, restart_window_us = 10'000'000, hang
 
 // One that lies elsewhere than in device memory is not used.
 Status DeviceService::add_window(const ConfigWindow& w) {
-    const BootInfo& info = node_->info();
-    for (unsigned i = 0; i < info.extents; ++i) {
-        const BootExtent& e = info.extent[i];
-        if (e.use != ExtentUse::device || w.base < e.base || w.base - e.base > e.size ||
-            w.size > e.size - (w.base - e.base))
-            continue;
-        const Slot slot = node_->new_slot();
-        const Status s = carve(slot, e.slot, w.base, w.size);
-        if (s == Status::ok) window_[windows_++] = {{slot, w.base, w.size}, w.first_bus};
-        return s;
-    }
-    return Status::ok;
+    const Extent window{node_->new_slot(), w.base, w.size};
+    const Status s = node_->carve_device(window);
+    if (s == Status::ok) window_[windows_++] = {window, w.first_bus};
+    return s == Status::not_found ? Status::ok : s;
 }
 
 Status DeviceService::prepare(const Firmware& firmware) {
@@ -196,6 +188,31 @@ std::uint64_t DeviceService::next_look() const {
 unsigned DeviceService::count() const {
     if (board_ == nullptr || board_->listed.load(std::memory_order_acquire) == 0) return 0;
     return std::min(board_->count.load(std::memory_order_relaxed), pci_functions);
+}
+
+void DeviceService::wish(unsigned index, std::uint64_t what) {
+    board_->wish[index].store(what | ++sequence_ << pci_wish::sequence_shift);
+    (void)signal(ring_, 1);
+}
+
+void DeviceService::set_master(unsigned index, bool on) {
+    const std::uint64_t before = board_->wish[index].load(std::memory_order_relaxed);
+    board_->wish[index].store(on ? before | pci_wish::bus_master : before & ~pci_wish::bus_master);
+    (void)signal(ring_, 1);
+}
+
+std::uint16_t DeviceService::holder(unsigned index) const {
+    return static_cast<std::uint16_t>(board_->wish[index].load(std::memory_order_relaxed) &
+                                      pci_wish::holder_mask);
+}
+
+std::optional<PciOutcome> DeviceService::outcome(unsigned index) const {
+    const PciFunction& f = board_->function[index];
+    if (f.served.load(std::memory_order_acquire) !=
+        board_->wish[index].load(std::memory_order_relaxed))
+        return std::nullopt;
+    return static_cast<PciOutcome>(std::min(f.outcome.load(std::memory_order_relaxed),
+                                            static_cast<std::uint64_t>(PciOutcome::count)));
 }
 
 }  // namespace margay::init

@@ -31,6 +31,13 @@ class DeviceService {
     // Functions of the machine, once they are known.
     unsigned count() const;
     const PciFunction& function(unsigned index) const { return board_->function[index]; }
+    // Whose it is to be: see pci_wish; the holder only, if it is nobody's. Says so to the server.
+    void wish(unsigned index, std::uint64_t what);
+    // Whether its holder lets it begin transactions.
+    void set_master(unsigned index, bool on);
+    std::uint16_t holder(unsigned index) const;
+    // What came of the last wish; not set: nothing yet.
+    std::optional<PciOutcome> outcome(unsigned index) const;
     bool is_there() const { return board_ != nullptr; }
     bool has_iommu() const { return node_->info().iommu != 0; }
     unsigned deaths() const { return life_.deaths(); }
@@ -62,6 +69,7 @@ class DeviceService {
 
     std::optional<Program> program_;
     unsigned given_ = 0;
+    std::uint64_t sequence_ = 0;  // of wishes
     ServiceLife life_;
     ServiceWatch watch_;
     std::uint32_t turns_ = 0;  // of the servers before this one

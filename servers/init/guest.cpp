@@ -16,9 +16,6 @@ namespace {
 
 constexpr std::uint64_t space_mappings = 64;
 constexpr std::uint64_t space_table_bytes = 1 << 20;
-// With pages of 2 MiB.
-constexpr std::uint64_t bytes_per_table = 1 << 30;
-constexpr std::uint64_t bytes_per_mapping = max_map_leaves / 2 * large_page;
 constexpr std::uint64_t mib = 1 << 20;
 constexpr const char* no_ram = "there is not that much memory (memory_mib)";
 // Some tens of microseconds with pages of 2 MiB.
@@ -64,14 +61,18 @@ Status Guest::create_space() {
     return s == Status::ok ? s : fail_with("its address space cannot be created", s);
 }
 
-Status Guest::map_piece(bool& done) {
-    const bool is_low = mapped < guest_low_ram_limit;
+RamPiece next_piece(const Ram& ram, std::uint64_t offset) {
+    const bool is_low = offset < guest_low_ram_limit;
     const std::uint64_t end = is_low ? std::min(ram.size, guest_low_ram_limit) : ram.size;
-    const std::uint64_t size = std::min(end - mapped, mapped_at_once);
-    const std::uint64_t at = is_low ? mapped : guest_high_ram + (mapped - guest_low_ram_limit);
-    const Status s = map_ram(ram, space, at, mapped, size, rw | map_right::execute);
+    return {is_low ? offset : guest_high_ram + (offset - guest_low_ram_limit),
+            std::min(end - offset, mapped_at_once)};
+}
+
+Status Guest::map_piece(bool& done) {
+    const RamPiece piece = next_piece(ram, mapped);
+    const Status s = map_ram(ram, space, piece.at, mapped, piece.size, rw | map_right::execute);
     if (s != Status::ok) return fail_with("its memory cannot be mapped", s);
-    mapped += size;
+    mapped += piece.size;
     done = mapped == ram.size;
     return s;
 }
@@ -211,6 +212,14 @@ Status Guest::start(std::uint64_t sequence) {
         if (s == Status::ok) s = vcpu_ctl(cpu.vcpu, VcpuOp::start, sequence);
     });
     return s == Status::ok ? s : fail_with("its vCPUs cannot be started", s);
+}
+
+void Guest::abandon() {
+    control = nullptr;
+    for (FurtherCpu& cpu : further) cpu.holdings.abandon();
+    further.clear();
+    holdings.abandon();
+    first = GuestCpu{};
 }
 
 void Guest::release() {

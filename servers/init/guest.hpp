@@ -30,6 +30,17 @@ struct FurtherCpu : GuestCpu {
     Holdings holdings;
 };
 
+// A stretch of a guest's RAM that is one in its address space as well, and can be mapped in one piece of work.
+struct RamPiece {
+    std::uint64_t at, size;  // guest-physical; bytes
+};
+// The one that begins at byte `offset` of the RAM.
+RamPiece next_piece(const Ram& ram, std::uint64_t offset);
+
+// Of an address space for a guest's RAM, with pages of 2 MiB.
+constexpr std::uint64_t bytes_per_table = 1 << 30;
+constexpr std::uint64_t bytes_per_mapping = max_map_leaves / 2 * large_page;
+
 struct Guest {
     // Begins to create everything; nothing runs. The configuration stays. death: bits of `event` for the end of
     // a vCPU; requests: the Event whose signals reach vCPU 0 as recall.
@@ -42,6 +53,8 @@ struct Guest {
     void release();
     // The same by one bounded piece. True: nothing is left.
     bool release_piece();
+    // Everything stays as it is, for good: something that cannot be stopped may still use it.
+    void abandon();
 
     Status fail_with(const char* reason, Status s) {
         why = reason;

@@ -24,6 +24,8 @@ class Holdings {
     void release();
     // The same for one extent, or for what is left when there is none. True: nothing is left.
     bool release_piece();
+    // Nothing goes back, ever.
+    void abandon() { extent_count_ = window_count_ = slot_count_ = 0; }
 
   private:
     static constexpr unsigned room = 16, extent_room = room + Ram::max_extents;

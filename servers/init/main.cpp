@@ -134,6 +134,7 @@ void supervise(Supervisor& supervisor, Services& services) {
         if ((bits & node_bit::channels) != 0) services.channels().collect();
         if ((bits & node_bit::services) == 0 && (due == no_deadline || rdtsc() < due)) continue;
         services.look(bits);
+        if ((bits & node_bit::pci_told) != 0) supervisor.devices_told();
         services.do_piece();
     }
 }

@@ -43,7 +43,7 @@ class Arena {
     std::size_t last_ = 0;  // where the latest block begins
 };
 
-enum class Where { before, node, vms, vm, cores, after };
+enum class Where { before, node, vms, vm, cores, devices, device, after };
 
 using Kind = ManifestKey::Kind;
 
@@ -90,6 +90,7 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             where_ = Where::node;
             return true;
         }
+        if (where_ == Where::devices) return begin_device();
         if (where_ != Where::vms) return refuse_all("an object is not expected here");
         if (manifest_.vm_count == manifest_.vms.size()) {
             ++skipped_;
@@ -114,7 +115,9 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
         while (index < keys.size() && keys[index].name != name) ++index;
         skip_next_ = true;
         if (index == keys.size()) return report("unknown key", line());
-        unsigned& seen = where_ == Where::vm ? seen_vm_ : seen_node_;
+        unsigned& seen = where_ == Where::vm       ? seen_vm_
+                         : where_ == Where::device ? seen_device_
+                                                   : seen_node_;
         if ((seen >> index & 1) != 0) return report("appears twice", line());
         seen |= 1u << index;
         skip_next_ = false;
@@ -128,6 +131,7 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             --skipped_;
             return true;
         }
+        if (where_ == Where::device) return end_device();
         key_ = nullptr;
         if (where_ == Where::node) {
             where_ = Where::after;
@@ -147,6 +151,10 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
             vm().cpus = {0, 1, {}};
             return true;
         }
+        if (where_ == Where::vm && key_ != nullptr && key_->kind == Kind::devices) {
+            where_ = Where::devices;
+            return true;
+        }
         if (where_ != Where::node || key_ == nullptr || key_->kind != Kind::vms)
             return refuse_all("a list is not expected here");
         where_ = Where::vms;
@@ -160,6 +168,8 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
         } else if (where_ == Where::cores) {
             where_ = Where::vm;
             if (vm().cpus.count == 0) return refuse("it has no cores");
+        } else if (where_ == Where::devices) {
+            where_ = Where::vm;
         } else {
             where_ = Where::node;
         }
@@ -188,8 +198,9 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
                   "a bit for each in seen_...");
 
     std::span<const ManifestKey> known_keys() const {
-        return where_ == Where::vm ? std::span<const ManifestKey>{vm_keys}
-                                   : std::span<const ManifestKey>{node_keys};
+        return where_ == Where::vm       ? std::span<const ManifestKey>{vm_keys}
+               : where_ == Where::device ? std::span<const ManifestKey>{device_keys}
+                                         : std::span<const ManifestKey>{node_keys};
     }
 
     unsigned line() { return line_of(stream_.Tell()); }
@@ -244,7 +255,9 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     }
 
     bool store(std::string_view value) {
-        void* const object = where_ == Where::vm ? static_cast<void*>(&vm()) : &manifest_;
+        void* const object = where_ == Where::vm       ? static_cast<void*>(&vm())
+                             : where_ == Where::device ? static_cast<void*>(&device())
+                                                       : &manifest_;
         const char* const complaint = store_value(*key_, value, object);
         return complaint == nullptr || refuse(complaint);
     }
@@ -258,6 +271,28 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
         ++cpus.count;
         return complaint == nullptr || refuse(complaint);
     }
+
+    bool begin_device() {
+        DeviceChoices& devices = vm().devices;
+        if (devices.count == max_guest_functions) return refuse_all(devices_key().complaint);
+        ++devices.count;
+        device() = DeviceChoice{};
+        seen_device_ = 0;
+        where_ = Where::device;
+        return true;
+    }
+
+    bool end_device() {
+        where_ = Where::devices;
+        key_ = &devices_key();
+        set_key(key_->name);
+        if (seen_device_ == 0) return refuse("it names no device: give pci, vendor or class");
+        const bool is_half = device().device != DeviceChoice::any && !device().names_something();
+        return !is_half || refuse("a device has a vendor");
+    }
+
+    static const ManifestKey& devices_key() { return *find_vm_key("devices"); }
+    DeviceChoice& device() { return vm().devices.choice[vm().devices.count - 1]; }
 
     void set_key(std::string_view name) {
         const std::size_t length = std::min(name.size(), sizeof(name_) - 1);
@@ -277,7 +312,7 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     Where where_ = Where::before;
     const ManifestKey* key_ = nullptr;
     char name_[32] = {};  // of the key, also of one that is not known
-    unsigned seen_node_ = 0, seen_vm_ = 0, bad_vm_ = 0;
+    unsigned seen_node_ = 0, seen_vm_ = 0, seen_device_ = 0, bad_vm_ = 0;
     unsigned vm_line_ = 0, name_line_ = 0;
     unsigned skipped_ = 0;  // how deep within what is skipped
     bool skip_next_ = false;
@@ -297,6 +332,7 @@ const char* store_number(const ManifestKey& key, std::string_view digits, char* 
 
 const char* store_text(const ManifestKey& key, std::string_view value, char* member) {
     if (key.bytes == 0) return nullptr;
+    if (key.read != nullptr) return key.read(value, member) ? nullptr : key.complaint;
     if (value.size() >= key.bytes) return "the text is too long";
     for (const char c : value)
         if (static_cast<unsigned char>(c) < 32) return "the text has a control character";
@@ -336,6 +372,7 @@ const char* store_value(const ManifestKey& key, std::string_view value, void* ob
         std::memcpy(member, &cpus, sizeof(cpus));
         return nullptr;
     }
+    case Kind::devices:
     case Kind::vms: break;
     }
     return "it has no single value";

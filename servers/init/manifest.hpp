@@ -5,6 +5,8 @@
 #include <span>
 #include <string_view>
 
+#include "servers/init/device_choice.hpp"
+
 namespace margay::init {
 
 constexpr unsigned max_vms = 254;  // as many as the console has channels for, beside the node's
@@ -41,6 +43,8 @@ struct VmConfig {
     std::uint64_t core = 0;  // of vCPU 0
     CpuPlaces cpus;
     char cpu[max_cpu_model] = "host";
+    DeviceChoices devices;
+    bool allow_no_reset = false;  // of devices that nothing resets
     bool attached = true;
     bool standby = false;            // a second VMM waits, loaded
     bool autostart = true;           // it is started when the node is

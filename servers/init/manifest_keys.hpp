@@ -12,11 +12,12 @@ namespace margay::init {
 
 struct ManifestKey {
     enum class Kind : std::uint8_t {
-        vms,     // the list of VMs
-        text,    // room for `bytes` characters, the zero byte included; 0: taken and forgotten
-        number,  // a whole one, from lowest to highest
-        choice,  // one of two words; the member is a bool
-        flag,    // true or false; the member is a bool
+        vms,      // the list of VMs
+        text,     // room for `bytes` characters, the zero byte included; 0: taken and forgotten
+        number,   // a whole one, from lowest to highest
+        choice,   // one of two words; the member is a bool
+        flag,     // true or false; the member is a bool
+        devices,  // a list of PCI functions; the member is DeviceChoices
         cpus,  // a number of vCPUs from lowest to highest, or the list of their cores; the member is CpuPlaces
     };
     std::string_view name;
@@ -26,6 +27,8 @@ struct ManifestKey {
     std::string_view yes = {}, no = {};
     const char* complaint = nullptr;               // about another value
     bool (*is_valid)(std::string_view) = nullptr;  // of a text that has a form
+    // Of a text that stands for something else: stores that in the member. False: it stands for nothing.
+    bool (*read)(std::string_view, void*) = nullptr;
     // When the value of a VM that is defined may be changed, and when that has an effect.
     enum class Change : std::uint8_t {
         now,
@@ -108,6 +111,15 @@ constexpr ManifestKey vm_keys[] = {
          CpuModel model;
          return parse_cpu_model(text, model);
      }},
+    {"devices",
+     ManifestKey::Kind::devices,
+     MARGAY_MEMBER(VmConfig, devices),
+     0,
+     max_guest_functions,
+     {},
+     {},
+     "more than 4 devices"},
+    {"allow_no_reset", ManifestKey::Kind::flag, MARGAY_MEMBER(VmConfig, allow_no_reset)},
     {"console", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, attached), 0, 0, "attached",
      "detached", "must be \"attached\" or \"detached\""},
     {"unknown_msrs", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, zero_unknown_msrs), 0, 0,
@@ -170,15 +182,67 @@ constexpr ManifestKey vm_keys[] = {
      "must be 0 to 9007199254740991"},
 };
 
+// Of an entry of devices.
+constexpr ManifestKey device_keys[] = {
+    {"pci",
+     ManifestKey::Kind::text,
+     MARGAY_MEMBER(DeviceChoice, requester),
+     0,
+     0,
+     {},
+     {},
+     "must be an address such as \"0000:00:03.0\", of segment 0000",
+     nullptr,
+     [](std::string_view text, void* to) {
+         return parse_pci_address(text, *static_cast<std::uint32_t*>(to));
+     }},
+    {"vendor",
+     ManifestKey::Kind::text,
+     MARGAY_MEMBER(DeviceChoice, vendor),
+     0,
+     0,
+     {},
+     {},
+     "must be four hexadecimal digits",
+     nullptr,
+     [](std::string_view text, void* to) {
+         return parse_pci_id(text, *static_cast<std::uint32_t*>(to));
+     }},
+    {"device",
+     ManifestKey::Kind::text,
+     MARGAY_MEMBER(DeviceChoice, device),
+     0,
+     0,
+     {},
+     {},
+     "must be four hexadecimal digits",
+     nullptr,
+     [](std::string_view text, void* to) {
+         return parse_pci_id(text, *static_cast<std::uint32_t*>(to));
+     }},
+    {"class",
+     ManifestKey::Kind::text,
+     MARGAY_MEMBER(DeviceChoice, of_class),
+     0,
+     0,
+     {},
+     {},
+     "must be two, four or six hexadecimal digits",
+     nullptr,
+     [](std::string_view text, void* to) {
+         return parse_pci_class(text, *static_cast<DeviceChoice::Class*>(to));
+     }},
+};
+
 #undef MARGAY_MEMBER
 
 // What a guest is made of is there when the VM is off only.
 constexpr ManifestKey::Change change_of(const ManifestKey& key) {
     using Change = ManifestKey::Change;
-    for (const std::string_view name : {"name", "console"})
+    for (const std::string_view name : {"name", "console", "devices"})
         if (key.name == name) return Change::never;
     for (const std::string_view name : {"memory_mib", "kernel", "initrd", "append", "vmm_options",
-                                        "unknown_msrs", "core", "cpus", "cpu"})
+                                        "unknown_msrs", "core", "cpus", "cpu", "allow_no_reset"})
         if (key.name == name) return Change::when_off;
     return key.name == "vmm" ? Change::at_next_start : Change::now;
 }

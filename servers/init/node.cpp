@@ -222,4 +222,14 @@ Result<Slot> Node::create_event() {
     return slot;
 }
 
+Status Node::carve_device(const Extent& e) const {
+    for (unsigned i = 0; i < info_.extents; ++i) {
+        const BootExtent& from = info_.extent[i];
+        if (from.use == ExtentUse::device && e.base >= from.base &&
+            e.base - from.base <= from.size && e.size <= from.size - (e.base - from.base))
+            return carve(e.slot, from.slot, e.base, e.size);
+    }
+    return Status::not_found;
+}
+
 }  // namespace margay::init

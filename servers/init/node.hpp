@@ -84,6 +84,9 @@ class Node {
         memory_ = &memory;
         from_bootstrap_ = false;
     }
+    // Device memory of the machine, with what base and size of the extent say, into its empty slot. `not_found`: that is not
+    // device memory; others as carve().
+    Status carve_device(const Extent& e) const;
     const Extent& bootstrap() const { return bootstrap_; }
     void keep_back(const Extent& kept) { kept_ = kept; }
 

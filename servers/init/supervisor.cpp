@@ -123,8 +123,11 @@ Failure Supervisor::add(const VmConfig& config) {
     }
     place.vm.configure(node_, place.config,
                        {place.terminal, place.log, services_.console_event(), event_,
-                        place.requests, 1ull << index % vm_bits},
-                       ++definitions_ * tickets_per_vm);
+                        place.requests, 1ull << index % vm_bits, &services_.devices(),
+                        static_cast<std::uint16_t>(definitions_ % 0xffff + 1)},
+                       (definitions_ + 1) * tickets_per_vm);
+    place.holder = static_cast<std::uint16_t>(definitions_ % 0xffff + 1);
+    ++definitions_;
     places_[index] = &place;
     count_ = std::max(count_, index + 1);
     return f;
@@ -192,6 +195,10 @@ Failure Supervisor::undefine(unsigned index) {
         return f;
     }
     place.vm.end_rest();
+    if (place.vm.life().is_ending()) {
+        f.set(FailureKind::busy, "its devices are not back yet");
+        return f;
+    }
     (void)place.vm.forget();
     saved_.forget(index);
     places_[index] = nullptr;
@@ -249,6 +256,10 @@ std::uint64_t Supervisor::serve(std::uint64_t until) {
     if (now >= modules_.next_look()) modules_.look(now);
     if (now >= saved_.next_look()) saved_.look(now);
     return bits & ~mine;
+}
+
+void Supervisor::devices_told() {
+    each([](VmPlace& p) { p.vm.devices_told(); });
 }
 
 bool Supervisor::any_active() const {
@@ -371,6 +382,10 @@ DeviceInfo Supervisor::device(unsigned index) {
     d.reset = f.reset;
     d.obstacle = f.obstacle;
     if (services_.devices().has_iommu()) d.iommu = "AMD-Vi";
+    const std::uint16_t holder = services_.devices().holder(index);
+    each([&](const VmPlace& p) {
+        if (holder != 0 && p.holder == holder) d.holder = p.config.name;
+    });
     return d;
 }
 

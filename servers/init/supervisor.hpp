@@ -22,6 +22,8 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     std::uint64_t serve(std::uint64_t until = no_deadline);
     // A frozen VM is not off: it is kept for study.
     bool any_active() const;
+    // Something is new of the node's devices.
+    void devices_told();
     // Somebody asked for the node's end, and every guest is off or has had its time for that.
     bool has_ended();
     // No VM has failed.

@@ -98,7 +98,26 @@ Failure Vm::reset() {
     return f.is_set() ? f : start();
 }
 
+// What a device holds cannot be copied.
+Failure Vm::refuse_with_devices() const {
+    Failure f;
+    if (config_->devices.count != 0)
+        f.set(FailureKind::wrong_state, "it has devices of the node, whose state cannot be saved");
+    return f;
+}
+
+Failure Vm::save() {
+    const Failure f = refuse_with_devices();
+    return f.is_set() ? f : life_.save();
+}
+
+void Vm::devices_told() {
+    life_.wake();
+    if (guest_.control != nullptr) devices_.look(*guest_.control, to_.requests);
+}
+
 Failure Vm::restore() {
+    if (const Failure f = refuse_with_devices(); f.is_set()) return f;
     if (!checkpoint_.is_taken()) {
         Failure f;
         f.set(FailureKind::wrong_state, "it was not saved");
@@ -182,6 +201,7 @@ void Vm::look() {
     if (guest_.control != nullptr && guest_.first.vcpu != no_slot) {
         s.vmm_dead = active_ != no_place && vmm_[active_].is_dead();
         look_at_cpus(s);
+        devices_.look(*guest_.control, to_.requests);
         s.outcome = guest_.control->outcome.load();
         s.phase = guest_.control->phase.load();
         s.placed = guest_.control->placed.load();
@@ -257,6 +277,8 @@ bool Vm::begin_guest(bool restored, Failure& why) {
         return false;
     }
     guest_.begin(*node_, *config_, to_.node_event, to_.bit, to_.requests);
+    guest_is_made_ = false;
+    devices_.begin(*node_, *to_.devices, *config_, to_.holder);
     guest_.features = restored ? checkpoint_.features() : here & ~model.hidden;
     guest_.needs_files = !restored;
     power_presses_ = 0;
@@ -267,13 +289,13 @@ bool Vm::begin_guest(bool restored, Failure& why) {
 }
 
 Piece Vm::guest_piece(Failure& why) {
-    bool done = false;
-    const Status s = guest_.create_piece(done);
+    if (guest_is_made_) return devices_.create_piece(guest_, why);
+    const Status s = guest_.create_piece(guest_is_made_);
     if (s != Status::ok) {
         (void)refuse(why, guest_.why, s);
         return Piece::failed;
     }
-    return done ? Piece::done : Piece::more;
+    return guest_is_made_ && config_->devices.count == 0 ? Piece::done : Piece::more;
 }
 
 bool Vm::start_guest(Failure& why) {
@@ -302,6 +324,8 @@ Piece Vm::drop_piece() {
         if (vmm_[*place].release_piece()) *place = no_place;
         return Piece::more;
     }
+    if (const Piece p = devices_.release_piece(); p != Piece::done) return p;
+    if (devices_.keeps_memory()) guest_.abandon();
     if (!guest_.release_piece()) return Piece::more;
     // What was typed for this guest is not for the next one; how much of it the guest has taken, only its
     // device state knows.
@@ -314,7 +338,7 @@ Piece Vm::drop_piece() {
 void Vm::begin_load(const char* module) {
     next_ = 0;
     while (next_ == active_ || next_ == retired_) ++next_;
-    vmm_[next_].begin(*node_, *config_, module, guest_, to_);
+    vmm_[next_].begin(*node_, *config_, module, guest_, devices_, to_);
 }
 
 Piece Vm::load_piece(Failure& why) {

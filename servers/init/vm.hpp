@@ -22,7 +22,9 @@ class Vm final : private VmHands {
     Failure suspend() { return life_.suspend(); }
     Failure resume() { return life_.resume(rdtsc()); }
     Failure replace_vmm(const char* module) { return life_.replace_vmm(module, rdtsc()); }
-    Failure save() { return life_.save(); }
+    Failure save();
+    // Something is new of the node's devices.
+    void devices_told();
     Failure restore();
     // Presses its power button: what follows is its guest's affair.
     Failure press_power_button();
@@ -84,6 +86,7 @@ class Vm final : private VmHands {
     void say_begins_anew(const char* reason) override;
     void say_ended(const char* reason, bool well) override;
 
+    Failure refuse_with_devices() const;
     void look_at_cpus(VmSample& s);
     void drop(unsigned& place);
     void tell_progress(std::uint64_t now);
@@ -97,6 +100,8 @@ class Vm final : private VmHands {
     TestKiller killer_;
 
     Guest guest_;
+    bool guest_is_made_ = false;
+    GuestDevices devices_;
     VmmProcess vmm_[3];
     unsigned active_ = no_place, next_ = no_place, retired_ = no_place;
     unsigned reported_ = 0;  // parts of the report on the retired one

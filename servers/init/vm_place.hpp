@@ -11,7 +11,8 @@ struct VmPlace {
     Channel terminal, log;
     Holdings holdings;  // the Event whose signals reach the vCPU
     Slot requests = no_slot;
-    bool is_asked = false;  // to power off, as the node does
+    std::uint16_t holder = 0;  // of devices
+    bool is_asked = false;     // to power off, as the node does
     // Where this lies.
     Extent memory;
     std::uint64_t at = 0;

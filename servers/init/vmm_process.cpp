@@ -19,7 +19,7 @@ Status VmmProcess::give_module(std::string_view item, const char* module, std::u
 
 namespace {
 // Of give(): from here on, one further vCPU with each.
-constexpr unsigned first_further_step = 15;
+constexpr unsigned first_further_step = 16;
 }  // namespace
 
 // One thing at a time.
@@ -64,7 +64,8 @@ Status VmmProcess::give(bool& done) {
                                              (guest.cpus() - 1) * vmm_machine_bytes)
                                : s;
     }
-    case 13:
+    case 13: return give_devices();
+    case 14:
         if (guest.cpus() > 1) p.give_value("sharing", guest.sharing());
         return p.make_thread(to.node_event, to.bit, true);
     default: {
@@ -73,6 +74,32 @@ Status VmmProcess::give(bool& done) {
         return number == 0 || number >= guest.cpus() ? Status::ok : give_cpu(number);
     }
     }
+}
+
+// What it needs for the PCI functions that the guest drives.
+Status VmmProcess::give_devices() {
+    if (devices_->count() == 0) return Status::ok;
+    Program& p = *program_;
+    const GuestFunctions& all = devices_->description();
+    Status s =
+        p.give_mapping("functions", devices_->page(), vmm_functions_address, map_right::read);
+    unsigned open[max_function_parts], count = 0;
+    for (unsigned i = 0; i < all.parts && s == Status::ok; ++i) {
+        if (all.part[i].is_trapped != 0)
+            s = p.map_at(devices_->part(i), all.part[i].address,
+                         map_right::read | map_right::write);
+        else
+            open[count++] = i;
+    }
+    if (s == Status::ok)
+        s = p.give_capabilities(
+            "parts", count, [&](unsigned i) { return devices_->part(open[i]).slot; },
+            right::read | right::write);
+    if (s == Status::ok)
+        s = p.give_capabilities(
+            "messages", devices_->messages(), [this](unsigned i) { return devices_->message(i); },
+            right::control);
+    return s == Status::ok ? p.give_capability("space", guest_->space, right::map) : s;
 }
 
 // What a further vCPU needs.
@@ -92,11 +119,12 @@ Status VmmProcess::give_cpu(unsigned number) {
 }
 
 void VmmProcess::begin(Node& node, const VmConfig& config, const char* module, const Guest& guest,
-                       const Connections& to) {
+                       const GuestDevices& devices, const Connections& to) {
     release();
     node_ = &node;
     config_ = &config;
     guest_ = &guest;
+    devices_ = &devices;
     to_ = &to;
     given_ = 0;
     ended_ = no_slot;

@@ -3,7 +3,7 @@
 #include <optional>
 
 #include "servers/init/console_channels.hpp"
-#include "servers/init/guest.hpp"
+#include "servers/init/guest_devices.hpp"
 #include "servers/init/program.hpp"
 #include "servers/init/row.hpp"
 
@@ -16,6 +16,8 @@ struct Connections {
     Slot node_event = no_slot;     // init's own
     Slot requests = no_slot;       // recalls the vCPU
     std::uint64_t bit = 0;         // of the node's Event: something happened to this VM
+    DeviceService* devices = nullptr;
+    std::uint16_t holder = 0;  // its number among holders of devices
 };
 
 // What a VMM is told about the VM when it starts.
@@ -30,7 +32,7 @@ class VmmProcess {
   public:
     // What it is loaded from must stay.
     void begin(Node& node, const VmConfig& config, const char* module, const Guest& guest,
-               const Connections& to);
+               const GuestDevices& devices, const Connections& to);
     // Goes on with loading it and with giving it the guest's capabilities, by one bounded piece; it does not
     // run. done: when nothing is left. On failure why() tells, and release() is due.
     Status load_piece(bool& done);
@@ -69,6 +71,7 @@ class VmmProcess {
     Node* node_ = nullptr;
     const VmConfig* config_ = nullptr;
     const Guest* guest_ = nullptr;
+    const GuestDevices* devices_ = nullptr;
     const Connections* to_ = nullptr;
     char module_[max_name] = {};
     // A thread on a core that vCPU 0 is not on.
@@ -79,6 +82,7 @@ class VmmProcess {
         Holdings holdings;
     };
     Status give_cpu(unsigned number);
+    Status give_devices();
     Slot thread_for(unsigned number) const;
 
     unsigned given_ = 0;

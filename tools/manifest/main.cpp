@@ -55,6 +55,12 @@ std::string value_of(const ManifestKey& key, const void* object) {
             list += (i == 0 ? "" : ", ") + std::to_string(cpus.core[i]);
         return list + "]";
     }
+    case ManifestKey::Kind::devices: {
+        std::string list;
+        write_choices([&list](char c) { list += c; },
+                      *reinterpret_cast<const DeviceChoices*>(member));
+        return list;
+    }
     case ManifestKey::Kind::flag: return *reinterpret_cast<const bool*>(member) ? "true" : "false";
     }
     return "null";
@@ -71,6 +77,13 @@ std::string cpu_model_pattern() {
     return "^((host|x86-64(-v[1-4])?|" + change + ")(," + change + ")*)?$";
 }
 
+// What a text that stands for something else is, likewise.
+std::string pattern_of(const ManifestKey& key) {
+    const std::string digit = "[0-9a-fA-F]";
+    if (key.name == "pci") return "^(0000:)?" + digit + "{2}:[01]" + digit + "\\.[0-7]$";
+    return key.name == "class" ? "^(" + digit + "{2}){1,3}$" : "^" + digit + "{4}$";
+}
+
 std::string described(const ManifestKey& key, const void* defaults) {
     std::string s = "{\"name\": " + quoted(key.name);
     switch (key.kind) {
@@ -79,6 +92,7 @@ std::string described(const ManifestKey& key, const void* defaults) {
         break;
     case ManifestKey::Kind::text:
         s += ", \"kind\": \"text\"";
+        if (key.read != nullptr) return s + ", \"pattern\": " + quoted(pattern_of(key)) + "}";
         if (key.bytes != 0) s += ", \"most\": " + std::to_string(key.bytes - 1);
         if (key.name == "cpu") s += ", \"pattern\": " + quoted(cpu_model_pattern());
         break;
@@ -92,6 +106,9 @@ std::string described(const ManifestKey& key, const void* defaults) {
     case ManifestKey::Kind::cpus:
         s += ", \"kind\": \"cpus\", \"lowest\": " + std::to_string(key.lowest) +
              ", \"highest\": " + std::to_string(key.highest);
+        break;
+    case ManifestKey::Kind::devices:
+        s += ", \"kind\": \"devices\", \"most\": " + std::to_string(key.highest);
         break;
     case ManifestKey::Kind::flag: s += ", \"kind\": \"flag\""; break;
     }
@@ -116,6 +133,8 @@ int print_keys() {
     print_list("node", node_keys, [](const ManifestKey& k) { return described(k, &manifest); });
     std::printf(", ");
     print_list("vm", vm_keys, [](const ManifestKey& k) { return described(k, &vm); });
+    std::printf(", ");
+    print_list("device", device_keys, [](const ManifestKey& k) { return described(k, nullptr); });
     std::printf("}\n");
     return 0;
 }

@@ -4,25 +4,9 @@
 #include <string_view>
 
 #include "servers/init/control/operations.hpp"
+#include "servers/init/device_choice.hpp"
 
 namespace margay::init {
-
-// digits: how many, with zeros in front.
-template <typename Sink>
-void write_hex(Sink&& to, std::uint32_t value, unsigned digits) {
-    while (digits-- != 0) to("0123456789abcdef"[value >> 4 * digits & 0xf]);
-}
-
-// segment:bus:device.function
-template <typename Sink>
-void write_address(Sink&& to, std::uint16_t requester) {
-    for (const char c : std::string_view{"0000:"}) to(c);
-    write_hex(to, requester >> 8, 2);
-    to(':');
-    write_hex(to, requester >> 3 & 31, 2);
-    to('.');
-    write_hex(to, requester & 7, 1);
-}
 
 // What kind of thing it is (PCI code and ID assignment specification 1.11 §1).
 constexpr const char* kind_of(std::uint32_t class_code) {

@@ -93,6 +93,7 @@ void VmLife::leave() {
     hands_.end_copy();
     if (guest_ != GuestPart::going) hands_.stop_guest();
     guest_ = GuestPart::going;
+    waits_ = false;
     copy_ = Copy::none;
     next_ = Next::none;
     service_ = Service::none;
@@ -103,14 +104,16 @@ void VmLife::leave() {
 
 void VmLife::end_piece() {
     if (buries_) return bury_piece();
-    if (hands_.drop_piece() == Piece::more) return;
+    const Piece piece = hands_.drop_piece();
+    waits_ = piece == Piece::waits;
+    if (piece != Piece::done) return;
     guest_ = GuestPart::none;
     if (task_ == Task::end) complete();
     if (state_ == VmState::starting) (void)grow();
 }
 
 void VmLife::end_rest() {
-    while (guest_ == GuestPart::going) end_piece();
+    while (guest_ == GuestPart::going && !waits_) end_piece();
     if (buries_) bury();
 }
 

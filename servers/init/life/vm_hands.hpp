@@ -35,7 +35,8 @@ constexpr unsigned cpu_of_exit(std::uint64_t name) { return static_cast<unsigned
 constexpr std::uint64_t number_of_exit(std::uint64_t name) { return name << 8 >> 8; }
 
 // How far a piece of work brought it.
-enum class Piece { more, done, failed };
+// waits: for something that VmLife::wake() tells of.
+enum class Piece { more, done, failed, waits };
 
 // The VMMs of a VM: the active one; the next, which is being loaded or waits; and the retired one, which was
 // active before and is kept until it is buried.

@@ -398,6 +398,7 @@ void VmLife::guest_ended(const VmSample& s) {
 // --- work in pieces
 
 Work VmLife::work() const {
+    if (waits_) return Work::none;
     if (guest_ == GuestPart::going) return Work::ending;
     if (!is_active()) return Work::none;
     if (copy_ != Copy::none || guest_ == GuestPart::growing) return Work::waited;
@@ -412,12 +413,14 @@ void VmLife::do_piece(std::uint64_t now) {
     if (guest_ == GuestPart::growing) {
         switch (hands_.guest_piece(why)) {
         case Piece::more: return;
+        case Piece::waits: waits_ = true; return;
         case Piece::done: return grown();
         case Piece::failed: return fail(why);
         }
     }
     if (copy_ != Copy::none) {
         switch (hands_.copy_piece(why)) {
+        case Piece::waits:
         case Piece::more: return;
         case Piece::done: return copied(now);
         case Piece::failed: break;
@@ -432,6 +435,7 @@ void VmLife::do_piece(std::uint64_t now) {
     if (buries_ && service_ != Service::none) return bury_piece();
     if (next_ != Next::loading) return;
     switch (hands_.load_piece(why)) {
+    case Piece::waits:
     case Piece::more: return;
     case Piece::done: return loaded(now);
     case Piece::failed: return load_failed(why, now);

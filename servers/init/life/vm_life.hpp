@@ -76,11 +76,13 @@ class VmLife {
     std::uint64_t next_look() const;  // ticks
     Work work() const;
     void do_piece(std::uint64_t now);
+    // What its making or its end has waited for may have happened.
+    void wake() { waits_ = false; }
 
     VmState state() const { return state_; }
     Service service() const { return service_; }
     bool is_suspended() const { return suspended_; }
-    // Of a burial or an end that is under way, the rest at once: somebody wants what is held.
+    // Of a burial or an end that is under way, the rest at once, as far as it need not wait: somebody wants what is held.
     void end_rest();
     // It is off, and something of it is still there.
     bool is_ending() const { return !is_active() && guest_ != GuestPart::none; }
@@ -164,6 +166,7 @@ class VmLife {
     bool has_retired_ = false, retired_lives_ = false;
     bool buries_ = false;   // the retired one is going
     bool changed_ = false;  // look again at once
+    bool waits_ = false;    // the guest's making, or its end
 
     VmmWatch watch_;
     RestartPolicy policy_;

@@ -26,8 +26,8 @@ constexpr std::uint8_t status_has_list = 1 << 4;
 constexpr unsigned power_bytes = 8, express_bytes = 60, msix_bytes = 12;
 constexpr unsigned device_capabilities = 4, device_control = 8, device_status = 10,
                    link_control = 16;
-constexpr std::uint8_t initiates_reset = 0x80;      // in device control's upper byte
-constexpr std::uint8_t can_reset = 0x10;            // function level reset, in device capabilities' top byte
+constexpr std::uint8_t initiates_reset = 0x80;  // in device control's upper byte
+constexpr std::uint8_t can_reset = 0x10;  // function level reset, in device capabilities' top byte
 constexpr std::uint64_t nowhere = ~std::uint64_t{0};
 
 /// One byte of a register is written.
@@ -124,7 +124,9 @@ bool PciFunction::may_master() const noexcept {
 
 std::uint8_t PciFunction::msi_byte(unsigned offset) const noexcept {
     const bool is_wide = msi_is_wide();
-    if (offset == 2) return static_cast<std::uint8_t>((real_.config[msi_ + 2U] & 0x8e) | (state_->msi_control & 0x71));
+    if (offset == 2)
+        return static_cast<std::uint8_t>((real_.config[msi_ + 2U] & 0x8e) |
+                                         (state_->msi_control & 0x71));
     if (offset == 3) return real_.config[msi_ + 3U] & 1;
     if (offset < 8) return byte_of(state_->msi_address, offset - 4);
     const unsigned data = is_wide ? 12 : 8;
@@ -145,7 +147,8 @@ std::uint8_t PciFunction::capability_byte(unsigned reg) const noexcept {
         case id::power:
             // No power management events, and D0 and D3hot only: what wakes a machine is not the guest's.
             if (offset == 2) return 3;
-            if (offset == 4) return state_->power | 8;  // it keeps its registers in D3hot: they are here
+            if (offset == 4)
+                return state_->power | 8;  // it keeps its registers in D3hot: they are here
             return 0;
         case id::msi: return msi_byte(offset);
         case id::msix:
@@ -238,8 +241,7 @@ void PciFunction::write_capability(const Capability& c, unsigned offset, std::ui
     switch (c.id) {
     case id::power:
         // D1 and D2 do not exist: such a write is ignored (PCI power management 1.2 §3.2.4).
-        if (offset == 4 && ((value & 3) == 0 || (value & 3) == 3) &&
-            (value & 3) != state_->power) {
+        if (offset == 4 && ((value & 3) == 0 || (value & 3) == 3) && (value & 3) != state_->power) {
             state_.edit().power = value & 3;
             effect.mapping = effect.bus_master = effect.messages = true;
         }

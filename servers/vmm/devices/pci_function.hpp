@@ -11,7 +11,8 @@ namespace margay::vmm {
 struct RealFunction {
     static constexpr unsigned bars = 6, config_bytes = 256;
     struct Bar {
-        std::uint64_t size;  ///< bytes, a power of two; 0: there is none, or it is the upper half of the one before
+        std::uint64_t
+            size;  ///< bytes, a power of two; 0: there is none, or it is the upper half of the one before
         std::uint8_t flags;  ///< the low bits that the register reads
         bool is_wide;
     };
@@ -50,7 +51,9 @@ class PciFunction {
 
     [[nodiscard]] bool has_msix() const noexcept { return msix_ != 0; }
     [[nodiscard]] bool msix_on() const noexcept { return (state_->msix_control >> 15 & 1) != 0; }
-    [[nodiscard]] bool msix_masked() const noexcept { return (state_->msix_control >> 14 & 1) != 0; }
+    [[nodiscard]] bool msix_masked() const noexcept {
+        return (state_->msix_control >> 14 & 1) != 0;
+    }
     [[nodiscard]] bool msi_on() const noexcept { return (state_->msi_control & 1) != 0; }
 
   private:

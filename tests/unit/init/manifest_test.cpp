@@ -349,6 +349,63 @@ TEST(Manifest, Cpus) {
     refused(many + "]", "must be 1 to 64");
 }
 
+// Functions by address, vendor and device, or class.
+TEST(Manifest, Devices) {
+    const Parsed p = parse(with_vm(
+        R"("devices": [{"pci": "0000:00:1f.3"}, {"vendor": "1b36", "device": "0010"}, {"class": "0108"}, {"pci": "ff:1F.7"}])"));
+    ASSERT_EQ(p.error.what, nullptr) << p.error.what;
+    const DeviceChoices& d = p.manifest->vms[0].devices;
+    ASSERT_EQ(d.count, 4u);
+    PciFunction nvme{}, nic{};
+    nvme.requester = 0x10, nvme.vendor = 0x1b36, nvme.device = 0x0010, nvme.class_code = 0x010802;
+    nic.requester = 0xfb, nic.vendor = 0x8086, nic.device = 0x10d3, nic.class_code = 0x020000;
+    EXPECT_FALSE(d.choice[0].fits(nvme));
+    EXPECT_TRUE(d.choice[0].fits(nic));
+    EXPECT_TRUE(d.choice[1].fits(nvme));
+    EXPECT_FALSE(d.choice[1].fits(nic));
+    EXPECT_TRUE(d.choice[2].fits(nvme));
+    EXPECT_FALSE(d.choice[2].fits(nic));
+    EXPECT_EQ(d.choice[3].requester, 0xffffu);
+    EXPECT_EQ(parse(with_vm("\"core\": 3")).manifest->vms[0].devices.count, 0u);
+    EXPECT_EQ(parse(with_vm("\"devices\": []")).error.what, nullptr);
+    const auto refused = [](const std::string& value, const std::string& key,
+                            const std::string& why) {
+        const Parsed r = parse(with_vm("\"devices\": " + value));
+        ASSERT_NE(r.error.what, nullptr) << value;
+        EXPECT_NE(std::string{r.error.what}.find(why), std::string::npos) << r.error.what;
+        EXPECT_EQ(r.error.key, key) << value;
+    };
+    for (const std::string bad : {"", "00:03", "1:00:03.0", "0001:00:03.0", "00:20.0", "00:03.8",
+                                  "00:03.00", "g0:03.0", "00-03.0", "0000:0000:03.0"})
+        refused("[{\"pci\": \"" + bad + "\"}]", "pci", "an address such as");
+    for (const std::string bad : {"", "808", "80860", "80g6", "-806"})
+        refused("[{\"vendor\": \"" + bad + "\"}]", "vendor", "four hexadecimal digits");
+    for (const std::string bad : {"", "1", "108", "01080", "0108020", "zz"})
+        refused("[{\"class\": \"" + bad + "\"}]", "class", "two, four or six");
+    refused("[{}]", "devices", "it names no device");
+    refused("[{\"device\": \"0010\"}]", "devices", "a device has a vendor");
+    refused("[{\"pci\": \"00:03.0\", \"pci\": \"00:03.0\"}]", "pci", "appears twice");
+    refused("[{\"name\": \"a\"}]", "name", "unknown key");
+    refused("[\"00:03.0\"]", "devices", "text is not expected");
+    refused("[[]]", "devices", "a list is not expected");
+    refused("{}", "devices", "an object is not expected");
+    refused("1", "devices", "a number is not expected");
+    std::string many = "[";
+    for (unsigned i = 0; i < 5; ++i) many += std::string{i == 0 ? "" : ","} + "{\"class\": \"02\"}";
+    refused(many + "]", "devices", "more than 4 devices");
+}
+
+TEST(Manifest, DevicesAreWrittenAsTheyWereRead) {
+    const std::string value =
+        R"([{"pci":"0000:01:00.0"},{"vendor":"1b36","device":"0010"},{"vendor":"8086","class":"02"},{"class":"010802"}])";
+    const Parsed p = parse(with_vm("\"devices\": " + value));
+    ASSERT_EQ(p.error.what, nullptr) << p.error.what;
+    char text[512];
+    const unsigned length = write_definition(p.manifest->vms[0], text, sizeof(text));
+    EXPECT_NE((std::string_view{text, length}.find("\"devices\":" + value)), std::string::npos)
+        << std::string_view(text, length);
+}
+
 // What `define` is given of a saved VM says the same again.
 TEST(Manifest, CpusAreWrittenAsTheyWereRead) {
     for (const std::string value : {"1", "3", "[0]", "[2,0,2]"}) {

@@ -18,6 +18,7 @@ struct FakeHands : VmHands {
     unsigned pieces = 2;  // of a load or a copy
     unsigned left = 0, copy_left = 0, grave_left = 2, guest_left = 0, drop_left = 0;
     std::string fails;  // the call that fails
+    bool waits = false;  // for devices: the guest is neither made nor dropped
     // has_guest: or a part of it. stopped: it is going.
     bool has_guest = false, is_whole = false, stopped = false;
     bool has_active = false, has_next = false, next_loaded = false, has_retired = false,
@@ -43,6 +44,7 @@ struct FakeHands : VmHands {
     Piece guest_piece(Failure& why) override {
         EXPECT_TRUE(has_guest && !is_whole && !stopped);
         if (fail("grow", why)) return Piece::failed;
+        if (waits) return Piece::waits;
         is_whole = --guest_left == 0;
         return is_whole ? Piece::done : Piece::more;
     }
@@ -63,6 +65,7 @@ struct FakeHands : VmHands {
         EXPECT_TRUE(has_guest && stopped);
         EXPECT_FALSE(copying);
         has_active = has_next = has_retired = bound = suspended = is_whole = false;
+        if (waits) return Piece::waits;
         if (--drop_left != 0) return Piece::more;
         said.push_back("drop");
         has_guest = stopped = false;

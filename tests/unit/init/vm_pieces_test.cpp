@@ -35,6 +35,48 @@ TEST_F(VmLifeTest, MakingAndEndingGoInPieces) {
     EXPECT_EQ(life.work(), Work::none);
 }
 
+// While it waits for devices there is no work, and nothing but wake() changes that.
+TEST_F(VmLifeTest, MakingAndEndingMayWait) {
+    EXPECT_FALSE(life.start(0).is_set());
+    hands.waits = true;
+    for (unsigned i = 0; i < 3; ++i) {
+        EXPECT_EQ(life.work(), Work::waited);
+        life.do_piece(0);
+        EXPECT_EQ(life.work(), Work::none);
+        look();
+        EXPECT_EQ(life.work(), Work::none);
+        EXPECT_EQ(life.next_look(), ~0ull);
+        life.wake();
+    }
+    hands.waits = false;
+    settle();
+    serve();
+    EXPECT_EQ(life.state(), VmState::running);
+    EXPECT_FALSE(life.destroy().is_set());
+    hands.waits = true;
+    life.do_piece(0);
+    EXPECT_EQ(life.work(), Work::none);
+    EXPECT_TRUE(life.is_ending());
+    life.end_rest();
+    EXPECT_TRUE(life.is_ending()) << "whoever wants what is held does not wait either";
+    EXPECT_FALSE(life.start(0).is_set()) << "it begins when it has gone";
+    EXPECT_FALSE(life.destroy().is_set());
+    life.wake();
+    EXPECT_EQ(life.work(), Work::ending);
+    hands.waits = false;
+    settle();
+    EXPECT_FALSE(life.is_ending());
+    EXPECT_EQ(life.task(), Task::none);
+    // Destroyed while its making waits.
+    EXPECT_FALSE(life.start(0).is_set());
+    hands.waits = true;
+    life.do_piece(0);
+    hands.waits = false;
+    EXPECT_FALSE(life.destroy().is_set());
+    settle();
+    EXPECT_FALSE(hands.has_guest);
+}
+
 // With each number of pieces done: what there is goes, and it can be started again.
 TEST_F(VmLifeTest, DestroyedWhileItIsMade) {
     hands.pieces = 4;

@@ -1,0 +1,446 @@
+#include "servers/init/guest_devices.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "libipc/log.hpp"
+#include "proto/vmm.hpp"
+#include "servers/init/control/device_text.hpp"
+#include "support/address.hpp"
+
+namespace margay::init {
+
+namespace {
+
+constexpr std::uint64_t space_mappings = 64;
+constexpr std::uint64_t space_table_bytes = 64 << 10;
+constexpr std::uint64_t rw = map_right::read | map_right::write;
+// In one piece of work.
+constexpr unsigned messages_at_once = 4;
+constexpr std::uint64_t msix_entry_bytes = 16;
+
+// The whole pages of [offset, offset + size).
+struct Pages {
+    std::uint64_t begin, end;
+};
+constexpr Pages pages_of(std::uint64_t offset, std::uint64_t size) {
+    return {align_down(offset, page_size), align_up(offset + size, page_size)};
+}
+
+using Line = Text<120>;
+
+Line address_text(std::uint16_t requester) {
+    Line t;
+    write_address(t, requester);
+    return t;
+}
+
+bool is_memory(const PciFunction& f, unsigned bar) {
+    return f.bar_size[bar] != 0 && (f.bar_flags[bar] & pci_bar::ports) == 0;
+}
+
+}  // namespace
+
+void GuestDevices::begin(Node& node, DeviceService& service, const VmConfig& config,
+                         std::uint16_t holder) {
+    node_ = &node;
+    service_ = &service;
+    config_ = &config;
+    holder_ = holder;
+    holdings_.use(node);
+    step_ = config.devices.count == 0 ? Step::none : Step::choose;
+    count_ = next_ = parts_ = messages_ = 0;
+    mapped_ = 0;
+    keeps_memory_ = false;
+}
+
+// --- whose they are
+
+bool GuestDevices::is_chosen(unsigned index) const {
+    return std::any_of(claimed_, claimed_ + count_,
+                       [index](const Claimed& c) { return c.index == index; });
+}
+
+// One that can be given, before one that cannot.
+unsigned GuestDevices::choose_one(const DeviceChoice& choice, Failure& why) const {
+    const unsigned none = service_->count();
+    unsigned found = none;
+    bool is_held = false;
+    for (unsigned i = none; i-- != 0;) {
+        const PciFunction& f = service_->function(i);
+        if (!choice.fits(f) || is_chosen(i)) continue;
+        if (service_->holder(i) != 0) {
+            is_held = true;
+            continue;
+        }
+        if (found == none || f.obstacle == PciOutcome::ok) found = i;
+    }
+    if (found != none) return found;
+    DeviceChoices one{1, {choice}};
+    Line text;
+    write_choices(text, one);
+    if (is_held)
+        why.set(FailureKind::busy, "devices: {} is another VM's", text.view());
+    else
+        why.set(FailureKind::not_found, "devices: the machine has none that is {}", text.view());
+    return none;
+}
+
+std::uint64_t GuestDevices::wish() const {
+    return holder_ | (config_->allow_no_reset ? pci_wish::allow_no_reset : 0);
+}
+
+bool GuestDevices::choose(Failure& why) {
+    for (std::uint64_t k = 0; k < config_->devices.count; ++k) {
+        const unsigned index = choose_one(config_->devices.choice[k], why);
+        if (why.is_set()) {
+            count_ = 0;  // nothing was wished for
+            return false;
+        }
+        claimed_[count_++] = {.index = index};
+    }
+    // All at once: those of a group are given together.
+    for (unsigned i = 0; i < count_; ++i) service_->wish(claimed_[i].index, wish());
+    return true;
+}
+
+// Who else is in the way says more than that somebody is.
+void GuestDevices::explain(const PciFunction& f, PciOutcome outcome, Failure& why) const {
+    Line text;
+    const auto put = [&text](std::string_view s) {
+        for (const char c : s) text(c);
+    };
+    put(to_text(outcome));
+    if (outcome == PciOutcome::group) {
+        put(":");
+        for (unsigned i = 0; i < service_->count(); ++i) {
+            const PciFunction& other = service_->function(i);
+            if (other.group != f.group || other.requester == f.requester) continue;
+            text(' ');
+            write_address(text, other.requester);
+            put(" (");
+            put(kind_of(other.class_code));
+            text(')');
+        }
+    }
+    if (outcome == PciOutcome::no_reset) put("; a VM with allow_no_reset takes it");
+    why.set(FailureKind::failed, "device {} cannot be given: {}", address_text(f.requester).view(),
+            text.view());
+}
+
+Piece GuestDevices::await_claims(Failure& why) {
+    for (unsigned i = 0; i < count_; ++i) {
+        const std::optional<PciOutcome> outcome = service_->outcome(claimed_[i].index);
+        if (!outcome) return Piece::waits;
+        if (*outcome == PciOutcome::ok) continue;
+        explain(service_->function(claimed_[i].index), *outcome, why);
+        return Piece::failed;
+    }
+    return Piece::done;
+}
+
+// --- what is made of them
+
+Status GuestDevices::create_page() {
+    const Result<Extent> page = holdings_.allocate(page_size);
+    if (!page) return page.status();
+    const Result<std::uint64_t> here = holdings_.map_here(*page, rw);
+    if (!here) return here.status();
+    page_ = *page;
+    std::memset(reinterpret_cast<void*>(*here), 0, page_size);
+    description_ = new (reinterpret_cast<void*>(*here)) GuestFunctions{};
+    description_->count = count_;
+    return Status::ok;
+}
+
+Status GuestDevices::create_space(const Guest& guest) {
+    const std::uint64_t mappings = space_mappings + guest.ram.size / bytes_per_mapping;
+    const Result<Extent> storage =
+        holdings_.allocate(dma_space_overhead + align_up(mappings * mapping_bytes, page_size) +
+                           space_table_bytes + guest.ram.size / bytes_per_table * page_size);
+    if (!storage) return storage.status();
+    space_ = holdings_.new_slot();
+    return create(ObjectType::dma_space, space_, storage->slot, mappings);
+}
+
+// As the guest sees it: what its driver tells a device are guest-physical addresses.
+Status GuestDevices::map_piece(const Guest& guest, bool& done) {
+    const RamPiece piece = next_piece(guest.ram, mapped_);
+    const Status s = map_ram(guest.ram, space_, piece.at, mapped_, piece.size, rw);
+    mapped_ += piece.size;
+    done = mapped_ == guest.ram.size;
+    return s;
+}
+
+Status GuestDevices::add_part(unsigned i, unsigned bar, std::uint64_t offset, std::uint64_t size,
+                              bool is_trapped) {
+    if (size == 0) return Status::ok;
+    if (parts_ == max_function_parts) return Status::no_memory;
+    const PciFunction& f = service_->function(claimed_[i].index);
+    Extent& e = part_[parts_];
+    e = {node_->new_slot(), f.bar_base[bar] + offset, size};
+    const Status s = node_->carve_device(e);
+    if (s != Status::ok) {
+        node_->give_back_slot(e.slot);
+        return s;
+    }
+    FunctionPart& to = description_->part[parts_];
+    to.function = static_cast<std::uint8_t>(i);
+    to.bar = static_cast<std::uint8_t>(bar);
+    to.is_trapped = is_trapped ? 1 : 0;
+    to.offset = offset;
+    to.size = size;
+    if (is_trapped) {
+        to.address = vmm_traps_address;
+        for (unsigned k = 0; k < parts_; ++k)
+            if (description_->part[k].is_trapped != 0) to.address += description_->part[k].size;
+    } else {
+        for (unsigned k = 0; k < parts_; ++k)
+            if (description_->part[k].is_trapped == 0) ++to.memory;
+    }
+    description_->parts = ++parts_;
+    return Status::ok;
+}
+
+// Pages that have the MSI-X table or the pending bits are the VMM's to emulate, all others the guest's.
+Status GuestDevices::create_parts(unsigned i) {
+    const PciFunction& f = service_->function(claimed_[i].index);
+    GuestFunction& to = description_->function[i];
+    for (unsigned bar = 0; bar < pci_bars; ++bar) {
+        if (!is_memory(f, bar)) continue;
+        const std::uint64_t size = f.bar_size[bar];
+        if (!is_aligned(f.bar_base[bar] | size, page_size)) return Status::not_supported;
+        to.bar_size[bar] = size;
+        to.bar_flags[bar] =
+            static_cast<std::uint8_t>(((f.bar_flags[bar] & pci_bar::wide) != 0 ? 4 : 0) |
+                                      ((f.bar_flags[bar] & pci_bar::prefetchable) != 0 ? 8 : 0));
+        Pages trapped[2];
+        unsigned count = 0;
+        if (f.msix != 0 && f.table_bar == bar)
+            trapped[count++] = pages_of(f.table_offset, f.msix * msix_entry_bytes);
+        if (f.msix != 0 && f.pending_bar == bar)
+            trapped[count++] = pages_of(f.pending_offset, align_up(f.msix, 64) / 8);
+        if (count == 2 && trapped[1].begin < trapped[0].begin) std::swap(trapped[0], trapped[1]);
+        if (count == 2 && trapped[1].begin <= trapped[0].end) {
+            trapped[0].end = std::max(trapped[0].end, trapped[1].end);
+            count = 1;
+        }
+        std::uint64_t at = 0;
+        Status s = Status::ok;
+        for (unsigned k = 0; k < count && s == Status::ok; ++k) {
+            const Pages& p = trapped[k];
+            if (p.end > size) return Status::bad_argument;
+            s = add_part(i, bar, at, p.begin - at, false);
+            if (s == Status::ok) s = add_part(i, bar, p.begin, p.end - p.begin, true);
+            at = p.end;
+        }
+        if (s == Status::ok) s = add_part(i, bar, at, size - at, false);
+        if (s != Status::ok) return s;
+    }
+    return Status::ok;
+}
+
+Status GuestDevices::create_function(unsigned i, const char*& what) {
+    Claimed& c = claimed_[i];
+    const PciFunction& f = service_->function(c.index);
+    what = "the IOMMU does not confine it alone";
+    const Result<Extent> storage = holdings_.allocate(storage_device);
+    if (!storage) return storage.status();
+    c.device = holdings_.new_slot();
+    Status s =
+        create(ObjectType::device, c.device, storage->slot, init_slot::device_control, f.requester);
+    if (s == Status::ok) s = device_ctl(c.device, DeviceOp::attach, space_);
+    c.is_attached = s == Status::ok;
+    if (s != Status::ok) return s;
+    GuestFunction& to = description_->function[i];
+    to.requester = f.requester;
+    std::memcpy(to.config, f.config, sizeof(to.config));
+    to.table_bar = f.table_bar, to.pending_bar = f.pending_bar;
+    to.table_offset = f.table_offset, to.pending_offset = f.pending_offset;
+    what = "its BARs cannot be had";
+    return create_parts(i);
+}
+
+// Each function has its share of them. On the core of vCPU 0, whose VMM takes them.
+Status GuestDevices::create_messages(const Guest& guest, bool& done) {
+    if (messages_ == 0 && message_storage_.size == 0) {
+        for (unsigned i = 0; i < count_; ++i) {
+            GuestFunction& f = description_->function[i];
+            f.first_message = i == 0 ? 0 : (&f)[-1].first_message + (&f)[-1].messages;
+            f.messages = static_cast<std::uint16_t>(std::min<unsigned>(
+                service_->function(claimed_[i].index).msix, max_guest_messages / count_));
+        }
+        const Result<Extent> storage = holdings_.allocate(max_guest_messages * storage_small);
+        if (!storage) return storage.status();
+        message_storage_ = *storage;
+    }
+    const GuestFunction& last = description_->function[count_ - 1];
+    const unsigned all = last.first_message + last.messages;
+    Status s = Status::ok;
+    for (unsigned n = 0; n < messages_at_once && messages_ < all && s == Status::ok; ++n) {
+        unsigned i = 0;
+        while (messages_ >= description_->function[i].first_message +
+                                unsigned{description_->function[i].messages})
+            ++i;
+        irq_storage_[messages_] = node_->new_slot();
+        irq_[messages_] = node_->new_slot();
+        const Slot irq = irq_[messages_];
+        s = carve(irq_storage_[messages_], message_storage_.slot,
+                  message_storage_.base + messages_ * storage_small, storage_small);
+        const Slot core = init_slot::first_core + static_cast<Slot>(guest.first.core);
+        if (s == Status::ok)
+            s = create_message(irq, irq_storage_[messages_], claimed_[i].device,
+                               messages_ - description_->function[i].first_message, core);
+        if (s == Status::ok)
+            s = irq_ctl(irq, IrqOp::bind, guest.first.event,
+                        1ull << (recall_bit::first_message + messages_));
+        ++messages_;
+    }
+    done = messages_ == all;
+    return s;
+}
+
+Piece GuestDevices::create_piece(const Guest& guest, Failure& why) {
+    Status s = Status::ok;
+    bool goes_on = true;
+    const char* what = "no memory for its devices";
+    const PciFunction* about = nullptr;
+    switch (step_) {
+    case Step::none:
+    case Step::complete:
+    case Step::back:
+    case Step::kept: return Piece::done;
+    case Step::choose:
+        if (!service_->is_there())
+            why.set(FailureKind::failed, "devices: this node has no pci server");
+        else if (!service_->has_iommu())
+            why.set(FailureKind::failed, "devices: there is no IOMMU to confine them");
+        if (why.is_set()) return Piece::failed;
+        if (service_->count() == 0) return Piece::waits;
+        if (!choose(why)) return Piece::failed;
+        break;
+    case Step::claim: {
+        const Piece p = await_claims(why);
+        if (p != Piece::done) return p;
+        break;
+    }
+    case Step::page: s = create_page(); break;
+    case Step::space: s = create_space(guest); break;
+    case Step::mapping:
+        what = "its memory cannot be mapped for its devices";
+        s = map_piece(guest, goes_on);
+        break;
+    case Step::function:
+        about = &service_->function(claimed_[next_].index);
+        s = create_function(next_, what);
+        goes_on = ++next_ == count_;
+        break;
+    case Step::messages:
+        what = "no more interrupt messages can be taken";
+        s = create_messages(guest, goes_on);
+        break;
+    }
+    if (s != Status::ok) {
+        const FailureKind kind =
+            s == Status::no_memory ? FailureKind::no_memory : FailureKind::failed;
+        if (about != nullptr)
+            why.set(kind, "device {} cannot be given: {}: {}",
+                    address_text(about->requester).view(), what, to_text(s));
+        else
+            why.set(kind, "devices: {}: {}", what, to_text(s));
+        return Piece::failed;
+    }
+    if (goes_on) step_ = static_cast<Step>(static_cast<unsigned>(step_) + 1);
+    return step_ == Step::complete ? Piece::done : Piece::more;
+}
+
+// --- while it runs
+
+void GuestDevices::look(VmControl& control, Slot requests) {
+    bool news = false;
+    for (unsigned i = 0; i < count(); ++i) {
+        Claimed& c = claimed_[i];
+        FunctionControl& f = control.function[i];
+        const std::uint64_t wanted = f.wanted.load();
+        if (wanted != c.asked) {
+            const bool masters = (wanted & function_wish::bus_master) != 0;
+            const bool resets = (wanted ^ c.asked) >> function_wish::resets_shift != 0;
+            if (resets)
+                service_->wish(c.index, wish() | (masters ? pci_wish::bus_master : 0));
+            else
+                service_->set_master(c.index, masters);
+            c.asked = wanted;
+        }
+        const std::optional<PciOutcome> outcome = service_->outcome(c.index);
+        if (!outcome || f.granted.load() == c.asked) continue;
+        // One that is lost reads as ones from now on, as one that was pulled out does.
+        if (*outcome != PciOutcome::ok)
+            log("margay: device {} of guest {}: {}\n",
+                address_text(service_->function(c.index).requester).view(), config_->name,
+                to_text(*outcome));
+        f.granted.store(c.asked);
+        news = true;
+    }
+    if (news) (void)signal(requests, recall_bit::node);
+}
+
+// --- back
+
+Piece GuestDevices::await_rest() {
+    for (unsigned i = 0; i < count_; ++i)
+        if (!service_->outcome(claimed_[i].index)) return Piece::waits;
+    for (unsigned i = 0; i < count_; ++i) {
+        const PciOutcome outcome = *service_->outcome(claimed_[i].index);
+        if (outcome == PciOutcome::ok) continue;
+        keeps_memory_ = true;
+        log("margay: device {} of guest {}: {}; it, and the guest's memory, are given to nobody\n",
+            address_text(service_->function(claimed_[i].index).requester).view(), config_->name,
+            to_text(outcome));
+    }
+    return Piece::done;
+}
+
+void GuestDevices::give_back() {
+    for (unsigned i = 0; i < count_; ++i)
+        if (claimed_[i].is_attached) (void)device_ctl(claimed_[i].device, DeviceOp::detach);
+    for (; parts_ != 0; --parts_) {
+        (void)revoke(part_[parts_ - 1].slot, revoke_flag::self);
+        node_->give_back_slot(part_[parts_ - 1].slot);
+    }
+    // Their objects go with the memory that they are made of; only then the slots are empty.
+    holdings_.release();
+    for (; messages_ != 0; --messages_) {
+        node_->give_back_slot(irq_[messages_ - 1]);
+        node_->give_back_slot(irq_storage_[messages_ - 1]);
+    }
+}
+
+Piece GuestDevices::release_piece() {
+    switch (step_) {
+    case Step::none: return Piece::done;
+    case Step::kept: return Piece::done;
+    case Step::back: {
+        const Piece p = await_rest();
+        if (p != Piece::done) return p;
+        if (keeps_memory_) {
+            holdings_.abandon();
+            step_ = Step::kept;
+            return Piece::done;
+        }
+        give_back();
+        step_ = Step::none;
+        count_ = 0;
+        page_ = message_storage_ = Extent{};
+        description_ = nullptr;
+        space_ = no_slot;
+        return Piece::done;
+    }
+    default:
+        for (unsigned i = 0; i < count_; ++i) service_->wish(claimed_[i].index, 0);
+        step_ = Step::back;
+        return Piece::more;
+    }
+}
+
+}  // namespace margay::init
