@@ -3,6 +3,7 @@
 import json
 
 import harness
+import node_define
 
 # On the root bus, where the model tells its requester by its true number.
 IOMMU = ["-device", "amd-iommu,intremap=on"]
@@ -29,9 +30,10 @@ PORT = ["-device", "pcie-root-port,id=below,addr=0x10,chassis=1",
 DISTURBANCES = 12
 
 
-def _node(node, extra, **keys):
+def _node(node, extra, programs=(), **keys):
     manifest = {"vms": [], "on_last_vm_off": "stay", "test_exit_port": 244, **keys}
     modules = [(name, node.program(name)) for name in SERVERS] + [("manifest", json.dumps(manifest).encode())]
+    modules += [("kernel", node.program(name)) for name in programs]
     return node.boot(modules, extra=extra)
 
 
@@ -90,7 +92,82 @@ def refused(node):
         node.check_off(machine)
 
 
-CASES = [kernel, devices, refused]
+def _idle(name, *devices, **keys):
+    return json.dumps({"name": name, "memory_mib": 4, "kernel": "kernel", "console": "detached",
+                       "devices": [{"pci": f"0000:{d}"} for d in devices], **keys})
+
+
+def _holders(machine):
+    return {address: device["holder"] for address, device in _devices(machine).items() if device["holder"]}
+
+
+def _settled(machine, name, *states):
+    """The VM, in one of these states."""
+    while True:
+        (vm,) = [vm for vm in _ask(machine, command="list") if vm["name"] == name]
+        if vm["state"] in states:
+            return vm
+        machine.pause(0.02)
+
+
+def claims(node):
+    """Devices go to a VM with its start, and are nobody's after its end; what is refused, is refused in words. The pci server dies
+    all the while."""
+    with _node(node, IOMMU + EDU + NVME + NIC + PORT, programs=("guest_idle",), test_kill_services_us=40_000) as machine:
+        _devices(machine)
+        # The first VM has the VMM's image looked at, once.
+        _ask(machine, command="define", config=_idle("first"))
+        for command in ("start", "destroy", "undefine"):
+            _ask(machine, command=command, vm="first")
+        before = node_define.in_use_at_rest(machine)
+        for name, devices, keys in (
+            ("disk", ["00:08.0"], {}),
+            ("both", ["00:08.0", "00:09.0"], {"allow_no_reset": True}),
+            ("lan", ["00:09.0"], {}),
+            ("other", ["00:09.0"], {"allow_no_reset": True}),
+            ("sata", ["00:1f.2"], {}),
+            ("edu", ["00:04.0"], {}),
+            ("none", ["00:1a.0"], {}),
+        ):
+            _ask(machine, command="define", config=_idle(name, *devices, **keys))
+        for name, reason in (
+            ("lan", "device 0000:00:09.0 cannot be given: nothing resets it; a VM with allow_no_reset takes it"),
+            ("sata", "device 0000:00:1f.2 cannot be given: others of its group cannot be given with it:"
+                     " 0000:00:1f.0 (ISA bridge) 0000:00:1f.3 (SMBus)"),
+            ("none", 'devices: the machine has none that is [{"pci":"0000:00:1a.0"}]'),
+        ):
+            reply = machine.ctl(command="start", vm=name)
+            assert not reply["ok"] and reply["error"] == reason, reply
+            assert _holders(machine) == {}
+        _ask(machine, command="start", vm="disk")
+        assert _holders(machine) == {"00:08.0": "disk"}
+        reply = machine.ctl(command="start", vm="both")
+        assert not reply["ok"] and "is another VM's" in reply["error"], reply
+        reply = machine.ctl(command="save", vm="disk")
+        assert not reply["ok"] and "whose state cannot be saved" in reply["error"], reply
+        _ask(machine, command="reset", vm="disk")
+        _ask(machine, command="destroy", vm="disk")
+        _ask(machine, command="start", vm="both")
+        assert _holders(machine) == {"00:08.0": "both", "00:09.0": "both"}
+        _ask(machine, command="destroy", vm="both")
+        assert _holders(machine) == {}
+        # What may be left in it is the other's.
+        reply = machine.ctl(command="start", vm="other")
+        assert not reply["ok"] and reply["error"].endswith("nothing resets it, and it was another's before"), reply
+        for _ in range(5):
+            _ask(machine, command="start", vm="disk")
+            _ask(machine, command="destroy", vm="disk")
+        for name in ("disk", "both", "lan", "other", "sata", "edu", "none"):
+            _ask(machine, command="undefine", vm=name)
+        node_define.settle(machine, before)
+        # With a VM that has a device the node goes as well.
+        _ask(machine, command="define", config=_idle("last", "00:08.0"))
+        _ask(machine, command="start", vm="last")
+        machine.ctl(command="shutdown", timeout="0")
+        node.check_off(machine)
+
+
+CASES = [kernel, devices, refused, claims]
 
 
 def test(node):
