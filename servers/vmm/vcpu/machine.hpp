@@ -31,6 +31,8 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
         bool shares_core;     // with another vCPU of this VM
         VmControl* control;
         ChannelClient console;
+        const GuestFunctions* functions;  // null: the guest drives none
+        FunctionHands* hands;             // with functions
         std::uint64_t restored_at;  // host TSC when the VM was saved; 0: it goes on or is new
         std::uint64_t resumed_at;   // host TSC when it goes on after that
     };
@@ -39,6 +41,9 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     // Loads the guest; an error ends the VM with its reason.
     bool load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
                     std::string_view append);
+
+    // Before any vCPU runs; of vCPU 0.
+    void open_functions() { board_.open_functions(); }
 
     // The answer to one exit, which is one transaction: see state/transaction.hpp. All that lives in this
     // object itself is caches and what is made anew by handling the exit again.
@@ -68,6 +73,8 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     void take_messages(Reply& r);
     [[gnu::noinline]] void on_wake(const Exit& e, Reply& r);
     void update_steal_time();
+    void look_after_function();
+    void wait_for_function(Reply& r);
     [[gnu::noinline]] void on_msr(const Exit& e, Reply& r);
     void on_unknown_msr(std::uint32_t index, bool write);
     [[gnu::noinline]] void on_port_string(const Exit& e, Reply& r);
@@ -108,6 +115,7 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     void input_room() override { read_console(); }
     void power_off() override { unusual_.outcome = VmOutcome::powered_off; }
     void reset() override { unusual_.outcome = VmOutcome::reset; }
+    void await_function(unsigned function) override;
     void wake(unsigned cpu) override;
 
     GuestRam ram_;
