@@ -185,8 +185,9 @@ ExitNumbers exit_numbers(const CpuItems& items, unsigned cpu) {
     if (!status) fail("the vCPU cannot be queried", status.status());
     const std::uint64_t last = transaction_number(cpu, status->sequence);
     // One alone writes no answers down.
-    const bool is_done = items.count > 1 &&
-                         answered_in(region_of(cpu), cpu == 0 ? layout_of_vm() : cpu_layout()) == last;
+    const bool is_done =
+        items.count > 1 &&
+        answered_in(region_of(cpu), cpu == 0 ? layout_of_vm() : cpu_layout()) == last;
     return {status->pending && !is_done ? last : 0, last};
 }
 

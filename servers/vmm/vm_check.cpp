@@ -82,9 +82,8 @@ bool is_sound(const PciFunctionsState& s) {
 
 bool is_sound(const MsixTableState& s) {
     return s.pending >> max_guest_messages == 0 &&
-           std::ranges::all_of(s.entry, [](const MsixEntry& e) {
-               return e.control <= 1 && (e.address & 3) == 0;
-           });
+           std::ranges::all_of(
+               s.entry, [](const MsixEntry& e) { return e.control <= 1 && (e.address & 3) == 0; });
 }
 
 bool is_sound(const MsrState& s) { return s.reported_count <= reported_msrs; }

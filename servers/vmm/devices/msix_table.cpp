@@ -63,7 +63,8 @@ std::optional<unsigned> MsixTable::write(std::uint64_t offset, unsigned width,
 }
 
 std::uint64_t MsixTable::read_pending(std::uint64_t offset, unsigned width) const noexcept {
-    const std::uint64_t own = entries_ == 0 ? 0 : state_->pending >> first_ & ((std::uint64_t{1} << entries_) - 1);
+    const std::uint64_t own =
+        entries_ == 0 ? 0 : state_->pending >> first_ & ((std::uint64_t{1} << entries_) - 1);
     std::uint64_t value = 0;
     for (unsigned i = 0; i < width && offset + i < sizeof(own); ++i)
         value |= (own >> (8 * (offset + i)) & 0xff) << (8 * i);

@@ -21,8 +21,7 @@ PassThrough::PassThrough(const Parts& p) noexcept
       control_{p.control},
       bus_{p.bus},
       messages_{p.messages} {
-    for (unsigned i = 0; i < count_; ++i)
-        function_[i].emplace(p.functions.function[i], i, p.state);
+    for (unsigned i = 0; i < count_; ++i) function_[i].emplace(p.functions.function[i], i, p.state);
     for (std::uint64_t& wish : set_up_) wish = never;
 }
 
@@ -33,8 +32,7 @@ std::uint32_t PassThrough::config_read(unsigned device, unsigned reg,
     return function_[i]->read(reg, width);
 }
 
-void PassThrough::config_write(unsigned device, unsigned reg, unsigned width,
-                               std::uint32_t value) {
+void PassThrough::config_write(unsigned device, unsigned reg, unsigned width, std::uint32_t value) {
     const unsigned i = device - first_device;
     if (i >= count_) return;
     PciFunction& function = *function_[i];
@@ -63,8 +61,7 @@ std::optional<PassThrough::Place> PassThrough::find(std::uint64_t gpa,
                                                     bool is_trapped) const noexcept {
     for (unsigned i = 0; i < parts_; ++i) {
         const FunctionPart& part = functions_.part[i];
-        if (part.function >= count_ || part.bar >= pci_bars ||
-            (part.is_trapped != 0) != is_trapped)
+        if (part.function >= count_ || part.bar >= pci_bars || (part.is_trapped != 0) != is_trapped)
             continue;
         const std::uint64_t bar = function_[part.function]->memory_bar(part.bar);
         if (bar == PciFunction::nowhere) continue;

@@ -68,8 +68,7 @@ bool PassThrough::is_in_pending(const Place& place) const noexcept {
     const GuestFunction& f = functions_.function[part.function];
     const std::uint64_t entries =
         std::max<unsigned>(function_[part.function]->real_messages(), f.messages);
-    return part.bar == f.pending_bar &&
-           place.offset - f.pending_offset < (entries + 63) / 64 * 8;
+    return part.bar == f.pending_bar && place.offset - f.pending_offset < (entries + 63) / 64 * 8;
 }
 
 std::uint64_t PassThrough::read_aligned(std::uint64_t gpa, unsigned width) {

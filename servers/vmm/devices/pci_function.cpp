@@ -26,7 +26,7 @@ constexpr std::uint8_t status_has_list = 1 << 4;
 
 constexpr unsigned power_bytes = 8, express_bytes = 60, msix_bytes = 12;
 constexpr unsigned device_capabilities = 4, device_control = 8;
-constexpr std::uint8_t initiates_reset = 0x80;      // in device control's upper byte
+constexpr std::uint8_t initiates_reset = 0x80;  // in device control's upper byte
 constexpr std::uint8_t can_reset = 0x10;  // function level reset, in device capabilities' top byte
 constexpr std::uint8_t port_bar = 1, wide_bar = 4;  // what the low bits of a BAR say
 
@@ -140,7 +140,8 @@ std::uint8_t PciFunction::capability_byte(unsigned reg) const noexcept {
         case id::power:
             // No power management events, and D0 and D3hot only: what wakes a machine is not the guest's.
             if (offset == 2) return 3;
-            if (offset == 4) return now().power | 8;  // it keeps its registers in D3hot: they are here
+            if (offset == 4)
+                return now().power | 8;  // it keeps its registers in D3hot: they are here
             return 0;
         case id::msix:
             if (offset == 2 || offset == 3)
@@ -205,8 +206,7 @@ void PciFunction::write_capability(const Capability& c, unsigned offset, std::ui
     switch (c.id) {
     case id::power:
         // D1 and D2 do not exist: such a write is ignored (PCI power management 1.2 §3.2.4).
-        if (offset == 4 && ((value & 3) == 0 || (value & 3) == 3) &&
-            (value & 3) != now().power) {
+        if (offset == 4 && ((value & 3) == 0 || (value & 3) == 3) && (value & 3) != now().power) {
             edit().power = value & 3;
             effect.mapping = effect.bus_master = effect.messages = true;
         }
@@ -224,8 +224,7 @@ void PciFunction::write_capability(const Capability& c, unsigned offset, std::ui
             ++state.resets;
             effect = {true, true, true, true};
         } else if (offset == device_control || offset == device_control + 1) {
-            put(edit().device_control, offset - device_control, value,
-                std::uint16_t{0x7fff});
+            put(edit().device_control, offset - device_control, value, std::uint16_t{0x7fff});
         }
         return;
     default: return;

@@ -15,9 +15,9 @@ struct VcpuGlueState {
     std::uint64_t armed_deadline_ns;  ///< what the kernel was asked for
     std::uint8_t halted;              ///< the guest executed HLT
     std::uint8_t started;  ///< the startup exit is committed; before that the VM can be made anew
-    std::uint8_t awaits_startup;  ///< INIT has stopped it; a start-up message lets it go
-    std::uint8_t is_off;          ///< it sleeps with interrupts off
-    std::uint8_t kicked;          ///< its halt, or the next one, is to end: see KvmCallTargets
+    std::uint8_t awaits_startup;      ///< INIT has stopped it; a start-up message lets it go
+    std::uint8_t is_off;              ///< it sleeps with interrupts off
+    std::uint8_t kicked;              ///< its halt, or the next one, is to end: see KvmCallTargets
     std::uint8_t waits_for_function;  ///< 1 + the PCI function of the VM that is to become so; or 0
     std::uint8_t reserved[2];
 };

@@ -266,7 +266,9 @@ std::uint64_t Machine::begin_turn() {
 // must not use any more: no mark then. That is asked last, since once it is recalled it makes no other exits; and first,
 // since two that are recalled while their exits wait would do nothing but answer recalls.
 void Machine::lose_turn() {
-    if (!board_.steal_time().is_enabled() || (glue_->halted | glue_->awaits_startup) != 0) return;
+    if (!board_.steal_time().is_enabled() ||
+        (glue_->halted | glue_->awaits_startup | glue_->waits_for_function) != 0)
+        return;
     const auto exit_waits = [this] {
         const Result<VcpuStatus> status = query_vcpu(vcpu_);
         return !status || status->pending;

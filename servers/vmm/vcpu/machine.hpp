@@ -33,8 +33,8 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
         ChannelClient console;
         const GuestFunctions* functions;  // null: the guest drives none
         FunctionHands* hands;             // with functions
-        std::uint64_t restored_at;  // host TSC when the VM was saved; 0: it goes on or is new
-        std::uint64_t resumed_at;   // host TSC when it goes on after that
+        std::uint64_t restored_at;        // host TSC when the VM was saved; 0: it goes on or is new
+        std::uint64_t resumed_at;         // host TSC when it goes on after that
     };
     explicit Machine(const Parts& parts);
 
@@ -50,7 +50,8 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     Reply handle(const Exit& e);
 
     bool shares_core() const { return shares_core_; }
-    // See Turn. Halted ones are not marked, as KVM's are not: their guest would not see that they are idle.
+    // See Turn. Halted ones are not marked, as KVM's are not: their guest would not see that they are idle. What stands
+    // still comes here before it executes anything more.
     void lose_turn();
     [[nodiscard]] std::uint64_t begin_turn();
 

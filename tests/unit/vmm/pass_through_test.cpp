@@ -111,7 +111,8 @@ struct Machine : GuestFunctions {
         add(1, 3, 0, 0x1000, true);
     }
     static void put(GuestFunction& f, unsigned at, std::uint32_t value) {
-        for (unsigned i = 0; i < 4; ++i) f.config[at + i] = static_cast<std::uint8_t>(value >> 8 * i);
+        for (unsigned i = 0; i < 4; ++i)
+            f.config[at + i] = static_cast<std::uint8_t>(value >> 8 * i);
     }
     static void describe(GuestFunction& f, std::uint32_t id, std::uint32_t table,
                          std::uint32_t pending) {
@@ -200,9 +201,7 @@ class PassThroughTest : public ::testing::Test {
         enable_messages(disk, 0xc000'2000);
         enable_messages(net, 0xd010'0000);
     }
-    void enable_messages(unsigned device, std::uint64_t) {
-        config_write(device, 0x42, 0x8000, 2);
-    }
+    void enable_messages(unsigned device, std::uint64_t) { config_write(device, 0x42, 0x8000, 2); }
     // Entry `number` of a table: to this processor, and not masked.
     void open_entry(std::uint64_t table, unsigned number, std::uint8_t vector) {
         write(table + 16 * number, 8, 0xfee0'0000);
@@ -354,8 +353,8 @@ TEST_F(PassThroughTest, bars_over_each_other) {
 }
 
 TEST_F(PassThroughTest, only_in_the_window) {
-    for (const std::uint32_t at : {0U, 0x1000'0000U, 0xbfff'c000U, 0xfec0'0000U, 0xfee0'0000U,
-                                   0xfebf'e000U & ~0x3fffU}) {
+    for (const std::uint32_t at :
+         {0U, 0x1000'0000U, 0xbfff'c000U, 0xfec0'0000U, 0xfee0'0000U, 0xfebf'e000U & ~0x3fffU}) {
         place(at);
         const bool is_inside = at >= 0xc000'0000 && at < 0xfec0'0000;
         EXPECT_EQ(touch(at), is_inside) << std::hex << at;
@@ -423,8 +422,8 @@ TEST_F(PassThroughTest, other_registers_of_its_pages) {
     EXPECT_EQ(read(0xc000'2082, 1), 0x34U);
     write(0xc000'3010, 8, 0x1122'3344'5566'7788);
     EXPECT_EQ(read(0xc000'3010, 8), 0x1122'3344'5566'7788U);
-    EXPECT_EQ(hands.log, (std::vector<std::string>{"w128/4", "r128/4", "r130/1", "w4112/8",
-                                                   "r4112/8"}));
+    EXPECT_EQ(hands.log,
+              (std::vector<std::string>{"w128/4", "r128/4", "r130/1", "w4112/8", "r4112/8"}));
     hands.log.clear();
     EXPECT_EQ(read(0xc000'3011, 4), 0x4455'6677U);
     EXPECT_EQ(hands.log, (std::vector<std::string>{"r4113/1", "r4114/2", "r4116/1"}));
@@ -658,7 +657,9 @@ TEST_F(PassThroughTest, whoever_waits_is_woken) {
 // mapped is where the state says.
 TEST_F(PassThroughTest, anything) {
     std::mt19937 random{1};
-    const auto some = [&](std::uint32_t most) { return static_cast<std::uint32_t>(random() % most); };
+    const auto some = [&](std::uint32_t most) {
+        return static_cast<std::uint32_t>(random() % most);
+    };
     place();
     for (unsigned n = 0; n < 20'000; ++n) {
         const unsigned i = some(2), width = 1U << some(4);
@@ -688,7 +689,8 @@ TEST_F(PassThroughTest, anything) {
         }
         for (const auto& [part, gpa] : hands.mapped) {
             const FunctionPart& p = functions.part[part];
-            const PciFunction f{functions.function[p.function], p.function,
+            const PciFunction f{functions.function[p.function],
+                                p.function,
                                 {own.state.pci_functions, own.transaction}};
             ASSERT_EQ(f.memory_bar(p.bar) + p.offset, gpa);
             ASSERT_GE(gpa, function_window);

@@ -24,16 +24,16 @@ struct Real : GuestFunction {
         config[0x3d] = 1;
         bar_size[0] = 0x4000, bar_flags[0] = 4;
         bar_size[3] = 0x1000, bar_flags[3] = 8;
-        add(0x11, 0x40, 0x8040'0000 >> 16);       // MSI-X, 65 messages, enabled as firmware left it
+        add(0x11, 0x40, 0x8040'0000 >> 16);  // MSI-X, 65 messages, enabled as firmware left it
         put(0x44, 0x2000, 4);
         put(0x48, 0x3000, 4);
-        add(0x10, 0x80, 0x0002);                  // PCI Express endpoint
+        add(0x10, 0x80, 0x0002);  // PCI Express endpoint
         put(0x84, 0x1000'8000, 4);
-        put(0x8c, 0x0040'0c11, 4);                // a link
-        add(0x01, 0x60, 0xfe03);                  // power management
-        add(0x13, 0x70, 0);                       // advanced features: nobody emulates them
-        add(0x05, 0xd0, 0x0188);                  // MSI, 64 bits, 16 messages, masks
-        add(0x09, 0xf0, 0x10 | 5 << 8);           // of the vendor
+        put(0x8c, 0x0040'0c11, 4);       // a link
+        add(0x01, 0x60, 0xfe03);         // power management
+        add(0x13, 0x70, 0);              // advanced features: nobody emulates them
+        add(0x05, 0xd0, 0x0188);         // MSI, 64 bits, 16 messages, masks
+        add(0x09, 0xf0, 0x10 | 5 << 8);  // of the vendor
     }
     void put(unsigned at, std::uint64_t value, unsigned width) {
         for (unsigned i = 0; i < width; ++i)
