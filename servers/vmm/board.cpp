@@ -1,5 +1,7 @@
 #include "servers/vmm/board.hpp"
 
+#include "proto/exit.hpp"
+
 #include "servers/vmm/devices/inbox.hpp"
 #include "servers/vmm/devices/local_apic_bits.hpp"
 
@@ -47,7 +49,9 @@ Board::Board(const Parts& p) noexcept
       pit_{{p.state.pit, p.transaction}, p.clock, *this},
       rtc_{{p.state.rtc, p.transaction}, p.clock, *this},
       acpi_pm_{{p.state.acpi_pm, p.transaction}, p.clock, *this, p.control},
-      pci_host_{{p.state.pci_host, p.transaction}},
+      pass_through_{make_pass_through(p)},
+      function_window_bytes_{pass_through_ ? function_window_bytes : 0},
+      pci_host_{{p.state.pci_host, p.transaction}, pass_through_ ? &*pass_through_ : nullptr},
       kvm_clock_{{p.cpus.state[p.cpu]->kvm_clock, p.transaction},
                  p.state.config.live.epoch_s,
                  p.clock,
@@ -60,6 +64,19 @@ Board::Board(const Parts& p) noexcept
             kvm_clock_,
             steal_time_} {}
 
+std::optional<PassThrough> Board::make_pass_through(const Parts& p) noexcept {
+    if (p.functions == nullptr || p.hands == nullptr) {
+        return std::nullopt;
+    }
+    return std::optional<PassThrough>{std::in_place,
+                                      PassThrough::Parts{*p.functions,
+                                                         *p.hands,
+                                                         p.control,
+                                                         *this,
+                                                         {p.state.pci_functions, p.transaction},
+                                                         {p.state.msix_table, p.transaction}}};
+}
+
 void Board::reset(BoardState& state, BoardConfig config, HostCpuid host) noexcept {
     state = {};
     state.config.live = config;
@@ -71,6 +88,8 @@ void Board::reset(BoardState& state, BoardConfig config, HostCpuid host) noexcep
     Rtc::reset(state.rtc.live, config.epoch_s);
     AcpiPm::reset(state.acpi_pm.live);
     PciHost::reset(state.pci_host.live);
+    PassThrough::reset(state.pci_functions.live);
+    MsixTable::reset(state.msix_table.live);
     build_cpuid(
         state.cpuid.live,
         {config.tsc_khz, config.apic_id, config.physical_bits, config.cpus, config.hidden_features},
@@ -238,6 +257,10 @@ std::uint64_t Board::mmio_read(std::uint64_t address, unsigned width) {
             need_shared();
             return io_apic_.mmio_read(offset, width);
         }
+        if (address - function_window < function_window_bytes_) {
+            need_shared();
+            return pass_through_->read(address, width);
+        }
     }
     ++unclaimed_mmio_;
     return ones(width);
@@ -256,8 +279,51 @@ void Board::mmio_write(std::uint64_t address, unsigned width, std::uint64_t valu
             io_apic_.mmio_write(offset, width, value);
             return;
         }
+        if (address - function_window < function_window_bytes_) {
+            need_shared();
+            pass_through_->write(address, width, value);
+            return;
+        }
     }
     ++unclaimed_mmio_;
+}
+
+bool Board::map_function(std::uint64_t gpa, std::uint64_t access) {
+    // Neither code nor page tables can lie in a device.
+    if ((access & (mmio_access::fetch | mmio_access::page_walk)) != 0 ||
+        local_apic_.has_page_at(gpa & ~0xfffULL)) {
+        return false;
+    }
+    need_shared();
+    return pass_through_->touch(gpa);
+}
+
+void Board::function_messages(std::uint64_t numbers) {
+    if (pass_through_) {
+        need_shared();
+        pass_through_->arrive(numbers);
+    }
+}
+
+void Board::functions_granted() {
+    if (!pass_through_) {
+        return;
+    }
+    need_shared();
+    pass_through_->settle_all();
+    for (unsigned cpu = 0; cpu < cpus_.count; ++cpu) {
+        if (cpu != cpu_ && cpus_.state[cpu]->vcpu.live.waits_for_function != 0) {
+            waker_.wake(cpu);
+        }
+    }
+}
+
+bool Board::settle_function(unsigned function) {
+    if (!pass_through_) {
+        return true;
+    }
+    need_shared();
+    return pass_through_->settle(function);
 }
 
 void Board::set_offer(OfferState::Source source, std::uint8_t vector) noexcept {

@@ -10,6 +10,7 @@
 #include "servers/vmm/devices/acpi_pm.hpp"
 #include "servers/vmm/devices/io_apic.hpp"
 #include "servers/vmm/devices/local_apic.hpp"
+#include "servers/vmm/devices/pass_through.hpp"
 #include "servers/vmm/devices/pci_host.hpp"
 #include "servers/vmm/devices/pic.hpp"
 #include "servers/vmm/devices/pit.hpp"
@@ -50,6 +51,8 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
         MachineControl& control;
         GuestMemory& memory;
         GuestWords& words;
+        const GuestFunctions* functions = nullptr;  ///< null: the VM has none
+        FunctionHands* hands = nullptr;             ///< with functions
     };
     /// Works on the state as it is: call reset() first when the VM is new. What it changes belongs to the
     /// transaction.
@@ -81,6 +84,23 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     /// `width` 1, 2, 4 or 8 bytes. Where nothing is: ones.
     [[nodiscard]] std::uint64_t mmio_read(std::uint64_t address, unsigned width) override;
     void mmio_write(std::uint64_t address, unsigned width, std::uint64_t value) override;
+
+    /// The guest has touched `gpa`, by `access` (mmio_access). True: that part of a PCI function is mapped there now. Asked on
+    /// every exit of class mmio.
+    [[nodiscard]] bool map_on_touch(std::uint64_t gpa, std::uint64_t access) {
+        return gpa - function_window < function_window_bytes_ && map_function(gpa, access);
+    }
+    [[nodiscard]] bool has_functions() const noexcept { return pass_through_.has_value(); }
+    /// Messages of them that have come, see PassThrough.
+    void function_messages(std::uint64_t numbers);
+    /// A function may be as was wanted: what that has to be followed by is done, and vCPUs that wait for it are woken.
+    void functions_granted();
+    /// See PassThrough. True if there are none.
+    [[nodiscard]] bool settle_function(unsigned function);
+    /// Before any vCPU runs: what the VMM before this one wanted is wanted again.
+    void open_functions() {
+        if (pass_through_) pass_through_->settle_all();
+    }
 
     [[nodiscard]] MsrResult msr_read(std::uint32_t index, std::uint64_t& value) {
         return msrs_.read(index, value);
@@ -201,6 +221,8 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override;
     void end_of_interrupt(std::uint8_t vector) override;
     [[nodiscard]] std::optional<std::uint8_t> choose_interrupt();
+    [[nodiscard]] bool map_function(std::uint64_t gpa, std::uint64_t access);
+    [[nodiscard]] std::optional<PassThrough> make_pass_through(const Parts& parts) noexcept;
     void set_offer(OfferState::Source source, std::uint8_t vector) noexcept;
     [[nodiscard]] std::uint32_t wide_read(std::uint16_t port, unsigned width);
     void wide_write(std::uint16_t port, unsigned width, std::uint32_t value);
@@ -228,6 +250,8 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     Pit pit_;
     Rtc rtc_;
     AcpiPm acpi_pm_;
+    std::optional<PassThrough> pass_through_;
+    std::uint64_t function_window_bytes_;  // 0: there are no functions
     PciHost pci_host_;
     KvmClock kvm_clock_;
     StealTime steal_time_;

@@ -3,6 +3,8 @@
 #include "servers/vmm/cpu/cpuid_state.hpp"
 #include "servers/vmm/devices/acpi_pm_state.hpp"
 #include "servers/vmm/devices/io_apic_state.hpp"
+#include "servers/vmm/devices/msix_table_state.hpp"
+#include "servers/vmm/devices/pci_function_state.hpp"
 #include "servers/vmm/devices/pci_host_state.hpp"
 #include "servers/vmm/devices/pic_state.hpp"
 #include "servers/vmm/devices/pit_state.hpp"
@@ -45,6 +47,8 @@ struct BoardState {
     StateSlot<AcpiPmState> acpi_pm;
     StateSlot<PciHostState> pci_host;
     StateSlot<CpuidState> cpuid;
+    StateSlot<PciFunctionsState> pci_functions;
+    StateSlot<MsixTableState> msix_table;
 };
 
 static_assert(std::is_trivially_copyable_v<BoardState> && std::is_standard_layout_v<BoardState>);

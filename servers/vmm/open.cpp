@@ -8,6 +8,7 @@
 #include "servers/vmm/devices/inbox.hpp"
 #include "servers/vmm/state/attach.hpp"
 #include "servers/vmm/state/half.hpp"
+#include "servers/vmm/vcpu/function_access.hpp"
 #include "servers/vmm/vcpu/report.hpp"
 #include "servers/vmm/vm_check.hpp"
 #include "servers/vmm/vm_layout.hpp"
@@ -94,6 +95,31 @@ class Defaults final : public StateDefaults {
     unsigned cpus_;
 };
 
+// The functions that the guest drives, and what is done to them; nothing where it drives none.
+struct FunctionItems {
+    const GuestFunctions* functions;
+    FunctionHands* hands;
+};
+
+alignas(FunctionAccess) constinit std::byte function_access[sizeof(FunctionAccess)] = {};
+
+FunctionItems find_functions(VmControl& control) {
+    const StartupItem* item = find_startup_item("functions");
+    if (item == nullptr) return {nullptr, nullptr};
+    const auto& functions = *mapped<const GuestFunctions>(*item);
+    const StartupItem* parts = find_startup_item("parts");
+    const StartupItem* messages = find_startup_item("messages");
+    const StartupItem* supervisor = find_startup_item("supervisor");
+    const FunctionAccess::Slots slots{parts != nullptr ? parts->slot : no_slot,
+                                      need("space").slot,
+                                      messages != nullptr ? messages->slot : no_slot,
+                                      supervisor != nullptr ? supervisor->slot : no_slot,
+                                      parts != nullptr ? parts->value : 0,
+                                      messages != nullptr ? messages->value : 0,
+                                      supervisor != nullptr ? supervisor->value : 0};
+    return {&functions, new (function_access) FunctionAccess{functions, control, slots}};
+}
+
 // Likewise of a further vCPU. The VM is there.
 class CpuDefaults final : public StateDefaults {
   public:
@@ -129,6 +155,8 @@ void announce(VmControl& control, VmmPhase phase) {
     fail("an exit came to a VMM that had refused its VM");
 }
 
+Layout layout_of_vm() { return vm_layout(find_startup_item("functions") != nullptr); }
+
 // A predecessor may have been stopped between taking note that the console wants a doorbell and ringing it.
 void ring_doorbells(ChannelClient& console) {
     console.ring();
@@ -157,8 +185,9 @@ ExitNumbers exit_numbers(const CpuItems& items, unsigned cpu) {
     if (!status) fail("the vCPU cannot be queried", status.status());
     const std::uint64_t last = transaction_number(cpu, status->sequence);
     // One alone writes no answers down.
-    const bool is_done = items.count > 1 &&
-                         answered_in(region_of(cpu), cpu == 0 ? vm_layout() : cpu_layout()) == last;
+    const bool is_done =
+        items.count > 1 &&
+        answered_in(region_of(cpu), cpu == 0 ? layout_of_vm() : cpu_layout()) == last;
     return {status->pending && !is_done ? last : 0, last};
 }
 
@@ -189,7 +218,7 @@ bool take_over(const CpuItems& items, Defaults& defaults, GuestRam& ram, VmContr
     if (region.header.magic == 0) return false;
     ExitNumbers exits[max_cpus];
     for (unsigned i = 0; i < items.count; ++i) exits[i] = exit_numbers(items, i);
-    const Attachment a = attach(region, vm_layout(), defaults, {exits, items.count}, ram);
+    const Attachment a = attach(region, layout_of_vm(), defaults, {exits, items.count}, ram);
     check(a, control);
     // A guest that was never entered has nothing to lose, and where it starts was known to its VMM alone.
     if (a.finding == Finding::blank || vm_state(region.active()).cpu.vcpu.live.started == 0)
@@ -205,7 +234,7 @@ bool take_over(const CpuItems& items, Defaults& defaults, GuestRam& ram, VmContr
 }
 
 void make_new(const CpuItems& items, Defaults& defaults) {
-    create(region_of(0), vm_layout(), defaults);
+    create(region_of(0), layout_of_vm(), defaults);
     for (unsigned i = 1; i < items.count; ++i) {
         CpuDefaults of_cpu{vm_state(region_of(0).active()), i};
         create(region_of(i), cpu_layout(), of_cpu);
@@ -213,7 +242,7 @@ void make_new(const CpuItems& items, Defaults& defaults) {
 }
 
 void make_machines(const CpuItems& items, const StartupItem& ram, const ChannelClient& console,
-                   VmControl& control) {
+                   VmControl& control, const FunctionItems& functions) {
     Region& first = region_of(0);
     VmState& vm = vm_state(first.active());
     cpus.count = items.count;
@@ -234,6 +263,8 @@ void make_machines(const CpuItems& items, const StartupItem& ram, const ChannelC
                          (sharing & 1) != 0,
                          &control,
                          console,
+                         functions.functions,
+                         functions.hands,
                          need("restored").value,
                          resumed != nullptr ? resumed->value : 0};
     new (machine_memory) Machine{parts};
@@ -271,7 +302,8 @@ void open_machine() {
     log("{} takeovers, {} bytes transmitted\n", state.statistics.live.takeovers,
         state.board.uart.live.transmitted);
 #endif
-    make_machines(items, ram_item, console, control);
+    make_machines(items, ram_item, console, control, find_functions(control));
+    the_machine().open_functions();
     if (!taken_over) {
         const std::string_view append{mapped<const char>(need("append"))};
         if (!the_machine().load_guest(module("kernel"), module("initrd"), append))

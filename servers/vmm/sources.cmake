@@ -13,6 +13,10 @@ set(MARGAY_VMM_BOARD_SOURCES
     servers/vmm/devices/local_apic.cpp
     servers/vmm/devices/local_apic_registers.cpp
     servers/vmm/devices/local_apic_timer.cpp
+    servers/vmm/devices/msix_table.cpp
+    servers/vmm/devices/pass_through.cpp
+    servers/vmm/devices/pass_through_messages.cpp
+    servers/vmm/devices/pci_function.cpp
     servers/vmm/devices/pci_host.cpp
     servers/vmm/devices/pic.cpp
     servers/vmm/devices/pit.cpp
@@ -50,6 +54,7 @@ set(MARGAY_VMM_SOURCES
     servers/vmm/exits/startup.cpp
     servers/vmm/exits/wake.cpp
     servers/vmm/open.cpp
+    servers/vmm/vcpu/function_access.cpp
     servers/vmm/vcpu/machine.cpp
     servers/vmm/vcpu/report.cpp
     ${MARGAY_VMM_BOARD_SOURCES}

@@ -28,7 +28,8 @@ bool is_sound(const TimeBase& s) {
 
 bool is_sound(const VcpuGlueState& s) {
     return s.offered_vector <= no_vector && is_flag(s.halted) && is_flag(s.started) &&
-           is_flag(s.awaits_startup) && is_flag(s.is_off) && is_flag(s.kicked);
+           is_flag(s.awaits_startup) && is_flag(s.is_off) && is_flag(s.kicked) &&
+           s.waits_for_function <= max_guest_functions;
 }
 
 bool is_sound(const OfferState& s) {
@@ -70,6 +71,19 @@ bool is_sound(const RtcState& s) {
 bool is_sound(const KvmClockState& s) {
     return s.tsc_shift > -32 && s.tsc_shift < 32 &&
            ((s.version | s.wall_version | s.steal.version) & 1) == 0 && (s.steal.msr & 0x3e) == 0;
+}
+
+bool is_sound(const PciFunctionsState& s) {
+    return std::ranges::all_of(s.function, [](const PciFunctionState& f) {
+        return (f.msix_control & 0x3fff) == 0 && (f.device_control & 0x8000) == 0 &&
+               (f.power == 0 || f.power == 3);
+    });
+}
+
+bool is_sound(const MsixTableState& s) {
+    return s.pending >> max_guest_messages == 0 &&
+           std::ranges::all_of(
+               s.entry, [](const MsixEntry& e) { return e.control <= 1 && (e.address & 3) == 0; });
 }
 
 bool is_sound(const MsrState& s) { return s.reported_count <= reported_msrs; }
@@ -133,7 +147,7 @@ Refusal check_values(const VmState& s, std::span<const ExitNumbers> exits) {
     Check check{exits};
     check.of(b.config).of(b.time).of(s.cpu).of(s.console);
     check.of(b.pic).of(b.io_apic).of(b.uart).of(b.pit).of(b.rtc).of(b.acpi_pm);
-    check.of(b.pci_host).of(b.cpuid);
+    check.of(b.pci_host).of(b.cpuid).of(b.pci_functions).of(b.msix_table);
     return check.why();
 }
 

@@ -14,6 +14,7 @@ constexpr auto sections = std::to_array<PlacedSection>({
         MARGAY_SECTION(VmState, board.pci_host), MARGAY_SECTION(VmState, cpu.msr),
         MARGAY_SECTION(VmState, cpu.kvm_clock), MARGAY_SECTION(VmState, board.cpuid),
         MARGAY_SECTION(VmState, cpu.inbox), MARGAY_SECTION(VmState, cpu.answer),
+        MARGAY_SECTION(VmState, board.pci_functions), MARGAY_SECTION(VmState, board.msix_table),
 #if MARGAY_NEXT_STATE
         MARGAY_SECTION(VmState, statistics),
 #endif
@@ -22,6 +23,18 @@ constexpr auto sections = std::to_array<PlacedSection>({
 constexpr std::size_t field_count = count_fields(sections);
 constexpr auto layout = make_layout<field_count>(sections, sizeof(VmState));
 static_assert(layout.used <= half_bytes / 2, "the rest is room for what is kept for other builds");
+
+/// Without functions their sections mean nothing, and a build that does not know them may keep them for one that does.
+constexpr auto sections_with_functions = [] {
+    auto entries = layout.section;
+    for (SectionEntry& entry : entries) {
+        const std::string_view name{entry.name};
+        if (name == "pci_functions" || name == "msix_table") {
+            entry.flags |= section_flag::critical;
+        }
+    }
+    return entries;
+}();
 
 constexpr auto cpu_sections = std::to_array<PlacedSection>({
     MARGAY_SECTION(CpuState, vcpu),
@@ -49,7 +62,12 @@ static_assert(listed(layout_of_cpu) == sizeof(CpuState));
 
 }  // namespace
 
-Layout vm_layout() noexcept { return layout; }
+Layout vm_layout(bool has_functions) noexcept {
+    if (has_functions) {
+        return {sections_with_functions, layout.field, layout.used};
+    }
+    return layout;
+}
 
 VmState& vm_state(RegionHalf& half) noexcept {
     return *reinterpret_cast<VmState*>(half.at(slots_at<field_count>()));

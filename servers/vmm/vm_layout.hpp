@@ -7,7 +7,8 @@ namespace margay::vmm {
 
 /// How this build lays out the state of a VM and of its vCPU 0. The board's configuration comes first: the defaults of the
 /// others depend on it.
-[[nodiscard]] Layout vm_layout() noexcept;
+/// `has_functions`: builds that do not know of PCI functions must refuse the VM.
+[[nodiscard]] Layout vm_layout(bool has_functions = false) noexcept;
 
 /// The state in a half that has this build's layout.
 [[nodiscard]] VmState& vm_state(RegionHalf& half) noexcept;

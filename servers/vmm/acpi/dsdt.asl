@@ -1,4 +1,4 @@
-// The guest's fixed devices: soft-off, an empty PCI bus, COM1 and the clock. Interrupts and timers are described
+// The guest's fixed devices: soft-off, a PCI bus, COM1 and the clock. Interrupts and timers are described
 // by FADT and MADT. What is not here costs the guest no probing.
 DefinitionBlock ("", "DSDT", 2, "MARGAY", "GUEST", 0x00000001)
 {

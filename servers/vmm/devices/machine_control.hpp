@@ -9,6 +9,10 @@ class MachineControl {
     virtual void power_off() = 0;
     virtual void reset() = 0;
 
+    /// The vCPU that makes this access goes on behind it when that PCI function of the VM is as PciFunction::wish() says:
+    /// PassThrough::settle().
+    virtual void await_function(unsigned /*function*/) {}
+
   protected:
     ~MachineControl() = default;
 };

@@ -19,9 +19,18 @@ void MsixTable::reset(MsixTableState& state) noexcept {
     for (MsixEntry& e : state.entry) e.control = 1;
 }
 
+void MsixTable::reset() noexcept {
+    if (entries_ == 0) return;
+    MsixTableState& state = state_.edit();
+    for (unsigned i = 0; i < entries_; ++i) {
+        state.entry[first_ + i] = {0, 0, 1};
+        state.pending &= ~bit(i);
+    }
+}
+
 std::uint8_t MsixTable::byte(std::uint64_t offset) const noexcept {
     if (offset / entry_bytes >= entries_) return 0;
-    const MsixEntry& e = state_->entry[offset / entry_bytes];
+    const MsixEntry& e = state_->entry[first_ + offset / entry_bytes];
     const auto at = static_cast<unsigned>(offset % entry_bytes);
     if (at < data_at) return static_cast<std::uint8_t>(e.address >> (8 * at));
     if (at < control_at) return static_cast<std::uint8_t>(e.data >> (8 * (at - data_at)));
@@ -38,7 +47,7 @@ std::optional<unsigned> MsixTable::write(std::uint64_t offset, unsigned width,
                                          std::uint64_t value) noexcept {
     if (offset / entry_bytes >= entries_) return {};
     const auto number = static_cast<unsigned>(offset / entry_bytes);
-    MsixEntry& e = state_.edit().entry[number];
+    MsixEntry& e = state_.edit().entry[first_ + number];
     for (unsigned i = 0; i < width; ++i) {
         const auto at = static_cast<unsigned>((offset + i) % entry_bytes);
         const auto b = static_cast<std::uint8_t>(value >> (8 * i));
@@ -54,31 +63,29 @@ std::optional<unsigned> MsixTable::write(std::uint64_t offset, unsigned width,
 }
 
 std::uint64_t MsixTable::read_pending(std::uint64_t offset, unsigned width) const noexcept {
+    const std::uint64_t own =
+        entries_ == 0 ? 0 : state_->pending >> first_ & ((std::uint64_t{1} << entries_) - 1);
     std::uint64_t value = 0;
-    for (unsigned i = 0; i < width; ++i) {
-        const std::uint64_t at = offset + i;
-        if (at >= sizeof(MsixTableState::pending)) break;
-        value |= (state_->pending[at / 8] >> (8 * (at % 8)) & 0xff) << (8 * i);
-    }
+    for (unsigned i = 0; i < width && offset + i < sizeof(own); ++i)
+        value |= (own >> (8 * (offset + i)) & 0xff) << (8 * i);
     return value;
 }
 
 std::optional<MsixTable::Message> MsixTable::arrive(unsigned number, bool all_masked) noexcept {
     if (number >= entries_) return {};
-    const MsixEntry& e = state_->entry[number];
+    const MsixEntry& e = state_->entry[first_ + number];
     if (!all_masked && !is_masked(number)) return Message{e.address, e.data};
-    const std::uint64_t bit = std::uint64_t{1} << (number % 64);
-    if ((state_->pending[number / 64] & bit) == 0) state_.edit().pending[number / 64] |= bit;
+    if ((state_->pending & bit(number)) == 0) state_.edit().pending |= bit(number);
     return {};
 }
 
 std::optional<MsixTable::Message> MsixTable::take_pending(unsigned number,
                                                           bool all_masked) noexcept {
     if (number >= entries_ || all_masked || is_masked(number)) return {};
-    const std::uint64_t bit = std::uint64_t{1} << (number % 64);
-    if ((state_->pending[number / 64] & bit) == 0) return {};
-    state_.edit().pending[number / 64] &= ~bit;
-    return Message{state_->entry[number].address, state_->entry[number].data};
+    if ((state_->pending & bit(number)) == 0) return {};
+    state_.edit().pending &= ~bit(number);
+    const MsixEntry& e = state_->entry[first_ + number];
+    return Message{e.address, e.data};
 }
 
 }  // namespace margay::vmm

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "proto/guest_function.hpp"
 #include "servers/vmm/state/field.hpp"
 
 #include <cstdint>
@@ -12,13 +13,14 @@ struct MsixEntry {
     std::uint32_t control;  ///< bit 0: masked
 };
 
-/// The messages of a function as its guest has set them.
+/// The messages of all functions of a VM as its guest has set them, by their numbers in the VM.
 struct MsixTableState {
-    static constexpr unsigned most = 128;
-    MsixEntry entry[most];
-    std::uint64_t pending[most / 64];  ///< came while they were masked
+    MsixEntry entry[max_guest_messages];
+    std::uint64_t pending;  ///< bit i: message i came while it was masked
 };
+static_assert(max_guest_messages <= 64);
 
-MARGAY_STATE(MsixTableState, "msix_table", 1, 1, section_flag::critical, entry, pending);
+// Critical only where the VM has functions: see vm_layout().
+MARGAY_STATE(MsixTableState, "msix_table", 1, 1, 0, entry, pending);
 
 }  // namespace margay::vmm

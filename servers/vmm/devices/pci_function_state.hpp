@@ -1,5 +1,6 @@
 #pragma once
 
+#include "proto/guest_function.hpp"
 #include "servers/vmm/state/field.hpp"
 
 #include <cstdint>
@@ -8,20 +9,21 @@ namespace margay::vmm {
 
 /// What the guest has set in the configuration space of a function that it was given.
 struct PciFunctionState {
-    std::uint32_t bar[6];  ///< addresses as the guest wrote them, without their flags
-    std::uint32_t msi_address, msi_address_high, msi_mask;
+    std::uint32_t bar[pci_bars];  ///< addresses as the guest wrote them, without their flags
+    std::uint32_t resets;         ///< how often the guest has reset it
     std::uint16_t command;
-    std::uint16_t msi_control, msi_data;
     std::uint16_t msix_control;  ///< bits 15 and 14 only
     std::uint16_t device_control;
-    std::uint16_t link_control;
     std::uint8_t power;  ///< 0: D0, 3: D3hot
     std::uint8_t interrupt_line;
-    std::uint8_t reserved[6];
+    std::uint8_t reserved[12];
 };
 
-MARGAY_STATE(PciFunctionState, "pci_function", 1, 1, section_flag::critical, bar, msi_address,
-             msi_address_high, msi_mask, command, msi_control, msi_data, msix_control,
-             device_control, link_control, power, interrupt_line, reserved);
+struct PciFunctionsState {
+    PciFunctionState function[max_guest_functions];
+};
+
+// Critical only where the VM has functions: see vm_layout().
+MARGAY_STATE(PciFunctionsState, "pci_functions", 1, 1, 0, function);
 
 }  // namespace margay::vmm

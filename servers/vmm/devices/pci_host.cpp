@@ -4,7 +4,6 @@ namespace margay::vmm {
 
 namespace {
 
-constexpr std::uint32_t enable = 0x8000'0000;
 constexpr std::uint16_t writable_command =
     0x0003 | 0x0004 | 0x0040 | 0x0100;  // I/O, memory, master, parity, SERR
 
@@ -36,11 +35,11 @@ std::uint8_t PciHost::config_byte(unsigned reg) const noexcept {
 
 std::uint32_t PciHost::read_data(unsigned offset, unsigned width) const noexcept {
     const auto ones = width == 4 ? ~0U : (1U << (8 * width)) - 1;
+    const auto reg = (state_->address & 0xfc) + offset;
     // Bits 8..23 are bus, device and function.
     if ((state_->address & enable) == 0 || (state_->address & 0x00ff'ff00) != 0) {
-        return ones;
+        return is_function() ? functions_->config_read(device(), reg, width) : ones;
     }
-    const auto reg = (state_->address & 0xfc) + offset;
     std::uint32_t value = 0;
     for (unsigned i = 0; i < width; ++i) {
         value |= static_cast<std::uint32_t>(config_byte(reg + i)) << (8 * i);
@@ -48,11 +47,14 @@ std::uint32_t PciHost::read_data(unsigned offset, unsigned width) const noexcept
     return value;
 }
 
-void PciHost::write_data(unsigned offset, unsigned width, std::uint32_t value) noexcept {
+void PciHost::write_data(unsigned offset, unsigned width, std::uint32_t value) {
+    const auto reg = (state_->address & 0xfc) + offset;
     if ((state_->address & enable) == 0 || (state_->address & 0x00ff'ff00) != 0) {
+        if (is_function()) {
+            functions_->config_write(device(), reg, width, value);
+        }
         return;
     }
-    const auto reg = (state_->address & 0xfc) + offset;
     for (unsigned i = 0; i < width; ++i) {
         const auto byte = (value >> (8 * i)) & 0xff;
         switch (reg + i) {

@@ -43,6 +43,10 @@ void Machine::tell_code(const EmulationResult& result) {
 }
 
 void Machine::on_mmio(const Exit& e, Reply& r) {
+    if (board_.map_on_touch(e.detail0, e.detail1)) [[unlikely]] {
+        r.action = Action::resume;  // at the same instruction
+        return;
+    }
     const EmulationResult result = emulator_.mmio(state_, e.detail0, e.detail1);
     if (result.is_plain()) [[likely]] {
         r.action = Action::resume;

@@ -27,6 +27,7 @@ void Machine::go_on(Reply& r) {
     state_.intercepts = intercepts();  // it may share a core here that it had for itself there
     r.action = Action::resume;
     r.dirty = (state::all & ~state::instruction) | state::lazy;
+    if (glue.waits_for_function != 0) unusual_.function_wait = FunctionWait::begins;
     // What was in its inbox when it was saved: the call to look is not part of what is saved.
     if (cpus_.count > 1) take_messages(r);
 }

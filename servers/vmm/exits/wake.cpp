@@ -1,4 +1,5 @@
-// Classes recall and deadline: console input, the power button, messages of other vCPUs, virtual timers.
+// Classes recall and deadline: console input, the power button, messages of other vCPUs and of PCI functions, virtual
+// timers.
 #include "servers/vmm/vcpu/machine.hpp"
 
 namespace margay::vmm {
@@ -20,15 +21,46 @@ void Machine::update_steal_time() {
         board_.steal_time().update(status->waited);
 }
 
+// In the exit behind the one that has committed what the guest wants: see PassThrough.
+void Machine::look_after_function() {
+    if (board_.settle_function(glue_->waits_for_function - 1U))
+        glue_.edit().waits_for_function = 0;
+    else
+        unusual_.function_wait = FunctionWait::goes_on;
+}
+
+void Machine::await_function(unsigned function) {
+    glue_.edit().waits_for_function = static_cast<std::uint8_t>(function + 1);
+    unusual_.function_wait = FunctionWait::begins;
+}
+
+// Timers are served meanwhile; interrupts stay offered.
+void Machine::wait_for_function(Reply& r) {
+    if (unusual_.function_wait == FunctionWait::begins) arm(r, clock_.now_ns());
+    unusual_.function_wait = FunctionWait::none;
+    if (r.action == Action::advance)
+        r.action = Action::park_advance;
+    else if (r.action == Action::resume)
+        r.action = Action::park;
+}
+
 void Machine::on_wake(const Exit& e, Reply& r) {
+    constexpr std::uint64_t messages = ((1ull << max_guest_messages) - 1)
+                                       << recall_bit::first_message;
     r.action = Action::resume;
     update_steal_time();
+    if (glue_->waits_for_function != 0) look_after_function();
     if (e.exit_class == ExitClass::deadline) {
         glue_.edit().armed_deadline_ns = vmm::no_deadline;
         board_.expire(clock_.now_ns());
     } else {
         if (cpus_.count > 1) take_messages(r);
         if (cpu_ != 0 || e.detail0 == recall_bit::peer) return;
+        if ((e.detail0 & messages) != 0) {
+            board_.function_messages((e.detail0 & messages) >> recall_bit::first_message);
+            if ((e.detail0 & ~(messages | recall_bit::peer)) == 0) return;
+        }
+        board_.functions_granted();
         read_console();
         const std::uint32_t presses = control_.power_presses.load();
         board_.see_power_presses(presses);

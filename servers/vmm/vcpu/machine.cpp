@@ -27,7 +27,7 @@ Machine::Machine(const Parts& p)
       console_{{p.devices->console, transaction_}, transaction_, *channel_.channel()},
       clock_{glue_, p.devices->board.time.live, unusual_.clock_adjusted},
       board_{{p.devices->board, cpus_, cpu_, transaction_, lock_, *this, clock_, *this, *this, ram_,
-              words_}},
+              words_, p.functions, p.hands}},
       emulator_{ram_, board_},
       restored_at_{p.restored_at},
       resumed_at_{p.resumed_at} {}
@@ -83,8 +83,10 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
         state_.tsc_offset = clock_.offset();
         r.dirty |= state::tsc_offset;
     }
+    const bool waits = unusual_.function_wait != FunctionWait::none;
+    if (waits) wait_for_function(r);
     const bool injects = (r.dirty & state::event) != 0;
-    if (glue_->awaits_startup != 0) {
+    if (glue_->awaits_startup != 0 || waits) {
         // It stays for later.
     } else if (board_.has_nmi() && injects) {
         arm(r, clock_.now_ns());  // one event at a time: the NMI comes with the next exit, at once
@@ -264,7 +266,9 @@ std::uint64_t Machine::begin_turn() {
 // must not use any more: no mark then. That is asked last, since once it is recalled it makes no other exits; and first,
 // since two that are recalled while their exits wait would do nothing but answer recalls.
 void Machine::lose_turn() {
-    if (!board_.steal_time().is_enabled() || (glue_->halted | glue_->awaits_startup) != 0) return;
+    if (!board_.steal_time().is_enabled() ||
+        (glue_->halted | glue_->awaits_startup | glue_->waits_for_function) != 0)
+        return;
     const auto exit_waits = [this] {
         const Result<VcpuStatus> status = query_vcpu(vcpu_);
         return !status || status->pending;

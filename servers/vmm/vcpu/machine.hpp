@@ -31,8 +31,10 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
         bool shares_core;     // with another vCPU of this VM
         VmControl* control;
         ChannelClient console;
-        std::uint64_t restored_at;  // host TSC when the VM was saved; 0: it goes on or is new
-        std::uint64_t resumed_at;   // host TSC when it goes on after that
+        const GuestFunctions* functions;  // null: the guest drives none
+        FunctionHands* hands;             // with functions
+        std::uint64_t restored_at;        // host TSC when the VM was saved; 0: it goes on or is new
+        std::uint64_t resumed_at;         // host TSC when it goes on after that
     };
     explicit Machine(const Parts& parts);
 
@@ -40,12 +42,16 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     bool load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
                     std::string_view append);
 
+    // Before any vCPU runs; of vCPU 0.
+    void open_functions() { board_.open_functions(); }
+
     // The answer to one exit, which is one transaction: see state/transaction.hpp. All that lives in this
     // object itself is caches and what is made anew by handling the exit again.
     Reply handle(const Exit& e);
 
     bool shares_core() const { return shares_core_; }
-    // See Turn. Halted ones are not marked, as KVM's are not: their guest would not see that they are idle.
+    // See Turn. Halted ones are not marked, as KVM's are not: their guest would not see that they are idle. What stands
+    // still comes here before it executes anything more.
     void lose_turn();
     [[nodiscard]] std::uint64_t begin_turn();
 
@@ -68,6 +74,8 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     void take_messages(Reply& r);
     [[gnu::noinline]] void on_wake(const Exit& e, Reply& r);
     void update_steal_time();
+    void look_after_function();
+    void wait_for_function(Reply& r);
     [[gnu::noinline]] void on_msr(const Exit& e, Reply& r);
     void on_unknown_msr(std::uint32_t index, bool write);
     [[gnu::noinline]] void on_port_string(const Exit& e, Reply& r);
@@ -108,6 +116,7 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     void input_room() override { read_console(); }
     void power_off() override { unusual_.outcome = VmOutcome::powered_off; }
     void reset() override { unusual_.outcome = VmOutcome::reset; }
+    void await_function(unsigned function) override;
     void wake(unsigned cpu) override;
 
     GuestRam ram_;

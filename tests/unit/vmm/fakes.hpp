@@ -57,7 +57,9 @@ class FakeControl final : public MachineControl {
   public:
     void power_off() override { ++power_offs; }
     void reset() override { ++resets; }
+    void await_function(unsigned function) override { awaited.push_back(function); }
 
+    std::vector<unsigned> awaited;
     unsigned power_offs = 0;
     unsigned resets = 0;
 };

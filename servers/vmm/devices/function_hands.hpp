@@ -1,0 +1,37 @@
+#pragma once
+
+#include "servers/vmm/devices/msix_table.hpp"
+
+#include <cstdint>
+#include <optional>
+
+namespace margay::vmm {
+
+/// What is done to the real functions of a VM, of which PassThrough says when. Parts, functions and messages go by their
+/// indices in GuestFunctions. One for all vCPUs: called under the board lock.
+class FunctionHands {
+  public:
+    /// Let the guest reach that part at `gpa`, a multiple of the page size. It may be there already. False: it cannot be
+    /// there, and is nowhere.
+    [[nodiscard]] virtual bool map(unsigned part, std::uint64_t gpa) = 0;
+    /// When it returns, no vCPU reaches the part any more. It may be nowhere already.
+    virtual void unmap(unsigned part) = 0;
+
+    /// Of a trapped part; `width` 1, 2, 4 or 8, aligned.
+    [[nodiscard]] virtual std::uint64_t read(unsigned part, std::uint64_t offset,
+                                             unsigned width) = 0;
+    virtual void write(unsigned part, std::uint64_t offset, unsigned width,
+                       std::uint64_t value) = 0;
+
+    /// See FunctionControl. Asking again for the same costs nothing.
+    virtual void want(unsigned function, std::uint64_t word) = 0;
+    [[nodiscard]] virtual std::uint64_t granted(unsigned function) = 0;
+
+    /// What the function has to write for that message of the VM.
+    [[nodiscard]] virtual std::optional<MsixTable::Message> message(unsigned number) = 0;
+
+  protected:
+    ~FunctionHands() = default;
+};
+
+}  // namespace margay::vmm

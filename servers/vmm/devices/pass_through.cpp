@@ -1,0 +1,109 @@
+#include "servers/vmm/devices/pass_through.hpp"
+
+#include "proto/vm_control.hpp"
+
+#include <algorithm>
+
+namespace margay::vmm {
+
+namespace {
+
+constexpr unsigned first_device = 2;
+constexpr std::uint64_t never = ~std::uint64_t{0};
+
+}  // namespace
+
+PassThrough::PassThrough(const Parts& p) noexcept
+    : functions_{p.functions},
+      count_{std::min<unsigned>(p.functions.count, max_guest_functions)},
+      parts_{std::min<unsigned>(p.functions.parts, max_function_parts)},
+      hands_{p.hands},
+      control_{p.control},
+      bus_{p.bus},
+      messages_{p.messages} {
+    for (unsigned i = 0; i < count_; ++i) function_[i].emplace(p.functions.function[i], i, p.state);
+    for (std::uint64_t& wish : set_up_) wish = never;
+}
+
+std::uint32_t PassThrough::config_read(unsigned device, unsigned reg,
+                                       unsigned width) const noexcept {
+    const unsigned i = device - first_device;
+    if (i >= count_) return width == 4 ? ~0U : (1U << (8 * width)) - 1;
+    return function_[i]->read(reg, width);
+}
+
+void PassThrough::config_write(unsigned device, unsigned reg, unsigned width, std::uint32_t value) {
+    const unsigned i = device - first_device;
+    if (i >= count_) return;
+    PciFunction& function = *function_[i];
+    std::uint64_t before[pci_bars];
+    for (unsigned bar = 0; bar < pci_bars; ++bar) before[bar] = function.memory_bar(bar);
+    const std::uint64_t wish = function.wish();
+    const PciEffect effect = function.write(reg, width, value);
+    if (effect.mapping) {
+        for (unsigned bar = 0; bar < pci_bars; ++bar)
+            if (before[bar] != PciFunction::nowhere && before[bar] != function.memory_bar(bar))
+                unmap_bar(i, bar);
+    }
+    if (effect.reset) table_of(i).reset();
+    if (effect.messages) deliver_pending(i);
+    if (function.wish() != wish) control_.await_function(i);
+}
+
+void PassThrough::unmap_bar(unsigned function, unsigned bar) {
+    for (unsigned i = 0; i < parts_; ++i) {
+        const FunctionPart& part = functions_.part[i];
+        if (part.function == function && part.bar == bar && part.is_trapped == 0) hands_.unmap(i);
+    }
+}
+
+std::optional<PassThrough::Place> PassThrough::find(std::uint64_t gpa,
+                                                    bool is_trapped) const noexcept {
+    for (unsigned i = 0; i < parts_; ++i) {
+        const FunctionPart& part = functions_.part[i];
+        if (part.function >= count_ || part.bar >= pci_bars || (part.is_trapped != 0) != is_trapped)
+            continue;
+        const std::uint64_t bar = function_[part.function]->memory_bar(part.bar);
+        if (bar == PciFunction::nowhere) continue;
+        // A BAR that reaches out of the window is not in it.
+        const std::uint64_t size = functions_.function[part.function].bar_size[part.bar];
+        if (bar < function_window || size > function_window_bytes ||
+            bar - function_window > function_window_bytes - size)
+            continue;
+        if (gpa - bar - part.offset < part.size) return Place{i, gpa - bar};
+    }
+    return {};
+}
+
+// Meanwhile it answers nobody.
+bool PassThrough::is_resetting(unsigned function) const {
+    return (hands_.granted(function) ^ function_[function]->wish()) >>
+               function_wish::resets_shift !=
+           0;
+}
+
+bool PassThrough::touch(std::uint64_t gpa) {
+    const std::optional<Place> place = find(gpa, false);
+    if (!place) return false;
+    const FunctionPart& part = functions_.part[place->part];
+    return !is_resetting(part.function) &&
+           hands_.map(place->part, gpa - place->offset + part.offset);
+}
+
+bool PassThrough::settle(unsigned function) {
+    if (function >= count_) return true;
+    const std::uint64_t wish = function_[function]->wish();
+    hands_.want(function, wish);
+    if (hands_.granted(function) != wish) return false;
+    if ((set_up_[function] ^ wish) >> function_wish::resets_shift != 0) {
+        set_up_messages(function);
+        set_up_[function] = wish;
+    }
+    return true;
+}
+
+void PassThrough::settle_all() {
+    for (unsigned i = 0; i < count_; ++i) (void)settle(i);
+}
+
+}  // namespace margay::vmm

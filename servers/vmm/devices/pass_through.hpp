@@ -1,0 +1,98 @@
+#pragma once
+
+#include "proto/guest_function.hpp"
+#include "servers/vmm/devices/apic_bus.hpp"
+#include "servers/vmm/devices/function_hands.hpp"
+#include "servers/vmm/devices/machine_control.hpp"
+#include "servers/vmm/devices/msix_table.hpp"
+#include "servers/vmm/devices/pci_function.hpp"
+
+#include <cstdint>
+#include <optional>
+
+namespace margay::vmm {
+
+/// Guest-physical addresses at which functions can be mapped: what the guest is told of (acpi/dsdt.asl). Neither RAM nor
+/// an APIC is there.
+inline constexpr std::uint64_t function_window = 0xc000'0000;
+inline constexpr std::uint64_t function_window_bytes = 0xfec0'0000 - function_window;
+
+/// The PCI functions that the guest drives itself, at 00:02.0, 00:03.0, …: their configuration space, where their BARs
+/// lie, and their messages. Made from the page of item "functions" (proto/vmm.hpp).
+///
+/// What is mapped into the guest is at any time a part of what the committed state says: a part is mapped when the guest
+/// first touches it, and taken away by the exit that moves it. So a VMM may end anywhere: its mappings end with it, and its
+/// successor maps anew.
+///
+/// Whether the real function is a bus master, and how often it was reset, is asked for by an exit of its own, behind the
+/// one in which the guest has written it: nothing is asked for that is undone later. The vCPU that wrote it waits until it
+/// is so (MachineControl::await_function).
+class PassThrough {
+  public:
+    struct Parts {
+        const GuestFunctions& functions;
+        FunctionHands& hands;
+        MachineControl& control;
+        ApicBus& bus;
+        Journaled<PciFunctionsState> state;
+        Journaled<MsixTableState> messages;
+    };
+    explicit PassThrough(const Parts& parts) noexcept;
+
+    static void reset(PciFunctionsState& state) noexcept { state = {}; }
+
+    /// Of the device of that number on bus 0; `reg` and `width` as of PciFunction. Where none is: ones.
+    [[nodiscard]] std::uint32_t config_read(unsigned device, unsigned reg,
+                                            unsigned width) const noexcept;
+    void config_write(unsigned device, unsigned reg, unsigned width, std::uint32_t value);
+
+    /// The guest has touched `gpa`. True: it can do so now. False: the access is to be emulated.
+    [[nodiscard]] bool touch(std::uint64_t gpa);
+    /// Emulated accesses to BARs; `width` 1, 2, 4 or 8, at any alignment. Where nothing is: ones. To parts that are mapped,
+    /// or could be, there are none: they find nothing.
+    [[nodiscard]] std::uint64_t read(std::uint64_t gpa, unsigned width);
+    void write(std::uint64_t gpa, unsigned width, std::uint64_t value);
+
+    /// Messages of the VM that have come: bit i for number i.
+    void arrive(std::uint64_t numbers);
+
+    /// Sees to it that a function becomes as the committed state says. True: it is; then its messages are set up too. Of
+    /// one that is not there: true.
+    bool settle(unsigned function);
+    void settle_all();
+
+  private:
+    /// Where an access ends.
+    struct Place {
+        unsigned part;
+        std::uint64_t offset;  ///< in the BAR
+    };
+
+    [[nodiscard]] std::optional<Place> find(std::uint64_t gpa, bool is_trapped) const noexcept;
+    [[nodiscard]] bool is_resetting(unsigned function) const;
+    void unmap_bar(unsigned function, unsigned bar);
+
+    // pass_through_messages.cpp
+    [[nodiscard]] MsixTable table_of(unsigned function) const noexcept;
+    [[nodiscard]] bool all_masked(unsigned function) const noexcept;
+    [[nodiscard]] bool is_in_table(const Place& place) const noexcept;
+    [[nodiscard]] bool is_in_pending(const Place& place) const noexcept;
+    [[nodiscard]] std::uint64_t read_aligned(std::uint64_t gpa, unsigned width);
+    void write_aligned(std::uint64_t gpa, unsigned width, std::uint64_t value);
+    void deliver(const std::optional<MsixTable::Message>& message);
+    void deliver_pending(unsigned function);
+    void set_up_messages(unsigned function);
+    void set_up_entry(const Place& place, const MsixTable::Message& message);
+
+    const GuestFunctions& functions_;
+    unsigned count_, parts_;
+    FunctionHands& hands_;
+    MachineControl& control_;
+    ApicBus& bus_;
+    Journaled<MsixTableState> messages_;
+    std::optional<PciFunction> function_[max_guest_functions];
+    /// The wish with which its messages were set up last; ~0: none.
+    std::uint64_t set_up_[max_guest_functions];
+};
+
+}  // namespace margay::vmm

@@ -1,0 +1,175 @@
+// Of PassThrough: the pages with the MSI-X tables, which are emulated, and the messages.
+#include "servers/vmm/devices/pass_through.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace margay::vmm {
+
+namespace {
+
+constexpr unsigned data_at = 8, control_at = 12;  // in an entry of the real table
+
+constexpr std::uint64_t ones(unsigned width) {
+    return width >= 8 ? ~0ULL : (1ULL << (8 * width)) - 1;
+}
+
+/// The longest access that begins at `gpa`, is aligned, and has at most `bytes`.
+constexpr unsigned aligned_width(std::uint64_t gpa, unsigned bytes) {
+    unsigned width = 8;
+    while (width > bytes || (gpa & (width - 1)) != 0) width /= 2;
+    return width;
+}
+
+/// As a local APIC takes it (Intel SDM vol. 3 §11.11); an address elsewhere is none.
+std::optional<ApicMessage> to_apic_message(const MsixTable::Message& m) {
+    if (m.address >> 20 != 0xfee) return {};
+    const bool logical = (m.address >> 2 & 1) != 0, is_hint = (m.address >> 3 & 1) != 0;
+    auto mode = static_cast<DeliveryMode>(m.data >> 8 & 7);
+    switch (mode) {
+    case DeliveryMode::fixed:
+        // The redirection hint: to one of those that are named.
+        if (is_hint) mode = DeliveryMode::lowest_priority;
+        break;
+    case DeliveryMode::lowest_priority:
+    case DeliveryMode::nmi:
+    case DeliveryMode::init: break;
+    default: return {};
+    }
+    const bool is_queued = mode == DeliveryMode::fixed || mode == DeliveryMode::lowest_priority;
+    return ApicMessage{static_cast<std::uint32_t>(m.address >> 12 & 0xff),
+                       static_cast<std::uint8_t>(m.data), mode, logical,
+                       is_queued && (m.data >> 15 & 1) != 0};
+}
+
+}  // namespace
+
+MsixTable PassThrough::table_of(unsigned function) const noexcept {
+    const GuestFunction& f = functions_.function[function];
+    return {f.first_message, f.messages, messages_};
+}
+
+bool PassThrough::all_masked(unsigned function) const noexcept {
+    return !function_[function]->msix_on() || function_[function]->msix_masked();
+}
+
+// All of the real one, of which the guest may have been given less.
+bool PassThrough::is_in_table(const Place& place) const noexcept {
+    const FunctionPart& part = functions_.part[place.part];
+    const GuestFunction& f = functions_.function[part.function];
+    const std::uint64_t entries =
+        std::max<unsigned>(function_[part.function]->real_messages(), f.messages);
+    return part.bar == f.table_bar &&
+           place.offset - f.table_offset < entries * MsixTable::entry_bytes;
+}
+
+bool PassThrough::is_in_pending(const Place& place) const noexcept {
+    const FunctionPart& part = functions_.part[place.part];
+    const GuestFunction& f = functions_.function[part.function];
+    const std::uint64_t entries =
+        std::max<unsigned>(function_[part.function]->real_messages(), f.messages);
+    return part.bar == f.pending_bar && place.offset - f.pending_offset < (entries + 63) / 64 * 8;
+}
+
+std::uint64_t PassThrough::read_aligned(std::uint64_t gpa, unsigned width) {
+    const std::optional<Place> place = find(gpa, true);
+    if (!place) return ones(width);
+    const FunctionPart& part = functions_.part[place->part];
+    const GuestFunction& f = functions_.function[part.function];
+    if (is_in_table(*place))
+        return table_of(part.function).read(place->offset - f.table_offset, width);
+    if (is_in_pending(*place))
+        return table_of(part.function).read_pending(place->offset - f.pending_offset, width);
+    if (is_resetting(part.function)) return ones(width);
+    return hands_.read(place->part, place->offset - part.offset, width);
+}
+
+void PassThrough::write_aligned(std::uint64_t gpa, unsigned width, std::uint64_t value) {
+    const std::optional<Place> place = find(gpa, true);
+    if (!place) return;
+    const FunctionPart& part = functions_.part[place->part];
+    const GuestFunction& f = functions_.function[part.function];
+    if (is_in_table(*place)) {
+        MsixTable table = table_of(part.function);
+        if (const auto number = table.write(place->offset - f.table_offset, width, value))
+            deliver(table.take_pending(*number, all_masked(part.function)));
+    } else if (!is_in_pending(*place) && !is_resetting(part.function)) {
+        hands_.write(place->part, place->offset - part.offset, width, value);
+    }
+}
+
+std::uint64_t PassThrough::read(std::uint64_t gpa, unsigned width) {
+    std::uint64_t value = 0;
+    for (unsigned at = 0; at < width;) {
+        const unsigned now = aligned_width(gpa + at, width - at);
+        value |= read_aligned(gpa + at, now) << (8 * at);
+        at += now;
+    }
+    return value;
+}
+
+void PassThrough::write(std::uint64_t gpa, unsigned width, std::uint64_t value) {
+    for (unsigned at = 0; at < width;) {
+        const unsigned now = aligned_width(gpa + at, width - at);
+        write_aligned(gpa + at, now, value >> (8 * at) & ones(now));
+        at += now;
+    }
+}
+
+void PassThrough::deliver(const std::optional<MsixTable::Message>& message) {
+    if (!message) return;
+    if (const std::optional<ApicMessage> m = to_apic_message(*message)) bus_.deliver(*m);
+}
+
+void PassThrough::deliver_pending(unsigned function) {
+    if (messages_->pending == 0) return;
+    MsixTable table = table_of(function);
+    const bool masked = all_masked(function);
+    for (unsigned i = 0; i < table.entries(); ++i) deliver(table.take_pending(i, masked));
+}
+
+void PassThrough::arrive(std::uint64_t numbers) {
+    for (; numbers != 0; numbers &= numbers - 1) {
+        const auto number = static_cast<unsigned>(std::countr_zero(numbers));
+        for (unsigned i = 0; i < count_; ++i) {
+            const GuestFunction& f = functions_.function[i];
+            if (number - f.first_message < f.messages)
+                deliver(table_of(i).arrive(number - f.first_message, all_masked(i)));
+        }
+    }
+}
+
+// The node's own, in the real table. They are never masked: whether the guest wants them is decided here.
+void PassThrough::set_up_messages(unsigned function) {
+    const GuestFunction& f = functions_.function[function];
+    for (unsigned p = 0; p < parts_; ++p) {
+        const FunctionPart& part = functions_.part[p];
+        if (part.function != function || part.bar != f.table_bar || part.is_trapped == 0) continue;
+        for (unsigned i = 0; i < table_of(function).entries(); ++i) {
+            const std::uint64_t offset =
+                f.table_offset + std::uint64_t{i} * MsixTable::entry_bytes - part.offset;
+            if (offset >= part.size) continue;
+            if (const std::optional<MsixTable::Message> m = hands_.message(f.first_message + i))
+                set_up_entry({p, offset}, *m);
+        }
+    }
+}
+
+// Of an entry that is not masked, address and data must not change (PCI local bus specification 3.0 §6.8.2); one that a
+// VMM before has set up is left as it is.
+void PassThrough::set_up_entry(const Place& place, const MsixTable::Message& message) {
+    const auto get = [&](unsigned at) { return hands_.read(place.part, place.offset + at, 4); };
+    const auto put = [&](unsigned at, std::uint64_t value) {
+        hands_.write(place.part, place.offset + at, 4, value & 0xffff'ffff);
+    };
+    if (get(0) == (message.address & 0xffff'ffff) && get(4) == message.address >> 32 &&
+        get(data_at) == message.data && (get(control_at) & 1) == 0)
+        return;
+    put(control_at, 1);
+    put(0, message.address);
+    put(4, message.address >> 32);
+    put(data_at, message.data);
+    put(control_at, 0);
+}
+
+}  // namespace margay::vmm

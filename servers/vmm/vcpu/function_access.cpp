@@ -1,0 +1,87 @@
+#include "servers/vmm/vcpu/function_access.hpp"
+
+#include "libipc/log.hpp"
+#include "libipc/mapping.hpp"
+
+namespace margay::vmm {
+
+namespace {
+
+template <typename T>
+volatile T& register_at(std::uint64_t address) {
+    return *reinterpret_cast<volatile T*>(address);
+}
+
+}  // namespace
+
+// Uncached, whatever the guest makes of it: its page tables can ask for less caching only, and some processors take their
+// word for more.
+bool FunctionAccess::map(unsigned part, std::uint64_t gpa) {
+    const FunctionPart& p = functions_.part[part];
+    if (p.memory >= slots_.parts) return false;
+    const Slot slot = slot_of(part);
+    const Result<ExtentInfo> extent = query_memory(slot);
+    if (!extent || extent->size < p.size) return false;
+    if (mapped_at_[part] != 0 && mapped_at_[part] != gpa) unmap(part);
+    const Status s = map_all({slot, extent->base, extent->size}, slots_.space, gpa, 0, p.size,
+                             map_right::read | map_right::write | map_right::uncached);
+    if (s == Status::ok) {
+        mapped_at_[part] = gpa;
+        return true;
+    }
+    // Another vCPU was faster.
+    if (s == Status::occupied && mapped_at_[part] == gpa) return true;
+    revoke(slot);
+    mapped_at_[part] = 0;
+    return false;
+}
+
+void FunctionAccess::unmap(unsigned part) {
+    if (mapped_at_[part] == 0) return;
+    revoke(slot_of(part));
+    mapped_at_[part] = 0;
+}
+
+std::uint64_t FunctionAccess::read(unsigned part, std::uint64_t offset, unsigned width) {
+    const std::uint64_t address = functions_.part[part].address + offset;
+    switch (width) {
+    case 1: return register_at<std::uint8_t>(address);
+    case 2: return register_at<std::uint16_t>(address);
+    case 4: return register_at<std::uint32_t>(address);
+    default: return register_at<std::uint64_t>(address);
+    }
+}
+
+void FunctionAccess::write(unsigned part, std::uint64_t offset, unsigned width,
+                           std::uint64_t value) {
+    const std::uint64_t address = functions_.part[part].address + offset;
+    switch (width) {
+    case 1: register_at<std::uint8_t>(address) = static_cast<std::uint8_t>(value); return;
+    case 2: register_at<std::uint16_t>(address) = static_cast<std::uint16_t>(value); return;
+    case 4: register_at<std::uint32_t>(address) = static_cast<std::uint32_t>(value); return;
+    default: register_at<std::uint64_t>(address) = value; return;
+    }
+}
+
+void FunctionAccess::want(unsigned function, std::uint64_t word) {
+    std::atomic<std::uint64_t>& wanted = control_.function[function].wanted;
+    if (wanted.load() == word) return;
+    wanted.store(word);
+    if (slots_.supervisor != no_slot) (void)signal(slots_.supervisor, slots_.supervisor_bits);
+}
+
+std::uint64_t FunctionAccess::granted(unsigned function) {
+    return control_.function[function].granted.load();
+}
+
+std::optional<MsixTable::Message> FunctionAccess::message(unsigned number) {
+    if (number >= slots_.messages) return {};
+    const Result<MessageAddress> m = query_message(slots_.first_message + number);
+    if (!m) {
+        log("message {} of the PCI functions: {}\n", number, to_text(m.status()));
+        return {};
+    }
+    return MsixTable::Message{m->address, static_cast<std::uint32_t>(m->data)};
+}
+
+}  // namespace margay::vmm
