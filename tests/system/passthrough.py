@@ -1,8 +1,12 @@
 """Devices that only reach what was granted. Argument: the case, see CASES."""
 
+import hashlib
 import json
+import random
 
+import fetch
 import harness
+import initramfs
 import node_define
 
 # On the root bus, where the model tells its requester by its true number.
@@ -167,7 +171,47 @@ def claims(node):
         node.check_off(machine)
 
 
-CASES = [kernel, devices, refused, claims]
+# What the guest does with its disk: half of it is a pattern of the host's, which it sums up; the other half it fills.
+DISK_MIB = 16
+DISK = """
+set -e
+ls /sys/bus/pci/devices
+test -b /dev/nvme0n1
+dd if=/dev/nvme0n1 of=/tmp/half bs=1M count=8 iflag=direct 2>/dev/null
+echo "read $(sha256sum </tmp/half)"
+tr '\\000-\\377' '\\001-\\377\\000' </tmp/half | dd of=/dev/nvme0n1 bs=1M seek=8 oflag=direct iflag=fullblock 2>/dev/null
+sync
+grep nvme /proc/interrupts
+"""
+
+
+def _linux(*devices, cpus=1):
+    return {"name": "linux", "memory_mib": 192, "kernel": "kernel", "initrd": "initrd", "cpus": cpus, "append": "console=ttyS0 panic=-1",
+            "devices": [{"pci": f"0000:{d}"} for d in devices], "on_reset": "stop", "on_crash": "stop"}
+
+
+def _guest(node, extra, command, vm):
+    manifest = {"vms": [vm], "test_exit_port": 244}
+    modules = [(name, node.program(name)) for name in SERVERS]
+    modules += [("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel()),
+                ("initrd", initramfs.with_command(initramfs.base(), command))]
+    return node.boot(modules, extra=extra, memory=512)
+
+
+def nvme(node):
+    """Debian's kernel drives an NVMe disk: what the host wrote it reads, and what it writes the host reads."""
+    pattern = random.Random(1).randbytes(DISK_MIB // 2 << 20)
+    disk = node.directory / "disk"
+    disk.write_bytes(pattern + bytes(len(pattern)))
+    drive = ["-drive", f"if=none,id=disk,format=raw,file={disk}", "-device", "nvme,drive=disk,serial=1,addr=8"]
+    with _guest(node, IOMMU + drive, DISK, _linux("00:08.0")) as machine:
+        node.check_off(machine)
+        output = machine.output.decode(errors="replace")
+    assert f"read {hashlib.sha256(pattern).hexdigest()}" in output, output[-3000:]
+    assert disk.read_bytes()[len(pattern):] == bytes((b + 1) % 256 for b in pattern)
+
+
+CASES = [kernel, devices, refused, claims, nvme]
 
 
 def test(node):
