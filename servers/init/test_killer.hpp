@@ -10,6 +10,7 @@ class TestKiller {
     void configure(std::uint64_t mean, std::uint64_t seed) {
         mean_ = mean;
         random_ = seed;
+        if (mean == 0) stop();
     }
     void schedule(std::uint64_t now) {
         if (mean_ == 0) return;

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import random
+import re
 
 import fetch
 import harness
 import initramfs
+import qemu
 import node_define
 
 # On the root bus, where the model tells its requester by its true number.
@@ -185,33 +187,119 @@ grep nvme /proc/interrupts
 """
 
 
-def _linux(*devices, cpus=1):
-    return {"name": "linux", "memory_mib": 192, "kernel": "kernel", "initrd": "initrd", "cpus": cpus, "append": "console=ttyS0 panic=-1",
-            "devices": [{"pci": f"0000:{d}"} for d in devices], "on_reset": "stop", "on_crash": "stop"}
+def _linux(*devices, **keys):
+    return {"name": "linux", "memory_mib": 192, "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0 panic=-1",
+            "devices": [{"pci": f"0000:{d}"} for d in devices], "on_reset": "stop", "on_crash": "stop", **keys}
 
 
-def _guest(node, extra, command, vm):
-    manifest = {"vms": [vm], "test_exit_port": 244}
-    modules = [(name, node.program(name)) for name in SERVERS]
+def _guest(node, extra, command, vm, test_kill_services_us=0, **options):
+    manifest = {"vms": [vm], "test_exit_port": 244, "test_kill_services_us": test_kill_services_us}
+    modules = [(name, node.program(name)) for name in (*SERVERS, "vmm_next")]
     modules += [("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel()),
                 ("initrd", initramfs.with_command(initramfs.base(), command))]
-    return node.boot(modules, extra=extra, memory=512)
+    log = node.directory / "log"
+    return node.boot(modules, arguments=qemu.LOG_OPTION, log=log, extra=extra, memory=512, **options)
 
 
-def nvme(node):
-    """Debian's kernel drives an NVMe disk: what the host wrote it reads, and what it writes the host reads."""
+def _nvme(node, vm=None, command=DISK, meanwhile=lambda machine: None, **options):
+    """Debian's kernel drives an NVMe disk: what the host wrote it reads, and what it writes the host reads.
+
+    What the guest says, and what the node says.
+    """
     pattern = random.Random(1).randbytes(DISK_MIB // 2 << 20)
     disk = node.directory / "disk"
     disk.write_bytes(pattern + bytes(len(pattern)))
     drive = ["-drive", f"if=none,id=disk,format=raw,file={disk}", "-device", "nvme,drive=disk,serial=1,addr=8"]
-    with _guest(node, IOMMU + drive, DISK, _linux("00:08.0")) as machine:
+    with _guest(node, IOMMU + drive, command, _linux("00:08.0", **(vm or {})), **options) as machine:
+        meanwhile(machine)
         node.check_off(machine)
         output = machine.output.decode(errors="replace")
     assert f"read {hashlib.sha256(pattern).hexdigest()}" in output, output[-3000:]
     assert disk.read_bytes()[len(pattern):] == bytes((b + 1) % 256 for b in pattern)
+    return output, (node.directory / "log").read_text(errors="replace")
 
 
-CASES = [kernel, devices, refused, claims, nvme]
+def nvme(node):
+    _nvme(node)
+
+
+def nvme_smp(node):
+    """With two vCPUs, each with a queue and a message of its own."""
+    output, _ = _nvme(node, {"cpus": 2}, cores=3)
+    queues = re.findall(r"PCI-MSI.*nvme0q(\d)", output)
+    assert {"0", "1", "2"} <= set(queues), output[-3000:]
+
+
+# Reads the half again and again until something is typed.
+LOAD = """
+set -e
+sum() { dd if=/dev/nvme0n1 bs=64k count=64 iflag=direct 2>/dev/null | sha256sum; }
+first=$(sum)
+touch /tmp/goes
+(
+    n=0
+    while [ -e /tmp/goes ]; do
+        again=$(sum)
+        [ "$again" = "$first" ] || echo "misread: $again"
+        n=$((n + 1))
+    done
+    echo "rounds: $n"
+) &
+echo loaded
+read line </dev/console
+rm /tmp/goes
+wait
+""" + DISK
+
+
+def _loaded(node, disturb, vm=None, **options):
+    """As _nvme(), with `disturb` in the midst of reading. What the node says."""
+    def meanwhile(machine):
+        machine.expect(r"^loaded\r\n")
+        disturb(machine)
+        machine.send("enough\n")
+    output, log = _nvme(node, {"restart_limit": 1_000_000, **(vm or {})}, LOAD, meanwhile, **options)
+    assert "misread" not in output and int(re.findall(r"rounds: (\d+)", output)[0]) > 0, output[-3000:]
+    return log
+
+
+def _until_died(machine, deaths):
+    _ask(machine, command="set", vm="linux", key="test_kill_us", value="20000")
+    while _settled(machine, "linux", "running", "restarting")["restarts"] < deaths:
+        machine.pause(0.05)
+    _ask(machine, command="set", vm="linux", key="test_kill_us", value="0")
+
+
+def nvme_dies(node):
+    """Its VMM dies 100 times; the disk goes on, and no completion is lost."""
+    _loaded(node, lambda machine: _until_died(machine, 100))
+
+
+def nvme_standby(node):
+    _loaded(node, lambda machine: _until_died(machine, 100), {"standby": True, "cpus": 2}, cores=2)
+
+
+def nvme_swap(node):
+    """Builds with other layouts of the device state take over from each other."""
+    def swap(machine):
+        for n in range(10):
+            _ask(machine, command="vmm-swap", vm="linux", module=("vmm_next", "vmm")[n % 2])
+    _loaded(node, swap)
+
+
+def nvme_services(node):
+    """The pci server dies, with the console and pmem: what was given stays given."""
+    def wait(machine):
+        while _ask(machine, command="nodeinfo")["pci_deaths"] < DISTURBANCES:
+            assert _holders(machine) == {"00:08.0": "linux"}
+    _loaded(node, wait, test_kill_services_us=40_000)
+
+
+def nvme_uefi(node):
+    _nvme(node, uefi=True)
+
+
+CASES = [kernel, devices, refused, claims, nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_services, nvme_uefi]
 
 
 def test(node):
