@@ -134,8 +134,60 @@ std::string difference(const Remains& a, const Remains& b) {
     if (!same(a.console.output, b.console.output)) return "console output";
     if (!same(a.console.input, b.console.input)) return "console input";
     if (!same(a.control.outcome, b.control.outcome)) return "the VM's outcome";
+    if (!same(a.control.function, b.control.function)) return "wishes for its functions";
     if (!same(a.control.reason, b.control.reason)) return "the VM's reason";
     return {};
+}
+
+// A function at 00:02.0 whose only BAR is the page with its MSI-X table and pending bits, and some registers.
+GuestFunctions& one_function() {
+    static GuestFunctions functions;
+    functions = {};
+    functions.count = functions.parts = 1;
+    GuestFunction& f = functions.function[0];
+    f.messages = 2, f.pending_offset = 0x400;
+    f.bar_size[0] = page_size;
+    const auto put = [&f](unsigned at, std::initializer_list<std::uint8_t> bytes) {
+        std::copy(bytes.begin(), bytes.end(), &f.config[at]);
+    };
+    put(0x00, {0x36, 0x1b, 0x10, 0x00, 0, 0, 0x10});
+    f.config[0x34] = 0x40;
+    put(0x40, {0x11, 0x80, 1, 0, 0, 0, 0, 0, 0, 4});
+    put(0x80, {0x10, 0, 2});
+    FunctionPart& part = functions.part[0];
+    part.is_trapped = 1, part.size = page_size;
+    // The function's own registers: they outlive VMMs.
+    static void* const page =
+        mmap(nullptr, page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    std::memset(page, 0, page_size);
+    part.address = reinterpret_cast<std::uint64_t>(page);
+    return functions;
+}
+
+// Finds its function, places it, has it interrupt, lets it master the bus, and resets it.
+GuestScript driver() {
+    GuestScript g;
+    const auto config = [&g](unsigned reg, std::uint32_t value, unsigned width) {
+        g.out(0xcf8, 0x8000'1000 | (reg & ~3U), 4);
+        g.out(static_cast<std::uint16_t>(0xcfc + reg % 4), value, width);
+    };
+    constexpr std::uint32_t bar = 0xc000'0000, eoi = 0x80b;
+    g.write_msr(apic_base, x2apic).write_msr(0x80f, 0x1ff);
+    g.out(0xcf8, 0x8000'1000, 4).in(0xcfc, 4);
+    config(0x10, ~0U, 4), g.in(0xcfc, 4);
+    config(0x10, bar, 4);
+    config(0x04, 2, 2);
+    config(0x42, 0x8000, 2);
+    g.mmio_write(bar, 0xfee0'0000).mmio_write(bar + 8, 0x41).mmio_write(bar + 12, 0);
+    g.mmio_write(bar + 0x800, 0x1234).mmio_read(bar + 0x800).mmio_read(bar + 8);
+    g.wait().write_msr(eoi, 0).mmio_read(bar + 0x400);
+    config(0x04, 6, 2), g.in(0xcfc, 2);
+    config(0x04, 2, 2), g.in(0xcfc, 2);
+    config(0x04, 6, 2), g.in(0xcfc, 2);
+    config(0x88, 0x8000, 2), g.in(0xcfc, 2);
+    config(0x04, 0, 2), g.in(0xcfc, 4);
+    g.out(0xcf8, 0x8000'1010, 4).in(0xcfc, 4);
+    return g.say("end ").say_sum().power_off();
 }
 
 const Remains& remains_in(const Copy& c) {
@@ -316,6 +368,38 @@ TEST_F(Kill, EveryInstructionWithDevices) {
     for (const ExitClass c :
          {ExitClass::recall, ExitClass::deadline, ExitClass::pause, ExitClass::interrupt_window})
         EXPECT_NE(seen_[static_cast<unsigned>(c)], 0u) << to_text(c);
+}
+
+TEST_F(Kill, EveryInstructionOfADriver) {
+    const GuestFunctions& functions = one_function();
+    const GuestScript guest = driver();
+    std::string undisturbed;
+    for (const bool is_killed : {false, true}) {
+        Stage stage{guest, {std::string{Stage::message}}, &one_function()};
+        Killing killing{stage};
+        const FunctionControl& control = stage.remains().control.function[0];
+        while (stage.next_exit() && !HasFailure()) {
+            const std::uint64_t wanted = control.wanted;
+            if (is_killed) killing.every_instruction();
+            EXPECT_EQ(control.wanted, wanted);
+            const vmm::Exit exit = stage.exit(false);
+            const vmm::Reply reply = vmm::the_machine().handle(exit);
+            EXPECT_TRUE(exit.exit_class != ExitClass::port || control.wanted == wanted)
+                << "what is not committed is not asked for";
+            stage.reply(reply);
+        }
+        EXPECT_EQ(control.wanted, 1u << function_wish::resets_shift);
+        EXPECT_EQ(control.granted, control.wanted);
+        const auto* const table = reinterpret_cast<const std::uint32_t*>(functions.part[0].address);
+        EXPECT_EQ(table[6], 0x4001u + 50) << "the second message's data";
+        if (is_killed) {
+            print("driver", killing);
+            EXPECT_EQ(text_of(stage), undisturbed);
+        } else {
+            undisturbed = text_of(stage);
+            EXPECT_NE(undisturbed.find("end "), std::string::npos) << "it came to its end";
+        }
+    }
 }
 
 TEST_F(Kill, EveryInstructionOfAGuestsEnd) {

@@ -19,7 +19,8 @@ namespace {
 
 // Slots of the first Domain.
 constexpr Slot handler_slot = 20, portal_slot = 24, space_slot = 28, vcpu_slot = 32,
-               event_slot = 36, remains_slot = 40, state_slot = 41, ram_slot = 42;
+               event_slot = 36, remains_slot = 40, state_slot = 41, ram_slot = 42,
+               message_slot = 50;
 constexpr char append[] = "quiet";
 
 Vcpu* the_vcpu = nullptr;
@@ -46,7 +47,8 @@ void give(const char* name, const void* memory, std::uint64_t size, Slot slot = 
 
 }  // namespace
 
-Stage::Stage(const GuestScript& guest, std::vector<std::string> typed)
+Stage::Stage(const GuestScript& guest, std::vector<std::string> typed,
+             const GuestFunctions* functions)
     : guest_{guest}, typed_{std::move(typed)}, image_{guest.image()} {
     constexpr std::uint64_t kib4 = page_size;
     machine::now.tsc_khz = 1'000'000;
@@ -88,6 +90,12 @@ Stage::Stage(const GuestScript& guest, std::vector<std::string> typed)
     give("unknown_msrs", nullptr, 0, no_slot, 0);
     give("restored", nullptr, 0, no_slot, 0);
 
+    if (functions != nullptr) {
+        give("functions", functions, sizeof(*functions));
+        give("space", nullptr, 0, space_slot);
+        give("messages", nullptr, 0, message_slot, max_guest_messages);
+    }
+
     vmm::open_machine();
     system_.call(Syscall::vcpu_ctl, {vcpu_slot, 2});
     take(System::leave());
@@ -99,6 +107,17 @@ void Stage::take(Context* entered) {
         ++exits_[exit(false).exit_class < ExitClass::count
                      ? static_cast<unsigned>(exit(false).exit_class)
                      : 0];
+}
+
+// As the supervisor does. False: all are as they are to be.
+bool Stage::grant() {
+    bool any = false;
+    for (FunctionControl& f : remains_->control.function) {
+        if (f.wanted == f.granted) continue;
+        f.granted = f.wanted.load();
+        any = true;
+    }
+    return any;
 }
 
 bool Stage::next_exit() {
@@ -114,13 +133,19 @@ bool Stage::next_exit() {
             machine::now.tsc = machine::now.timer[0];
             machine::fire_timer();
             take(System::leave());
+        } else if (grant()) {
+            system_.object<Event>(event_slot).signal(recall_bit::node);
+            take(System::leave());
         } else if (typed_next_ < typed_.size()) {
             const std::string& text = typed_[typed_next_++];
-            if (text == power_button)
+            std::uint64_t bits = recall_bit::node;
+            if (text == message)
+                bits = 1ull << recall_bit::first_message;
+            else if (text == power_button)
                 ++remains_->control.power_presses;
             else
                 for (const char c : text) remains_->console.input.put(c);
-            system_.object<Event>(event_slot).signal(1);
+            system_.object<Event>(event_slot).signal(bits);
             take(System::leave());
         } else {
             return false;
@@ -206,6 +231,7 @@ Status system_call(Syscall number, Registers& r) {
             return Status::ok;
         }
         break;
+    case Syscall::irq_ctl: r.rsi = 0x4000 + r.rdi, r.rdi = 0xfee0'0000; return Status::ok;
     default: break;
     }
     return Status::bad_syscall;

@@ -36,9 +36,13 @@ class Stage {
   public:
     // In the place of a text: the power button is pressed.
     static constexpr std::string_view power_button = "(power button)";
+    // Likewise: message 0 of its PCI functions comes.
+    static constexpr std::string_view message = "(message)";
 
     // typed: one after the other, whenever the guest sleeps for good.
-    Stage(const GuestScript& guest, std::vector<std::string> typed);
+    // functions: null: the guest drives none. A function becomes as it is wanted whenever the guest sleeps.
+    Stage(const GuestScript& guest, std::vector<std::string> typed,
+          const GuestFunctions* functions = nullptr);
 
     Remains& remains() { return *remains_; }
     std::span<std::byte> ram() { return ram_; }
@@ -63,6 +67,7 @@ class Stage {
 
   private:
     void take(Context* entered);
+    bool grant();
 
     System system_;
     const GuestScript& guest_;
