@@ -11,9 +11,9 @@ namespace margay::vmm {
 /// indices in GuestFunctions. One for all vCPUs: called under the board lock.
 class FunctionHands {
   public:
-    /// Let the guest reach that part at `gpa`, a multiple of the page size. It may be there already. False: it cannot be
-    /// there, and is nowhere.
-    [[nodiscard]] virtual bool map(unsigned part, std::uint64_t gpa) = 0;
+    /// Let the guest reach that part at `gpa`, a multiple of the page size, after it has touched `touched` within it. It, or some
+    /// of its pages, may be there already, by a VMM before this one. False: nothing can be where the guest has touched.
+    [[nodiscard]] virtual bool map(unsigned part, std::uint64_t gpa, std::uint64_t touched) = 0;
     /// When it returns, no vCPU reaches the part any more. It may be nowhere already.
     virtual void unmap(unsigned part) = 0;
 

@@ -87,7 +87,7 @@ bool PassThrough::touch(std::uint64_t gpa) {
     if (!place) return false;
     const FunctionPart& part = functions_.part[place->part];
     return !is_resetting(part.function) &&
-           hands_.map(place->part, gpa - place->offset + part.offset);
+           hands_.map(place->part, gpa - place->offset + part.offset, gpa);
 }
 
 bool PassThrough::settle(unsigned function) {

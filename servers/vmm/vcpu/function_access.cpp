@@ -2,6 +2,7 @@
 
 #include "libipc/log.hpp"
 #include "libipc/mapping.hpp"
+#include "support/address.hpp"
 
 namespace margay::vmm {
 
@@ -16,24 +17,26 @@ volatile T& register_at(std::uint64_t address) {
 
 // Uncached, whatever the guest makes of it: its page tables can ask for less caching only, and some processors take their
 // word for more.
-bool FunctionAccess::map(unsigned part, std::uint64_t gpa) {
+//
+// Where something is in the way of the whole part, the page that was touched counts. If that is there by now, another vCPU
+// was faster, or a VMM that has just been replaced has mapped it and is not buried: the guest is to try again, and finds it,
+// or touches it once more. What is emulated instead would be lost for the device.
+bool FunctionAccess::map(unsigned part, std::uint64_t gpa, std::uint64_t touched) {
     const FunctionPart& p = functions_.part[part];
     if (p.memory >= slots_.parts) return false;
     const Slot slot = slot_of(part);
     const Result<ExtentInfo> extent = query_memory(slot);
     if (!extent || extent->size < p.size) return false;
     if (mapped_at_[part] != 0 && mapped_at_[part] != gpa) unmap(part);
-    const Status s = map_all({slot, extent->base, extent->size}, slots_.space, gpa, 0, p.size,
-                             map_right::read | map_right::write | map_right::uncached);
-    if (s == Status::ok) {
-        mapped_at_[part] = gpa;
-        return true;
+    mapped_at_[part] = gpa;
+    constexpr std::uint64_t rights = map_right::read | map_right::write | map_right::uncached;
+    Status s =
+        map_all({slot, extent->base, extent->size}, slots_.space, gpa, 0, p.size, rights);
+    if (s == Status::occupied) {
+        const std::uint64_t page = align_down(touched, page_size);
+        s = margay::map(slot, slots_.space, page, page - gpa, page_size, rights);
     }
-    // Another vCPU was faster.
-    if (s == Status::occupied && mapped_at_[part] == gpa) return true;
-    revoke(slot);
-    mapped_at_[part] = 0;
-    return false;
+    return s == Status::ok || s == Status::occupied;
 }
 
 void FunctionAccess::unmap(unsigned part) {

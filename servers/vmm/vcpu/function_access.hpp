@@ -18,7 +18,7 @@ class FunctionAccess final : public FunctionHands {
     FunctionAccess(const GuestFunctions& functions, VmControl& control, const Slots& slots)
         : functions_{functions}, control_{control}, slots_{slots} {}
 
-    [[nodiscard]] bool map(unsigned part, std::uint64_t gpa) override;
+    [[nodiscard]] bool map(unsigned part, std::uint64_t gpa, std::uint64_t touched) override;
     void unmap(unsigned part) override;
     [[nodiscard]] std::uint64_t read(unsigned part, std::uint64_t offset, unsigned width) override;
     void write(unsigned part, std::uint64_t offset, unsigned width, std::uint64_t value) override;

@@ -26,8 +26,9 @@ class FakeHands final : public FunctionHands {
   public:
     explicit FakeHands(const GuestFunctions& functions) : functions_{functions} {}
 
-    bool map(unsigned part, std::uint64_t gpa) override {
+    bool map(unsigned part, std::uint64_t gpa, std::uint64_t touched) override {
         ++maps;
+        EXPECT_LT(touched - gpa, functions_.part[part].size);
         EXPECT_EQ(functions_.part[part].is_trapped, 0);
         EXPECT_EQ(gpa % page_size, 0U);
         const std::uint64_t size = functions_.part[part].size;
@@ -343,7 +344,7 @@ TEST_F(PassThroughTest, bars_over_each_other) {
     config_write(net, 0x14, 0xc000'4000);
     ASSERT_TRUE(touch(0xc000'4000));
     EXPECT_TRUE(hands.mapped.contains(disk_registers)) << "the first one";
-    hands.map(disk_registers, 0xc000'4000);
+    EXPECT_TRUE(hands.map(disk_registers, 0xc000'4000, 0xc000'4ff8));
     config_write(disk, 0x04, 0, 2);
     hands.mapped[disk_registers] = 0xc000'5000;  // somebody is there
     EXPECT_FALSE(touch(0xc000'4000));
