@@ -15,6 +15,7 @@ import sys
 import bochs
 import build
 import common
+import devices
 import fetch
 import image
 import initramfs
@@ -145,6 +146,10 @@ def check_options(options):
         for option in ("append", "memory", "exec", "cpus"):
             if getattr(options, option) is not None:
                 raise common.Usage(f"--{option} is for the default manifest: {options.manifest} has its own")
+    added = getattr(options, "device", [])
+    devices.parse(added)
+    if added and options.manifest is not None:
+        raise common.Usage(f"--device is for the default manifest: {options.manifest} has its own")
     if options.exec is not None and options.initrd is not None:
         raise common.Usage("--exec is for the default initramfs: leave out --initrd")
     if options.exec is not None and options.kernel is not None:
@@ -232,6 +237,7 @@ def _default_manifest(options, own):
         initrd="initrd" if has_initrd else None,
         # Nobody is there to give it another VMM.
         on_freeze="stop" if getattr(options, "headless", False) else "keep",
+        **devices.manifest_keys(devices.parse(getattr(options, "device", []))),
         **changes,
     )
     vm = {"name": "linux", "memory_mib": options.memory or DEFAULT_MEMORY_MIB, "kernel": "kernel",

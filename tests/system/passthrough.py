@@ -192,8 +192,8 @@ def _linux(*devices, **keys):
             "devices": [{"pci": f"0000:{d}"} for d in devices], "on_reset": "stop", "on_crash": "stop", **keys}
 
 
-def _guest(node, extra, command, vm, test_kill_services_us=0, **options):
-    manifest = {"vms": [vm], "test_exit_port": 244, "test_kill_services_us": test_kill_services_us}
+def _guest(node, extra, command, *vms, test_kill_services_us=0, **options):
+    manifest = {"vms": vms, "test_exit_port": 244, "test_kill_services_us": test_kill_services_us}
     modules = [(name, node.program(name)) for name in (*SERVERS, "vmm_next")]
     modules += [("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel()),
                 ("initrd", initramfs.with_command(initramfs.base(), command))]
@@ -220,7 +220,7 @@ def _nvme(node, vm=None, command=DISK, meanwhile=lambda machine: None, **options
 
 
 def nvme(node):
-    _nvme(node)
+    _nvme(node, {"devices": [{"class": "0108"}]})
 
 
 def nvme_smp(node):
@@ -287,6 +287,32 @@ def nvme_swap(node):
     _loaded(node, swap)
 
 
+def nvme_reset(node):
+    """Reset in the midst of reading, by the operator: the disk is reset before the memory is used again, and works again."""
+    def reset(machine):
+        for _ in range(3):
+            _ask(machine, command="reset", vm="linux")
+            machine.expect(r"^loaded\r\n")
+    _loaded(node, reset)
+
+
+def nvme_two(node):
+    """Two VMs with a disk each, at once: each sees its own."""
+    patterns = [random.Random(seed).randbytes(DISK_MIB // 2 << 20) for seed in (2, 3)]
+    disks, options, vms = [], [*IOMMU], []
+    for i, pattern in enumerate(patterns):
+        disks.append(node.directory / f"disk{i}")
+        disks[i].write_bytes(pattern + bytes(len(pattern)))
+        options += ["-drive", f"if=none,id=disk{i},format=raw,file={disks[i]}",
+                    "-device", f"nvme,drive=disk{i},serial={i},addr={8 + i}"]
+        vms.append(_linux(f"00:0{8 + i}.0", name=f"linux{i}", core=i, memory_mib=128))
+    with _guest(node, options, DISK, *vms, cores=2) as machine:
+        node.check_off(machine)
+    # Made of what it has read; what both say comes in one stream.
+    for disk, pattern in zip(disks, patterns):
+        assert disk.read_bytes()[len(pattern):] == bytes((b + 1) % 256 for b in pattern)
+
+
 def nvme_services(node):
     """The pci server dies, with the console and pmem: what was given stays given."""
     def wait(machine):
@@ -299,7 +325,8 @@ def nvme_uefi(node):
     _nvme(node, uefi=True)
 
 
-CASES = [kernel, devices, refused, claims, nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_services, nvme_uefi]
+CASES = [kernel, devices, refused, claims, nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_reset,
+         nvme_two, nvme_services, nvme_uefi]
 
 
 def test(node):

@@ -77,6 +77,15 @@ class Refused(Temporary):
             self.refused(option, str(self.directory))
             self.refused(option, str(self.directory / "none"))
 
+    def test_devices(self):
+        disk = self.directory / "disk"
+        disk.write_bytes(bytes(4096))
+        for wrong in ("", "nvme", "nvme:", f"nvme:{self.directory}/none", "floppy", "e1000e:x", f"nvme:{disk},x"):
+            self.refused("--device", wrong)
+        self.refused("--device", f"nvme:{disk}", "--manifest", str(ROOT / "boot" / "manifest.json"))
+        self.refused("--device", f"nvme:{disk}", "--machine", "bochs")
+        self.refused(*["--device", f"nvme:{disk}"] * 5)
+
     def test_command_lines(self):
         self.refused("--append", "two\nlines")
         self.refused("--append", "x" * 2048)

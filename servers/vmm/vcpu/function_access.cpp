@@ -30,8 +30,7 @@ bool FunctionAccess::map(unsigned part, std::uint64_t gpa, std::uint64_t touched
     if (mapped_at_[part] != 0 && mapped_at_[part] != gpa) unmap(part);
     mapped_at_[part] = gpa;
     constexpr std::uint64_t rights = map_right::read | map_right::write | map_right::uncached;
-    Status s =
-        map_all({slot, extent->base, extent->size}, slots_.space, gpa, 0, p.size, rights);
+    Status s = map_all({slot, extent->base, extent->size}, slots_.space, gpa, 0, p.size, rights);
     if (s == Status::occupied) {
         const std::uint64_t page = align_down(touched, page_size);
         s = margay::map(slot, slots_.space, page, page - gpa, page_size, rights);

@@ -17,7 +17,7 @@ struct FakeHands : VmHands {
     VmSample now;
     unsigned pieces = 2;  // of a load or a copy
     unsigned left = 0, copy_left = 0, grave_left = 2, guest_left = 0, drop_left = 0;
-    std::string fails;  // the call that fails
+    std::string fails;   // the call that fails
     bool waits = false;  // for devices: the guest is neither made nor dropped
     // has_guest: or a part of it. stopped: it is going.
     bool has_guest = false, is_whole = false, stopped = false;
