@@ -39,6 +39,7 @@ enum class PciOutcome : std::uint8_t {
     used,           // it was another's before, and nothing brings it back
     did_not_drain,  // it has transactions pending for ever
     lost,           // it did not come back after a reset
+    past_iommu,     // it is a virtio device that does not promise to do DMA by way of the IOMMU
     count
 };
 

@@ -1,5 +1,7 @@
 #include "servers/pci/claims.hpp"
 
+#include "servers/pci/virtio.hpp"
+
 #include <algorithm>
 #include <cstring>
 
@@ -68,6 +70,8 @@ void Claims::list() {
         to.msi = count_msi(config_, f);
         to.msix = static_cast<std::uint16_t>(f.msix.entries);
         to.obstacle = obstacle_of(topology_, i, to.msi | to.msix);
+        if (to.obstacle == PciOutcome::ok && bypasses_iommu(config_, f))
+            to.obstacle = PciOutcome::past_iommu;
         to.table_bar = f.msix.bar;
         to.table_offset = f.msix.offset;
         to.pending_bar = f.msix.pending_bar;

@@ -88,10 +88,12 @@ def devices(node):
 
 def refused(node):
     """Without an IOMMU nothing is given, and a node without the server says that it knows of none."""
-    with _node(node, EDU + NVME) as machine:
+    past = ["-device", "virtio-net-pci,addr=0xa"]
+    with _node(node, EDU + NVME + past) as machine:
         found = _devices(machine)
         for device in found.values():
             assert device["iommu"] == "none" and not device["usable"] and device["reason"], device
+        assert found["00:0a.0"]["reason"].startswith("its DMA goes past the IOMMU"), found["00:0a.0"]
         nvme = found["00:08.0"]
         assert nvme["reason"] == "there is no IOMMU to confine it", nvme
         machine.ctl(command="shutdown", timeout="0")

@@ -50,6 +50,8 @@ constexpr const char* to_text(PciOutcome o) {
     case PciOutcome::used: return "nothing resets it, and it was another's before";
     case PciOutcome::did_not_drain: return "what it had begun did not end within 1 s";
     case PciOutcome::lost: return "it did not come back after a reset (1 s)";
+    case PciOutcome::past_iommu:
+        return "its DMA goes past the IOMMU (virtio without ACCESS_PLATFORM)";
     case PciOutcome::count: break;
     }
     return "the pci server says what cannot be";

@@ -15,8 +15,8 @@ constexpr unsigned power = 0x01, msi = 0x05, vendor = 0x09, express = 0x10, msix
 namespace reg {
 constexpr unsigned command = 0x04, status = 0x06, cache_line = 0x0c, latency = 0x0d,
                    header_type = 0x0e, self_test = 0x0f, first_bar = 0x10, after_bars = 0x28,
-                   rom = 0x30, capabilities = 0x34, reserved = 0x35, interrupt_line = 0x3c,
-                   interrupt_pin = 0x3d, latencies = 0x3e, first_capability = 0x40;
+                   rom = 0x30, capabilities = 0x34, interrupt_line = 0x3c, interrupt_pin = 0x3d,
+                   latencies = 0x3e, first_capability = 0x40;
 }  // namespace reg
 
 constexpr std::uint16_t decodes_memory = 1 << 1, masters = 1 << 2;

@@ -33,7 +33,7 @@ struct PciClaims : testing::Test {
         add_messages(machine.add(0, 31, 2, 0x29228086, 0x010601));
         machine.bridge(0, 8, 1, 1);
         for (const std::uint8_t number : {0, 1})
-            add_messages(machine.add(1, 0, number, 0x10411af4)).bytes[reg::header_type] = 0x80;
+            add_messages(machine.add(1, 0, number, 0x15218086)).bytes[reg::header_type] = 0x80;
         machine.at({0, 2, 0}).writable[reg::command + 1] = 4;
         topology.scan(machine);
         make();
