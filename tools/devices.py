@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 import common
+import fetch
 
 # The IOMMU's model takes the first free slot, and knows devices on the root bus only by their true numbers.
 IOMMU = ("-device", "amd-iommu,intremap=on")
@@ -18,6 +19,7 @@ class Device:
     address: str  # on the node
     options: list  # for QEMU
     has_reset: bool
+    modules: tuple = ()  # of the guest's kernel
 
 
 def _disk(text, number, slot):
@@ -43,7 +45,8 @@ def parse(texts):
                        "-device", f"{kind},netdev=net{number},addr={slot:#x}{NETWORKS[kind]}"]
         else:
             raise common.Usage(f"--device {text}: want nvme:FILE, a disk image, or {' or '.join(NETWORKS)}")
-        found.append(Device(f"0000:00:{slot:02x}.0", options, kind == "nvme"))
+        modules = fetch.NETWORK_MODULES if kind == "virtio-net-pci" else ()
+        found.append(Device(f"0000:00:{slot:02x}.0", options, kind == "nvme", modules))
     return found
 
 

@@ -37,12 +37,15 @@ def kernel(package=DEFAULT_KERNEL):
 
 # What the default guest has of its kernel's modules: for the power button.
 MODULES = ("button.ko", "evdev.ko")
+# For a network adapter by virtio, which it may be given.
+NETWORK_MODULES = ("virtio_ring.ko", "virtio.ko", "virtio_pci_legacy_dev.ko", "virtio_pci_modern_dev.ko", "virtio_pci.ko",
+                   "failover.ko", "net_failover.ko", "virtio_net.ko")
 
 
-def kernel_modules(package=DEFAULT_KERNEL):
+def kernel_modules(package=DEFAULT_KERNEL, names=MODULES):
     """The kernel's version, and the files of some of its modules, in the order in which they can be loaded."""
-    last = _fetched(f"{package}/{MODULES[-1]}", f"Debian's {package}", lambda apt, to: _kernel(apt, package, to))
-    return (last.parent / "version").read_text().strip(), [last.parent / name for name in MODULES]
+    last = _fetched(f"{package}/{names[-1]}", f"Debian's {package}", lambda apt, to: _kernel(apt, package, to))
+    return (last.parent / "version").read_text().strip(), [last.parent / name for name in names]
 
 
 def busybox():
@@ -163,8 +166,8 @@ def _kernel(apt, package, to):
     depends = re.search(r"^Depends: .*?(linux-image-\d\S+)", described, re.MULTILINE)
     if not depends:
         raise common.Failure(f"{package} depends on no kernel package")
-    modules = "|".join(map(re.escape, MODULES))
-    for name, file in apt.unpack(depends[1], rf"\./boot/vmlinuz-.*|.*/kernel/drivers/(acpi|input)/({modules})"):
+    modules = "|".join(map(re.escape, (*MODULES, *NETWORK_MODULES)))
+    for name, file in apt.unpack(depends[1], rf"\./boot/vmlinuz-.*|.*/kernel/(.*/)?({modules})"):
         if "vmlinuz" in name:
             (to / "vmlinuz").write_bytes(file.read())
             (to / "version").write_text(name.partition("vmlinuz-")[2] + "\n")
@@ -293,6 +296,7 @@ def everything():
         fetch()
     for package in KERNELS:
         kernel_modules(package)
+        kernel_modules(package, NETWORK_MODULES)
 
 
 def main(arguments):

@@ -42,6 +42,9 @@ if [ -e $modules/button.ko ] && insmod $modules/button.ko && insmod $modules/evd
         ) &
     done
 fi
+if [ -e /etc/margay-modules ]; then
+    while read module; do insmod $modules/$module; done </etc/margay-modules
+fi
 cd /root
 echo "Margay guest: Linux $(uname -r), $(nproc) CPU, $(sed -n 's/^MemTotal: *//p' /proc/meminfo)"
 if [ -e /etc/margay-exec ]; then
@@ -131,6 +134,17 @@ def with_command(initrd, command):
     archive = Archive()
     archive.add("etc", DIRECTORY)
     archive.add("etc/margay-exec", FILE, command.encode() + b"\n")
+    return initrd + bytes(-len(initrd) % ALIGNMENT) + archive.finish()
+
+
+def with_modules(initrd, names, kernel=fetch.DEFAULT_KERNEL):
+    """The initrd with more of its kernel's modules, which its init loads, in this order."""
+    version, modules = fetch.kernel_modules(kernel, names)
+    archive = Archive()
+    for module in modules:
+        archive.add(f"lib/modules/{version}/{module.name}", FILE, module.read_bytes())
+    archive.add("etc", DIRECTORY)
+    archive.add("etc/margay-modules", FILE, "".join(f"{module.name}\n" for module in modules).encode())
     return initrd + bytes(-len(initrd) % ALIGNMENT) + archive.finish()
 
 

@@ -215,6 +215,9 @@ def _guest_files(options, wanted):
         if getattr(options, "headless", True) is False and sys.stdout.isatty():
             columns, rows = os.get_terminal_size(sys.stdout.fileno())
             files["initrd"] = initramfs.with_size(files["initrd"], rows, columns)
+        needed = [module for d in devices.parse(getattr(options, "device", [])) for module in d.modules]
+        if needed and options.kernel is None:
+            files["initrd"] = initramfs.with_modules(files["initrd"], list(dict.fromkeys(needed)))
         if options.exec is not None:
             files["initrd"] = initramfs.with_command(files["initrd"], options.exec)
     return files

@@ -1,9 +1,12 @@
 """Devices that only reach what was granted. Argument: the case, see CASES."""
 
+import contextlib
 import hashlib
+import http.server
 import json
 import random
 import re
+import threading
 
 import fetch
 import harness
@@ -194,11 +197,11 @@ def _linux(*devices, **keys):
             "devices": [{"pci": f"0000:{d}"} for d in devices], "on_reset": "stop", "on_crash": "stop", **keys}
 
 
-def _guest(node, extra, command, *vms, test_kill_services_us=0, **options):
+def _guest(node, extra, command, *vms, test_kill_services_us=0, initrd=None, **options):
     manifest = {"vms": vms, "test_exit_port": 244, "test_kill_services_us": test_kill_services_us}
     modules = [(name, node.program(name)) for name in (*SERVERS, "vmm_next")]
     modules += [("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel()),
-                ("initrd", initramfs.with_command(initramfs.base(), command))]
+                ("initrd", initramfs.with_command(initrd or initramfs.base(), command))]
     log = node.directory / "log"
     return node.boot(modules, arguments=qemu.LOG_OPTION, log=log, extra=extra, memory=512, **options)
 
@@ -327,7 +330,53 @@ def nvme_uefi(node):
     _nvme(node, uefi=True)
 
 
-CASES = [kernel, devices, refused, claims, nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_reset,
+NET_MIB = 64
+NET = """
+set -e
+echo '[ "$1" != bound ] || ip addr add $ip/24 dev $interface' | sed '1i#!/bin/sh' >/tmp/script
+chmod +x /tmp/script
+ip link set eth0 up
+udhcpc -i eth0 -n -q -s /tmp/script
+wget -q -O - http://10.0.2.2:%d/file | sha256sum | sed 's/^/got /'
+grep virtio /proc/interrupts
+"""
+
+
+@contextlib.contextmanager
+def _server(content):
+    """The port of an HTTP server that has that only."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def virtio(node):
+    """A network adapter by virtio: an address by DHCP, and 64 MiB by HTTP."""
+    content = random.Random(4).randbytes(NET_MIB << 20)
+    adapter = ["-netdev", "user,id=net", "-device",
+               "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,addr=9"]
+    initrd = initramfs.with_modules(initramfs.base(), fetch.NETWORK_MODULES)
+    with _server(content) as port:
+        vm = _linux("00:09.0", allow_no_reset=True)
+        with _guest(node, IOMMU + adapter, NET % port, vm, initrd=initrd) as machine:
+            node.check_off(machine)
+            output = machine.output.decode(errors="replace")
+    assert f"got {hashlib.sha256(content).hexdigest()}" in output, output[-3000:]
+
+
+CASES = [virtio, kernel, devices, refused, claims, nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_reset,
          nvme_two, nvme_services, nvme_uefi]
 
 
