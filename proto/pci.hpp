@@ -49,7 +49,8 @@ constexpr std::uint8_t wide = 2;  // 64-bit
 constexpr std::uint8_t prefetchable = 4;
 }  // namespace pci_bar
 
-// A function, as the server knows it. Everything but `served` and `outcome` stays as it is once it is listed.
+// A function, as the server knows it. Once it is listed everything but `served` and `outcome` stays as it is, and `obstacle` until
+// the function does not come to rest.
 struct PciFunction {
     std::uint16_t requester;  // bus << 8 | device << 3 | function
     std::uint16_t vendor, device;

@@ -24,6 +24,8 @@ ALIVE_SECONDS = 20
 # Until a request is repeated, each time twice as long. Once they are more than LATE_SECONDS the node is only asked what became of it:
 # it may be another one by then, which must not begin it.
 REPEAT_SECONDS, LATE_SECONDS, MAX_REPEAT_SECONDS = 2, 10, 60
+# For a client that does not read, at the end.
+FLUSH_SECONDS = 1
 # Of ids of replies that have come, told at once.
 GOT_NAMES = 8
 
@@ -111,11 +113,21 @@ class Line:
                 pass
         finally:
             for client in list(self._clients.values()):
+                self._flush(client)
                 client.connection.close()
             self._selector.close()
             self._node.close()
             os.close(self._wake)
             os.close(self._woken)
+
+    @staticmethod
+    def _flush(client):
+        """What has come for it before the end is its own still, unless it does not read."""
+        try:
+            client.connection.settimeout(FLUSH_SECONDS)
+            client.connection.sendall(client.out)
+        except OSError:
+            pass
 
     def _turn(self):
         now = time.monotonic()
@@ -189,9 +201,10 @@ class Line:
         return True
 
     def _node_event(self, events):
-        if events & selectors.EVENT_WRITE and not self._transmit(self._node, self._out):
-            return False
-        if events & selectors.EVENT_READ:
+        is_deaf = bool(events & selectors.EVENT_WRITE) and not self._transmit(self._node, self._out)
+        if is_deaf:
+            self._out.clear()  # it has ended; what it said last is to be read
+        if events & selectors.EVENT_READ or is_deaf:
             data = self._receive(self._node)
             if data == b"":
                 return False

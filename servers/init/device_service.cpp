@@ -73,8 +73,8 @@ void DeviceService::start(Node& node, const Firmware& firmware, Slot event, cons
 
 bool DeviceService::is_any_held() const {
     for (unsigned i = 0; i < count(); ++i)
-        if ((board_->wish[i].load(std::memory_order_relaxed) & pci_wish::holder_mask) != 0)
-            return true;
+        // One that goes back is not at rest before that is said.
+        if (holder(i) != 0 || !outcome(i)) return true;
     return false;
 }
 

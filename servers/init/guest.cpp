@@ -216,6 +216,8 @@ Status Guest::start(std::uint64_t sequence) {
 
 void Guest::abandon() {
     control = nullptr;
+    // The next one waits for the same Event.
+    (void)vcpu_ctl(first.vcpu, VcpuOp::bind_event, no_slot);
     for (FurtherCpu& cpu : further) cpu.holdings.abandon();
     further.clear();
     holdings.abandon();

@@ -424,6 +424,7 @@ Piece GuestDevices::release_piece() {
         const Piece p = await_rest();
         if (p != Piece::done) return p;
         if (keeps_memory_) {
+            for (unsigned i = 0; i < messages_; ++i) (void)irq_ctl(irq_[i], IrqOp::unbind);
             holdings_.abandon();
             step_ = Step::kept;
             return Piece::done;

@@ -98,7 +98,7 @@ void Claims::list() {
 PciOutcome Claims::refusal(unsigned i, std::uint64_t wished) const {
     const Claim& c = claims_[i];
     const std::uint16_t holder = holder_of(wished);
-    if (holder == 0) return PciOutcome::ok;
+    if (holder == 0) return c.is_owed ? PciOutcome::lost : PciOutcome::ok;
     if (c.is_lost) return PciOutcome::lost;
     if (const PciOutcome o = board_.function[i].obstacle; o != PciOutcome::ok) return o;
     bool is_whole = true;
@@ -117,9 +117,11 @@ PciOutcome Claims::conclude(unsigned i) {
     const Function& f = topology_[i].function;
     c.holder = 0;
     if (c.reset.step != ResetState::Step::done) {
-        c.is_lost = true;
-        return c.reset.step == ResetState::Step::lost ? PciOutcome::lost
-                                                      : PciOutcome::did_not_drain;
+        c.is_lost = c.is_owed = true;
+        const PciOutcome o =
+            c.reset.step == ResetState::Step::lost ? PciOutcome::lost : PciOutcome::did_not_drain;
+        board_.function[i].obstacle = o;
+        return o;
     }
     const PciOutcome o = refusal(i, c.wish);
     if (o == PciOutcome::ok) c.holder = holder_of(c.wish);
@@ -152,6 +154,7 @@ void Claims::answer(unsigned i, PciOutcome outcome) {
                                      std::memory_order_relaxed);
     board_.function[i].served.store(claims_[i].wish, std::memory_order_release);
     claims_[i].works = false;
+    if (holder_of(claims_[i].wish) == 0) claims_[i].is_owed = false;
 }
 
 bool Claims::work_on(unsigned i, std::uint64_t now) {

@@ -7,8 +7,10 @@ namespace margay::pci {
 
 // What is known of one function's claim, in memory that outlives the server; all zero at first.
 struct Claim {
-    bool works = false;        // `wish` is in hand
-    bool is_lost = false;      // it is given to nobody any more
+    bool works = false;    // `wish` is in hand
+    bool is_lost = false;  // it is given to nobody any more
+    bool is_owed =
+        false;  // whoever had it then has not given it back: he must hear that it is not at rest
     std::uint16_t holder = 0;  // 0: nobody
     std::uint16_t last = 0;    // who had it before, 0: nobody has had it
     std::uint64_t wish = 0;    // in hand, or the last one

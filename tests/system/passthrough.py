@@ -243,10 +243,10 @@ first=$(sum)
 touch /tmp/goes
 (
     n=0
-    while [ -e /tmp/goes ]; do
-        again=$(sum)
+    while again=$(sum); do
         [ "$again" = "$first" ] || echo "misread: $again"
         n=$((n + 1))
+        [ -e /tmp/goes ] || break
     done
     echo "rounds: $n"
 ) &

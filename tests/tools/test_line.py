@@ -57,6 +57,30 @@ class Frames(unittest.TestCase):
             self.assertIsNone(frames.unsealed(sealed[:at] + bytes([sealed[at] ^ 0x20]) + sealed[at + 1 :]))
 
 
+class LastWords(unittest.TestCase):
+    def test_what_the_node_says_last_arrives(self):
+        """It answers, and has gone before anybody could look."""
+        for _ in range(50):
+            with tempfile.TemporaryDirectory() as directory:
+                path = pathlib.Path(directory, "ctl")
+                listener = ctl.listen(path)
+                node, ours = socket.socketpair()
+                shared = line.Line(ours, listener)
+                client = ctl.Client(path, 60)
+                name = client._send_request({"command": "shutdown"})
+                reader, request = frames.Reader(), None
+                while request is None:
+                    for kind, *found in reader.feed(node.recv(65536)):
+                        if kind == "line" and found[0].strip():
+                            request = json.loads(frames.unsealed(found[0]))
+                reply = json.dumps({"id": request["id"], "ok": True, "result": None}, separators=(",", ":"))
+                node.sendall(frames.seal(reply.encode()) + b"\n")
+                node.close()
+                self.assertTrue(client._reply(name)[1]["ok"])
+                shared.close()
+                listener.close()
+
+
 class FakeNode:
     """The other end of a line: answers requests in reverse order of pairs, echoes streams."""
 

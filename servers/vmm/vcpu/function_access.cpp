@@ -25,12 +25,17 @@ bool FunctionAccess::map(unsigned part, std::uint64_t gpa, std::uint64_t touched
     const FunctionPart& p = functions_.part[part];
     if (p.memory >= slots_.parts) return false;
     const Slot slot = slot_of(part);
-    const Result<ExtentInfo> extent = query_memory(slot);
-    if (!extent || extent->size < p.size) return false;
-    if (mapped_at_[part] != 0 && mapped_at_[part] != gpa) unmap(part);
-    mapped_at_[part] = gpa;
+    const Result<ExtentInfo> info = query_memory(slot);
+    if (!info || info->size < p.size) return false;
+    const Extent extent{slot, info->base, info->size};
     constexpr std::uint64_t rights = map_right::read | map_right::write | map_right::uncached;
-    Status s = map_all({slot, extent->base, extent->size}, slots_.space, gpa, 0, p.size, rights);
+    if (is_whole_[part] && mapped_at_[part] == gpa) return true;
+    // With what there is of it in single pages, or elsewhere.
+    unmap(part);
+    mapped_at_[part] = gpa;
+    Status s = map_all(extent, slots_.space, gpa, 0, p.size, rights);
+    is_whole_[part] = s == Status::ok;
+    if (s != Status::ok) revoke(slot);
     if (s == Status::occupied) {
         const std::uint64_t page = align_down(touched, page_size);
         s = margay::map(slot, slots_.space, page, page - gpa, page_size, rights);
@@ -42,6 +47,7 @@ void FunctionAccess::unmap(unsigned part) {
     if (mapped_at_[part] == 0) return;
     revoke(slot_of(part));
     mapped_at_[part] = 0;
+    is_whole_[part] = false;
 }
 
 std::uint64_t FunctionAccess::read(unsigned part, std::uint64_t offset, unsigned width) {

@@ -33,6 +33,7 @@ class FunctionAccess final : public FunctionHands {
     VmControl& control_;
     Slots slots_;
     std::uint64_t mapped_at_[max_function_parts] = {};  // guest-physical; 0: nowhere
+    bool is_whole_[max_function_parts] = {};            // else single pages of it
 };
 
 }  // namespace margay::vmm

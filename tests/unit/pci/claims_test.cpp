@@ -207,6 +207,22 @@ TEST_F(PciClaims, OneThatIsLostIsGivenToNobody) {
     EXPECT_EQ(ask(nvme, two), PciOutcome::lost);
     EXPECT_EQ(ask(nvme, one), PciOutcome::lost);
     EXPECT_EQ(ask(nvme, 0), PciOutcome::ok);
+    EXPECT_EQ(board->function[nvme].obstacle, PciOutcome::did_not_drain)
+        << "others see it before they ask";
+}
+
+// A reset that its holder asked for fails: when he gives it back he hears that it is not at rest, whatever server tells him; nobody
+// after him does.
+TEST_F(PciClaims, OneThatIsLostToItsHolder) {
+    const unsigned nvme = at(0, 2);
+    ASSERT_EQ(ask(nvme, one), PciOutcome::ok);
+    machine.at({0, 2, 0}).bytes[0x8a] |= 1 << 5;  // transactions pending
+    EXPECT_EQ(ask(nvme, one), PciOutcome::did_not_drain);
+    make();
+    EXPECT_EQ(ask(nvme, one | pci_wish::bus_master), PciOutcome::lost);
+    EXPECT_EQ(ask(nvme, 0), PciOutcome::lost);
+    EXPECT_EQ(ask(nvme, two), PciOutcome::lost);
+    EXPECT_EQ(ask(nvme, 0), PciOutcome::ok);
 }
 
 // Wishes change in any order while servers come and go; in the end each is as it was wished last.
