@@ -295,7 +295,7 @@ def nvme_swap(node):
 def nvme_reset(node):
     """Reset in the midst of reading, by the operator: the disk is reset before the memory is used again, and works again."""
     def reset(machine):
-        for _ in range(3):
+        for _ in range(2):
             _ask(machine, command="reset", vm="linux")
             machine.expect(r"^loaded\r\n")
     _loaded(node, reset)
