@@ -62,6 +62,8 @@ struct VmControl {
     std::atomic<std::uint32_t> power_presses;
     // The same number when the VMM last looked, in an exit that is committed or comes again.
     std::atomic<std::uint32_t> power_presses_seen;
+    // How many PCI functions it has. The supervisor stores it before the first VMM.
+    std::uint32_t functions;
     FunctionControl function[max_guest_functions];
 };
 

@@ -201,7 +201,6 @@ void Vm::look() {
     if (guest_.control != nullptr && guest_.first.vcpu != no_slot) {
         s.vmm_dead = active_ != no_place && vmm_[active_].is_dead();
         look_at_cpus(s);
-        devices_.look(*guest_.control, to_.requests);
         s.outcome = guest_.control->outcome.load();
         s.phase = guest_.control->phase.load();
         s.placed = guest_.control->placed.load();
@@ -209,6 +208,8 @@ void Vm::look() {
             vmm_[active_].serve_further();
     }
     life_.look(s);
+    // Not before: a guest may wait for its next VMM.
+    if (guest_.control != nullptr) devices_.look(*guest_.control, to_.requests);
     tell_progress(s.now);
     if (life_.state() != VmState::running)
         killer_.stop();
@@ -289,7 +290,11 @@ bool Vm::begin_guest(bool restored, Failure& why) {
 }
 
 Piece Vm::guest_piece(Failure& why) {
-    if (guest_is_made_) return devices_.create_piece(guest_, why);
+    if (guest_is_made_) {
+        const Piece p = devices_.create_piece(guest_, why);
+        guest_.control->functions = devices_.count();
+        return p;
+    }
     const Status s = guest_.create_piece(guest_is_made_);
     if (s != Status::ok) {
         (void)refuse(why, guest_.why, s);

@@ -85,11 +85,12 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     [[nodiscard]] std::uint64_t mmio_read(std::uint64_t address, unsigned width) override;
     void mmio_write(std::uint64_t address, unsigned width, std::uint64_t value) override;
 
-    /// The guest has touched `gpa`, by `access` (mmio_access). True: that part of a PCI function is mapped there now. Asked on
-    /// every exit of class mmio.
-    [[nodiscard]] bool map_on_touch(std::uint64_t gpa, std::uint64_t access) {
-        return gpa - function_window < function_window_bytes_ && map_function(gpa, access);
+    /// Whether a PCI function of the guest's may be at that address. Asked on every exit of class mmio.
+    [[nodiscard]] bool may_be_function(std::uint64_t gpa) const noexcept {
+        return gpa - function_window < function_window_bytes_;
     }
+    /// If so: the guest has touched it, by `access` (mmio_access). True: that part of a function is mapped there now.
+    [[nodiscard]] bool map_function(std::uint64_t gpa, std::uint64_t access);
     [[nodiscard]] bool has_functions() const noexcept { return pass_through_.has_value(); }
     /// Messages of them that have come, see PassThrough.
     void function_messages(std::uint64_t numbers);
@@ -221,7 +222,6 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override;
     void end_of_interrupt(std::uint8_t vector) override;
     [[nodiscard]] std::optional<std::uint8_t> choose_interrupt();
-    [[nodiscard]] bool map_function(std::uint64_t gpa, std::uint64_t access);
     [[nodiscard]] std::optional<PassThrough> make_pass_through(const Parts& parts) noexcept;
     void set_offer(OfferState::Source source, std::uint8_t vector) noexcept;
     [[nodiscard]] std::uint32_t wide_read(std::uint16_t port, unsigned width);

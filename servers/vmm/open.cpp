@@ -37,18 +37,21 @@ std::span<const std::byte> module(std::string_view name) {
 struct CpuItems {
     unsigned count;
     Slot first_vcpu, first_event;  // the others' follow
+    bool functions;                // the VM has PCI functions
 };
 
 // Where there are several, the item has another name: a VMM that knows of one only does not take such a VM.
-CpuItems find_cpus() {
+CpuItems find_cpus(bool functions) {
     const StartupItem* several = find_startup_item("vcpus");
-    if (several == nullptr) return {1, need("vcpu").slot, no_slot};
+    if (several == nullptr) return {1, need("vcpu").slot, no_slot, functions};
     if (several->value == 0 || several->value > max_cpus) fail("the VM has too many vCPUs");
-    return {static_cast<unsigned>(several->value), several->slot, need("events").slot};
+    return {static_cast<unsigned>(several->value), several->slot, need("events").slot, functions};
 }
 
+std::uint64_t regions = 0;  // where the first one lies; looked for once, while a guest may wait
+
 Region& region_of(unsigned cpu) {
-    return *reinterpret_cast<Region*>(need("devices").address + cpu * device_state_bytes);
+    return *reinterpret_cast<Region*>(regions + cpu * device_state_bytes);
 }
 
 void reset_glue(VcpuGlueState& glue, std::uint64_t host_tsc) {
@@ -61,7 +64,8 @@ void reset_glue(VcpuGlueState& glue, std::uint64_t host_tsc) {
 // State that the region does not have: all of it if the VM is new.
 class Defaults final : public StateDefaults {
   public:
-    Defaults(const ConsoleChannel& console, unsigned cpus) : console_{console}, cpus_{cpus} {}
+    Defaults(const ConsoleChannel& console, unsigned cpus, bool has_functions)
+        : console_{console}, cpus_{cpus}, has_functions_{has_functions} {}
 
     void reset(RegionHalf& half) override {
         VmState& s = vm_state(half);
@@ -87,12 +91,13 @@ class Defaults final : public StateDefaults {
         const VmState& s = vm_state(const_cast<RegionHalf&>(half));
         if (s.board.config.live.cpus != cpus_)
             return Refusal{"the VM was made with another number of vCPUs"};
-        return check_values(s, exits);
+        return check_values(s, exits, has_functions_);
     }
 
   private:
     const ConsoleChannel& console_;
     unsigned cpus_;
+    bool has_functions_;
 };
 
 // The functions that the guest drives, and what is done to them; nothing where it drives none.
@@ -104,9 +109,8 @@ struct FunctionItems {
 alignas(FunctionAccess) constinit std::byte function_access[sizeof(FunctionAccess)] = {};
 
 FunctionItems find_functions(VmControl& control) {
-    const StartupItem* item = find_startup_item("functions");
-    if (item == nullptr) return {nullptr, nullptr};
-    const auto& functions = *mapped<const GuestFunctions>(*item);
+    if (control.functions == 0) return {nullptr, nullptr};
+    const auto& functions = *mapped<const GuestFunctions>(need("functions"));
     const StartupItem* parts = find_startup_item("parts");
     const StartupItem* messages = find_startup_item("messages");
     const StartupItem* supervisor = find_startup_item("supervisor");
@@ -155,8 +159,6 @@ void announce(VmControl& control, VmmPhase phase) {
     fail("an exit came to a VMM that had refused its VM");
 }
 
-Layout layout_of_vm() { return vm_layout(find_startup_item("functions") != nullptr); }
-
 // A predecessor may have been stopped between taking note that the console wants a doorbell and ringing it.
 void ring_doorbells(ChannelClient& console) {
     console.ring();
@@ -187,7 +189,7 @@ ExitNumbers exit_numbers(const CpuItems& items, unsigned cpu) {
     // One alone writes no answers down.
     const bool is_done =
         items.count > 1 &&
-        answered_in(region_of(cpu), cpu == 0 ? layout_of_vm() : cpu_layout()) == last;
+        answered_in(region_of(cpu), cpu == 0 ? vm_layout(items.functions) : cpu_layout()) == last;
     return {status->pending && !is_done ? last : 0, last};
 }
 
@@ -218,7 +220,8 @@ bool take_over(const CpuItems& items, Defaults& defaults, GuestRam& ram, VmContr
     if (region.header.magic == 0) return false;
     ExitNumbers exits[max_cpus];
     for (unsigned i = 0; i < items.count; ++i) exits[i] = exit_numbers(items, i);
-    const Attachment a = attach(region, layout_of_vm(), defaults, {exits, items.count}, ram);
+    const Attachment a =
+        attach(region, vm_layout(items.functions), defaults, {exits, items.count}, ram);
     check(a, control);
     // A guest that was never entered has nothing to lose, and where it starts was known to its VMM alone.
     if (a.finding == Finding::blank || vm_state(region.active()).cpu.vcpu.live.started == 0)
@@ -234,7 +237,7 @@ bool take_over(const CpuItems& items, Defaults& defaults, GuestRam& ram, VmContr
 }
 
 void make_new(const CpuItems& items, Defaults& defaults) {
-    create(region_of(0), layout_of_vm(), defaults);
+    create(region_of(0), vm_layout(items.functions), defaults);
     for (unsigned i = 1; i < items.count; ++i) {
         CpuDefaults of_cpu{vm_state(region_of(0).active()), i};
         create(region_of(i), cpu_layout(), of_cpu);
@@ -283,13 +286,14 @@ void make_machines(const CpuItems& items, const StartupItem& ram, const ChannelC
 void open_machine() {
     open_startup_log();
     auto& control = *mapped<VmControl>(need("control"));
+    regions = need("devices").address;
     const StartupItem& ram_item = need("ram");
     const StartupItem& console_item = need("console");
-    const CpuItems items = find_cpus();
+    const CpuItems items = find_cpus(control.functions != 0);
     ChannelClient console{mapped<ConsoleChannel>(console_item), console_item.slot,
                           console_item.value};
     GuestRam ram{mapped<std::byte>(ram_item), ram_item.size};
-    Defaults defaults{*console.channel(), items.count};
+    Defaults defaults{*console.channel(), items.count, items.functions};
 
     const bool taken_over = take_over(items, defaults, ram, control);
     if (taken_over)

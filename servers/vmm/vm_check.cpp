@@ -142,12 +142,13 @@ class Check {
 
 }  // namespace
 
-Refusal check_values(const VmState& s, std::span<const ExitNumbers> exits) {
+Refusal check_values(const VmState& s, std::span<const ExitNumbers> exits, bool has_functions) {
     const BoardState& b = s.board;
     Check check{exits};
     check.of(b.config).of(b.time).of(s.cpu).of(s.console);
     check.of(b.pic).of(b.io_apic).of(b.uart).of(b.pit).of(b.rtc).of(b.acpi_pm);
-    check.of(b.pci_host).of(b.cpuid).of(b.pci_functions).of(b.msix_table);
+    check.of(b.pci_host).of(b.cpuid);
+    if (has_functions) check.of(b.pci_functions).of(b.msix_table);
     return check.why();
 }
 

@@ -9,7 +9,9 @@ namespace margay::vmm {
 /// Whether the values in the sections are such that the devices can go on with them: the ranges that their
 /// structs name. A VMM that has gone astray, or an enemy's, may have left anything. `exits`: what those that are to be
 /// undone have changed counts as it was before.
-[[nodiscard]] Refusal check_values(const VmState& state, std::span<const ExitNumbers> exits);
+/// `has_functions`: see vm_layout().
+[[nodiscard]] Refusal check_values(const VmState& state, std::span<const ExitNumbers> exits,
+                                   bool has_functions = false);
 [[nodiscard]] Refusal check_values(const CpuState& state, std::span<const ExitNumbers> exits);
 
 }  // namespace margay::vmm

@@ -14,27 +14,21 @@ constexpr auto sections = std::to_array<PlacedSection>({
         MARGAY_SECTION(VmState, board.pci_host), MARGAY_SECTION(VmState, cpu.msr),
         MARGAY_SECTION(VmState, cpu.kvm_clock), MARGAY_SECTION(VmState, board.cpuid),
         MARGAY_SECTION(VmState, cpu.inbox), MARGAY_SECTION(VmState, cpu.answer),
-        MARGAY_SECTION(VmState, board.pci_functions), MARGAY_SECTION(VmState, board.msix_table),
 #if MARGAY_NEXT_STATE
         MARGAY_SECTION(VmState, statistics),
 #endif
+        // The last ones, so that a layout can end before them.
+        MARGAY_SECTION(VmState, board.pci_functions), MARGAY_SECTION(VmState, board.msix_table),
 });
+constexpr std::size_t function_sections = 2;
 
 constexpr std::size_t field_count = count_fields(sections);
 constexpr auto layout = make_layout<field_count>(sections, sizeof(VmState));
 static_assert(layout.used <= half_bytes / 2, "the rest is room for what is kept for other builds");
 
-/// Without functions their sections mean nothing, and a build that does not know them may keep them for one that does.
-constexpr auto sections_with_functions = [] {
-    auto entries = layout.section;
-    for (SectionEntry& entry : entries) {
-        const std::string_view name{entry.name};
-        if (name == "pci_functions" || name == "msix_table") {
-            entry.flags |= section_flag::critical;
-        }
-    }
-    return entries;
-}();
+constexpr std::size_t plain_sections = sections.size() - function_sections;
+constexpr std::size_t plain_fields =
+    count_fields(std::span{sections}.template first<plain_sections>());
 
 constexpr auto cpu_sections = std::to_array<PlacedSection>({
     MARGAY_SECTION(CpuState, vcpu),
@@ -63,10 +57,10 @@ static_assert(listed(layout_of_cpu) == sizeof(CpuState));
 }  // namespace
 
 Layout vm_layout(bool has_functions) noexcept {
-    if (has_functions) {
-        return {sections_with_functions, layout.field, layout.used};
-    }
-    return layout;
+    const Layout whole = layout;
+    return has_functions ? whole
+                         : Layout{whole.sections.first(plain_sections),
+                                  whole.fields.first(plain_fields), whole.used};
 }
 
 VmState& vm_state(RegionHalf& half) noexcept {

@@ -20,7 +20,7 @@ struct MsixTableState {
 };
 static_assert(max_guest_messages <= 64);
 
-// Critical only where the VM has functions: see vm_layout().
-MARGAY_STATE(MsixTableState, "msix_table", 1, 1, 0, entry, pending);
+// There only where the VM has functions: see vm_layout().
+MARGAY_STATE(MsixTableState, "msix_table", 1, 1, section_flag::critical, entry, pending);
 
 }  // namespace margay::vmm

@@ -23,7 +23,7 @@ struct PciFunctionsState {
     PciFunctionState function[max_guest_functions];
 };
 
-// Critical only where the VM has functions: see vm_layout().
-MARGAY_STATE(PciFunctionsState, "pci_functions", 1, 1, 0, function);
+// There only where the VM has functions: see vm_layout().
+MARGAY_STATE(PciFunctionsState, "pci_functions", 1, 1, section_flag::critical, function);
 
 }  // namespace margay::vmm

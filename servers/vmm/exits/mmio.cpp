@@ -42,11 +42,12 @@ void Machine::tell_code(const EmulationResult& result) {
     log("\n");
 }
 
+void Machine::on_function_touch(const Exit& e, Reply& r) {
+    if (!board_.map_function(e.detail0, e.detail1)) return on_mmio(e, r);
+    r.action = Action::resume;  // at the same instruction
+}
+
 void Machine::on_mmio(const Exit& e, Reply& r) {
-    if (board_.map_on_touch(e.detail0, e.detail1)) [[unlikely]] {
-        r.action = Action::resume;  // at the same instruction
-        return;
-    }
     const EmulationResult result = emulator_.mmio(state_, e.detail0, e.detail1);
     if (result.is_plain()) [[likely]] {
         r.action = Action::resume;

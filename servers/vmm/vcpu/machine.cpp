@@ -194,7 +194,12 @@ Reply Machine::handle(const Exit& e) {
         check_length();
         on_msr(e, r);
         break;
-    case ExitClass::mmio: on_mmio(e, r); break;
+    case ExitClass::mmio:
+        if (board_.may_be_function(e.detail0)) [[unlikely]]
+            on_function_touch(e, r);
+        else
+            on_mmio(e, r);
+        break;
     case ExitClass::cpuid:
         check_length();
         on_cpuid(e, r);

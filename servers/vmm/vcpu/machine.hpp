@@ -80,6 +80,7 @@ class Machine final : private ConsoleSink, private MachineControl, private CpuWa
     void on_unknown_msr(std::uint32_t index, bool write);
     [[gnu::noinline]] void on_port_string(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_mmio(const Exit& e, Reply& r);
+    [[gnu::noinline]] void on_function_touch(const Exit& e, Reply& r);
     [[gnu::noinline]] void on_control_register(const Exit& e, Reply& r);
     [[gnu::noinline]] void apply(const EmulationResult& result, Reply& r);
     void tell_code(const EmulationResult& result);
