@@ -92,6 +92,7 @@ Stage::Stage(const GuestScript& guest, std::vector<std::string> typed,
 
     if (functions != nullptr) {
         give("functions", functions, sizeof(*functions));
+        remains_->control.functions = functions->count;
         give("space", nullptr, 0, space_slot);
         give("messages", nullptr, 0, message_slot, max_guest_messages);
     }
