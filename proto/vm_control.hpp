@@ -22,6 +22,7 @@ enum class VmmPhase : std::uint32_t {
     starting = 0,
     serving = 1,  // it has attached to the VM's state and answers exits
     refused = 2,  // it cannot attach, see reason; it has changed nothing and ends
+    failed = 3,   // the guest cannot be loaded, see reason; it ends
 };
 
 // Bits of the Events that recall vCPUs.
@@ -47,6 +48,8 @@ struct FunctionControl {
 };
 
 struct VmControl {
+    // Stored before the reply that stops a vCPU, and read when one has stopped. Never put back: who stored it may
+    // have died meanwhile without that reply, or have given it in the moment in which its successor was chosen.
     std::atomic<VmOutcome> outcome;
     std::atomic<VmmPhase> phase;
     std::uint64_t exits;        // handled so far

@@ -362,7 +362,6 @@ bool Vm::take_over(Failure& why) {
     retired_ = active_;
     active_ = next_;
     next_ = no_place;
-    guest_.control->outcome.store(VmOutcome::running);
     guest_.control->placed.store(0);
     // The guest goes on once: no VMM after the first one may take it for later.
     if (restored_ != 0 && resumed_ == 0) resumed_ = rdtsc();

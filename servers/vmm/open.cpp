@@ -159,6 +159,12 @@ void announce(VmControl& control, VmmPhase phase) {
     fail("an exit came to a VMM that had refused its VM");
 }
 
+// It has said why: the supervisor tells it when this program has ended.
+[[noreturn]] void end_unloaded(VmControl& control) {
+    control.phase.store(VmmPhase::failed);
+    __builtin_trap();
+}
+
 // A predecessor may have been stopped between taking note that the console wants a doorbell and ringing it.
 void ring_doorbells(ChannelClient& console) {
     console.ring();
@@ -311,7 +317,7 @@ void open_machine() {
     if (!taken_over) {
         const std::string_view append{mapped<const char>(need("append"))};
         if (!the_machine().load_guest(module("kernel"), module("initrd"), append))
-            __builtin_trap();  // it has said why: the supervisor tells it when this program has ended
+            end_unloaded(control);
     }
     announce(control, VmmPhase::serving);
 }

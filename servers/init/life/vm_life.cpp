@@ -219,8 +219,7 @@ void VmLife::cause_of(const VmSample& s, char (&to)[104]) {
 }
 
 void VmLife::vmm_died(const VmSample& s) {
-    if (s.phase == VmmPhase::starting && s.outcome == VmOutcome::failed)
-        return guest_ended(s);  // it says that the guest cannot be loaded
+    if (s.phase == VmmPhase::failed) return guest_ended(s);
     changed_ = true;
     watch_.end();
     if (service_ == Service::attaching && task_ == Task::replace) return successor_failed(s);
@@ -358,7 +357,7 @@ bool VmLife::may_begin_anew(const VmSample& s) {
     const bool wanted = s.outcome == VmOutcome::reset    ? limits_.ends.restarts_on_reset
                         : s.outcome == VmOutcome::failed ? limits_.ends.restarts_on_crash
                                                          : false;
-    if (!wanted || s.phase == VmmPhase::starting) return false;
+    if (!wanted || s.phase == VmmPhase::failed) return false;
     const std::uint64_t now_ms = s.now / limits_.ticks_per_ms;
     if (ends_ == 0 || now_ms - ends_since_ >= limits_.restart.window_ms) {
         ends_since_ = now_ms;
@@ -371,8 +370,9 @@ void VmLife::guest_ended(const VmSample& s) {
     replaced();
     char why[104];
     hands_.read_reason(why);
-    const bool well = s.outcome == VmOutcome::powered_off;
-    switch (s.outcome) {
+    const VmOutcome outcome = s.phase == VmmPhase::failed ? VmOutcome::failed : s.outcome;
+    const bool well = outcome == VmOutcome::powered_off;
+    switch (outcome) {
     case VmOutcome::powered_off: copy_text(reason_, "powered off"); break;
     case VmOutcome::reset: copy_text(reason_, "it reset itself"); break;
     case VmOutcome::failed:

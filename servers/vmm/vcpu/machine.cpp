@@ -46,7 +46,7 @@ bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std:
     }
     const std::string_view why =
         to_text(result.error != LoadError::none ? result.error : LoadError::ram_too_small);
-    end_vm(control_, why);
+    set_reason(control_, why);
     return false;
 }
 
@@ -100,8 +100,7 @@ void Machine::finish_rarely(const Exit& e, Reply& r, std::uint64_t offer) {
         }
     }
     if (unusual_.outcome != VmOutcome::running) {
-        // Before the exit is committed: a VMM that ends here has said it too early. The supervisor forgets
-        // it when it starts a successor, which says it again.
+        // Before the exit is committed: a VMM that ends here has said it too early, and its successor says it again.
         control_.exits = e.sequence;
         control_.outcome.store(unusual_.outcome);
         r.action = Action::stop;

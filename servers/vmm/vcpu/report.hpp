@@ -12,6 +12,6 @@ void report_failure(const VcpuState& state, std::string_view why);
 // Leaves the reason for the supervisor, cut to what fits.
 void set_reason(VmControl& control, std::string_view why);
 // Leaves outcome `failed` and the reason for the supervisor.
-void end_vm(VmControl& control, std::string_view why, VmOutcome outcome = VmOutcome::failed);
+void end_vm(VmControl& control, std::string_view why, VmOutcome outcome);
 
 }  // namespace margay::vmm

@@ -39,7 +39,7 @@ TEST_F(VmLifeTest, AStartThatFailsLeavesNothing) {
 TEST_F(VmLifeTest, AGuestThatCannotBeLoadedIsNoFaultOfTheVmm) {
     (void)life.start(0);
     settle();
-    hands.now.outcome = VmOutcome::failed;
+    hands.now.phase = VmmPhase::failed;
     die();
     EXPECT_EQ(life.state(), VmState::failed);
     EXPECT_STREQ(life.reason(), "what it says");
@@ -351,7 +351,8 @@ TEST_F(VmLifeTest, AnyOrder) {
             }
             break;
         case 9:
-            if (hands.has_active && s.phase == VmmPhase::starting) s.phase = VmmPhase::refused;
+            if (hands.has_active && s.phase == VmmPhase::starting)
+                s.phase = random() % 8 == 0 ? VmmPhase::failed : VmmPhase::refused;
             break;
         case 10:
             if (hands.is_whole && random() % 8 == 0) {
@@ -445,8 +446,7 @@ TEST_F(VmLifeTest, SomeEndsAreFinal) {
     EXPECT_STREQ(life.reason(), "what it says");
     EXPECT_FALSE(life.start(hands.now.now).is_set());
     settle();
-    hands.now.phase = VmmPhase::starting;
-    hands.now.outcome = VmOutcome::failed;
+    hands.now.phase = VmmPhase::failed;
     die();
     EXPECT_EQ(life.state(), VmState::failed);
     // Nor one that could not be made.
