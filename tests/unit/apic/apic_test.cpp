@@ -22,6 +22,8 @@ struct Hardware {
     std::uint32_t features = 0;
     std::uint64_t base = 0xfee00000 | 1 << 8;
     std::uint64_t tsc = 0;
+    // A read of the TSC that comes so many calls behind the timer's start finds that the machine stood still.
+    unsigned reads = 0, stands_still_at = ~0u;
     std::map<std::uint32_t, std::uint64_t> registers;
     std::vector<std::uint64_t> commands;
     alignas(4096) std::uint32_t page[1024] = {};
@@ -78,7 +80,13 @@ void write_msr(std::uint32_t index, std::uint64_t v) {
     EXPECT_TRUE(to != (enabled | x2) || (hardware.features & x2apic_feature) != 0);
     hardware.base = v;
 }
-std::uint64_t rdtsc() { return hardware.tsc += 100; }
+// The timer counts at a quarter of the TSC.
+std::uint64_t rdtsc() {
+    Hardware& h = hardware;
+    h.tsc += h.reads++ == h.stands_still_at ? 50'000'000 : 100;
+    h.registers[0x839] = h.page[0x390 / 4] = static_cast<std::uint32_t>(0xffff'ffff - h.tsc / 4);
+    return h.tsc;
+}
 void pause() {}
 }  // namespace cpu
 
@@ -142,8 +150,6 @@ TEST(Apic, TimerInBothModes) {
             return in_memory ? hardware.page[0x380 / 4]
                              : static_cast<std::uint32_t>(hardware.registers[0x838]);
         };
-        // The counter stands still on this hardware at what it would show after 2 ms at a quarter of the TSC.
-        hardware.registers[0x839] = hardware.page[0x390 / 4] = 0xffff'ffff - 500'000;
         apic::calibrate(1'000'000);
         EXPECT_EQ(initial(), 0u);
         apic::arm_timer(hardware.tsc + 4'000'000);
@@ -156,6 +162,19 @@ TEST(Apic, TimerInBothModes) {
         apic::arm_timer(no_deadline);
         EXPECT_EQ(initial(), 0u);
     }
+}
+
+TEST(Apic, AMachineThatStandsStillIsMeasuredAsWell) {
+    for (unsigned at = 0; at < 40; ++at)
+        for (const bool is_near_the_end : {false, true}) {
+            start(0xfee00100, x2apic_feature);
+            // 2 ms are 20 000 reads.
+            hardware.stands_still_at = is_near_the_end ? 19'985 + at : at;
+            apic::calibrate(1'000'000);
+            hardware.stands_still_at = ~0u;
+            apic::arm_timer(hardware.tsc + 4'000'000);
+            EXPECT_NEAR(static_cast<double>(hardware.registers[0x838]), 1'000'000, 2000) << at;
+        }
 }
 
 }  // namespace

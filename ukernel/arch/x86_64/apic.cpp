@@ -1,6 +1,7 @@
 #include "ukernel/arch/x86_64/apic.hpp"
 
 #include "proto/kernel.hpp"
+#include "ukernel/arch/x86_64/counter_sample.hpp"
 #include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/measure.hpp"
 #include "ukernel/memory/kernel_tables.hpp"
@@ -114,15 +115,15 @@ void arm_timer(std::uint64_t tsc) {
 
 void calibrate(std::uint64_t tsc_khz) {
     write(reg_lvt_timer, masked | vector::timer);
-    const std::uint64_t begin = cpu::rdtsc();
     write(reg_initial, 0xffff'ffff);
-    const std::uint64_t end = begin + tsc_khz * 2;  // 2 ms
-    while (cpu::rdtsc() < end) cpu::pause();
-    const std::uint64_t ticks = 0xffff'ffffu - read(reg_current);
-    const std::uint64_t spent = cpu::rdtsc() - begin;
+    const auto sample = [] { return sample_counter([] { return read(reg_current); }); };
+    const CounterSample begin = sample();
+    while (cpu::rdtsc() < begin.tsc + tsc_khz * 2) cpu::pause();  // 2 ms
+    const CounterSample end = sample();
     write(reg_initial, 0);
     write(reg_lvt_timer, vector::timer);
-    ticks_per_4g_tsc = (ticks << 32) / spent;  // ticks < 2^32
+    // It counts down. A counter that has come to its end meanwhile would be one of 2 THz.
+    ticks_per_4g_tsc = (std::uint64_t{begin.count - end.count} << 32) / (end.tsc - begin.tsc);
 }
 
 std::uint64_t poke_address(std::uint32_t* elsewhere) {
