@@ -59,7 +59,10 @@ exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint6
         (skip && v.pending.next_rip == 0))
         return false;
     // POINT OF NO RETURN
-    if (skip) v.guest.advance(v.pending.next_rip);
+    if (skip)
+        v.guest.advance(v.pending.next_rip);
+    else
+        v.guest.keep_shadow();
     if (dirty == state::rax_word) {
         v.guest.set_rax(rax);
     } else if (dirty != 0) {

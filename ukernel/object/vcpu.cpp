@@ -77,7 +77,10 @@ Status ExitSource::apply(std::uint64_t dirty, std::uint64_t rax, std::uint64_t v
     if ((dirty & state::rax_word) != 0) v.guest.set_rax(rax);
     if ((dirty & state::irq_word) != 0) backend::set_interrupt(v, vector);
     if ((dirty & state::translations) != 0) backend::flush(v);
-    if (skip) v.guest.advance(pending.next_rip);
+    if (skip)
+        v.guest.advance(pending.next_rip);
+    else
+        v.guest.keep_shadow();
     return Status::ok;
 }
 

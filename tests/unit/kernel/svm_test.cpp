@@ -274,6 +274,50 @@ TEST_F(Svm, AnInterruptedStepBeginsAgain) {
     EXPECT_NE(c->rflags & tf, 0u);
 }
 
+// Also where no interrupt is offered yet, which is when the next exit asks for one.
+TEST_F(Svm, AShadowIsKeptUntilItsInstructionIsExecuted) {
+    const auto leave = [this](std::uint64_t rip) {
+        c->rip = rip;
+        c->interrupt_shadow = 0;  // as the emulator leaves it
+        EXPECT_EQ(exit(vmcb::exit_intr), v);
+        return c->interrupt_shadow & 1;
+    };
+    for (const bool by_reply : {false, true}) {
+        c->rip = 0x1000;
+        c->interrupt_shadow = 1;
+        if (by_reply) {
+            ASSERT_EQ(exit(vmcb::exit_npf), h);
+            ASSERT_EQ(reply(Action::resume), v);
+        } else {
+            ASSERT_EQ(exit(vmcb::exit_intr), v);
+        }
+        EXPECT_EQ(leave(0x1000), 1u);
+        EXPECT_EQ(leave(0x1000), 1u) << "not once only";
+        c->interrupt_shadow = 0;
+        ASSERT_EQ(exit(vmcb::exit_npf), h);
+        EXPECT_NE(h->gpr[gpr_rsi] >> 8 & exit_flag::shadow, 0u);
+        ASSERT_EQ(reply(Action::resume, state::irq_word, 0, 0x41), v);
+        EXPECT_NE(c->rflags & tf, 0u) << "and so the interrupt waits";
+        c->dr6 |= bs;
+        c->rip = 0x1001, c->interrupt_shadow = 0;
+        ASSERT_EQ(exit(vmcb::exception_db), v);
+        EXPECT_EQ(c->interrupt_shadow, 0u);
+        ASSERT_EQ(exit(vmcb::exit_npf), h);
+        ASSERT_EQ(reply(Action::resume, state::irq_word, 0, no_vector), v);
+        // It was executed.
+        c->interrupt_shadow = 1;
+        ASSERT_EQ(exit(vmcb::exit_intr), v);
+        EXPECT_EQ(leave(0x1002), 0u);
+        EXPECT_EQ(leave(0x1001), 0u) << "that was long ago";
+    }
+    // An instruction that a handler did or skipped has none.
+    c->interrupt_shadow = 1;
+    c->next_rip = 0x1003;
+    ASSERT_EQ(exit(vmcb::exit_hlt), h);
+    ASSERT_EQ(reply(Action::advance), v);
+    EXPECT_EQ(leave(0x1003), 0u);
+}
+
 TEST_F(Svm, AnEventEndsTheShadow) {
     fill_page();
     const VcpuState page = *v->page;

@@ -20,6 +20,7 @@ constexpr std::uint32_t offered = 8;    // an interrupt is offered
 constexpr std::uint32_t nmi = 16;       // an NMI waits until an exception is delivered
 constexpr std::uint32_t in_nmi = 32;    // the guest has not executed IRET since its last NMI
 constexpr std::uint32_t next_nmi = 64;  // and another one waits for that
+constexpr std::uint32_t shadow = 128;   // entered in an interrupt shadow
 }  // namespace irregular
 
 // The guest's general registers but RAX and RSP, which the VMCB holds, are in Vcpu::gpr.
@@ -33,8 +34,9 @@ struct GuestContext {
     std::uint32_t irregular = 0;           // see irregular
     std::uint64_t irq_vector = no_vector;  // interrupt asked for and not taken yet
     InterceptState wanted{};
-    // While an interrupt shadow is stepped over: the guest's own trap flag, DR6 and EFER, and where it began.
-    std::uint64_t step_flag = 0, step_dr6 = 0, step_efer = 0, step_rip = 0;
+    // While an interrupt shadow is stepped over: the guest's own trap flag, DR6 and EFER.
+    std::uint64_t step_flag = 0, step_dr6 = 0, step_efer = 0;
+    std::uint64_t shadow_rip = 0;  // where it was entered in an interrupt shadow
 
     std::uint64_t rip() const { return vmcb->rip; }
     std::uint64_t rax() const { return vmcb->rax; }
@@ -47,6 +49,14 @@ struct GuestContext {
             if (irregular & irregular::event) flags |= exit_flag::delivering;
         }
         return flags;
+    }
+    // Whenever it may go on with the instruction that it stands at. Not every processor that is entered in an interrupt
+    // shadow still knows of it when an interrupt ends the guest before that instruction (docs/manual/testing.md): an
+    // interrupt would then be taken between STI and HLT, and the guest sleep for ever.
+    void keep_shadow() {
+        if ((vmcb->interrupt_shadow & 1) == 0) return;
+        irregular |= irregular::shadow;
+        shadow_rip = vmcb->rip;
     }
     void advance(std::uint64_t next_rip) {
         vmcb->rip = next_rip;

@@ -51,8 +51,10 @@ bool settle(Vcpu& v) {
     const bool stepped = (v.guest.irregular & irregular::step) != 0;
     c.event_injection = 0;
     c.tlb_control = 0;
-    v.guest.irregular &= ~(irregular::event | irregular::flush);
+    const bool in_shadow = (v.guest.irregular & irregular::shadow) != 0;
+    v.guest.irregular &= ~(irregular::event | irregular::flush | irregular::shadow);
     if (stepped && !svm::end_step(v)) return false;
+    if (in_shadow && !stepped && c.rip == v.guest.shadow_rip) c.interrupt_shadow |= 1;
     if ((v.guest.irregular & irregular::in_nmi) != 0 && c.exit_code == vmcb::exit_iret) {
         svm::at_iret(v);
         return false;
@@ -102,6 +104,7 @@ extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu) {
     // Exceptions and physical interrupts.
     if (c.exit_code <= vmcb::exit_init && c.exit_code >= vmcb::exception_0 &&
         (c.exit_code >= vmcb::exit_intr || exited_by_exception(v))) [[unlikely]] {
+        v.guest.keep_shadow();
         measure::left(v.core->id);
         cpu::take_interrupts();
         measure::entered(v.core->id);

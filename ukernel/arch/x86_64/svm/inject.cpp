@@ -85,7 +85,7 @@ void svm::begin_step(Vcpu& v) {
     v.guest.step_flag = c.rflags & rflags_tf;
     v.guest.step_dr6 = c.dr6;
     v.guest.step_efer = c.efer;
-    v.guest.step_rip = c.rip;
+    v.guest.shadow_rip = c.rip;
     c.exceptions = ~0u;
     c.intercept1 |= step_intercept1;
     c.intercept2 |= step_intercept2;
@@ -115,8 +115,8 @@ bool svm::end_step(Vcpu& v) {
         return false;
     }
     if (c.exit_code == vmcb::exception_db) return own != 0;
-    // It has not been executed yet, and not every implementation still knows of the shadow.
-    if (c.rip == v.guest.step_rip) c.interrupt_shadow |= 1;
+    // It has not been executed yet.
+    if (c.rip == v.guest.shadow_rip) c.interrupt_shadow |= 1;
     return true;
 }
 

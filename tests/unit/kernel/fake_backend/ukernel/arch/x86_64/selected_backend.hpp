@@ -26,6 +26,7 @@ struct GuestContext {
         return (in_shadow ? exit_flag::shadow : 0) |
                (interrupt != no_vector ? exit_flag::irq_pending : 0);
     }
+    void keep_shadow() {}  // it forgets none
     void advance(std::uint64_t next_rip) {
         instruction = next_rip;
         in_shadow = false;
