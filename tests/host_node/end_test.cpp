@@ -14,9 +14,11 @@ namespace {
 bool ends_behind(std::uint64_t blocks) {
     GuestScript guest;
     guest.power_off();
-    Node node{{.manifest = R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "k", "core": 0, "standby": true}],
+    Node node{
+        {.manifest =
+             R"({"vms": [{"name": "g", "memory_mib": 4, "kernel": "k", "core": 0, "standby": true}],
                                "test_exit_port": 244})",
-               .guests = {{"k", &guest}}}};
+         .guests = {{"k", &guest}}}};
     Vcpu* ends = nullptr;
     std::uint64_t number = 0;
     node.fate = [&](const VmmMoment& m) {
