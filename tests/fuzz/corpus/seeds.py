@@ -305,5 +305,50 @@ def saved():
     write("saved", "raw", b"\0\xff" + header + definition)
 
 
-for make in (emulator, loader, devices, multiboot2, firmware, elf, node_console, region, shared_memory, transfer, saved):
+def configuration(size, table=0, pending=0x40, entries=4):
+    space = bytearray(size)
+    struct.pack_into("<HHHH", space, 0, 0x1B36, 0x0010, 0, 0x10)
+    space[0x34] = 0x40
+    struct.pack_into("<BBHII", space, 0x40, 0x11, 0x60, entries - 1, table, pending)
+    struct.pack_into("<BB", space, 0x60, 0x01, 0x80)
+    struct.pack_into("<BBHI", space, 0x80, 0x10, 0, 0x92, 1 << 28)
+    return bytes(space)
+
+
+def pass_through():
+    shape = bytes([4 | 16 | 2 << 5])
+    functions = 2 * (shape + configuration(160, pending=0x40))
+
+    def config(reg, value, width=2):
+        return struct.pack("<BHI", 1, width << 8 | reg, value)
+
+    def step(kind, place, value=b""):
+        return struct.pack("<BH", kind, place) + value
+
+    on = config(0x10, 0xC0000000) + config(0x04, 6)
+    settle = step(7, 0) + step(15, 0) + step(7, 0)
+    message = step(5, 0, struct.pack("<Q", 0xFEE00000)) + step(5, 8, struct.pack("<Q", 0x41)) + config(0x40, 0x80000000)
+    write("pass_through", "mapped", functions + on + settle + step(3, 0x1010) + config(0x10, 0xD0000000) + step(3, 0x1010))
+    write("pass_through", "message", functions + on + settle + step(6, 0) + message + step(6, 0) + step(4, 0x40))
+    write("pass_through", "reset", functions + on + settle + step(3, 0x1010) + config(0x88, 0x8000) + settle + step(0, 0x10))
+    write("pass_through", "asleep", functions + on + step(3, 0x1010) + config(0x64, 3) + step(3, 0x1010) + config(0x64, 0))
+
+
+def pci_config():
+    # The last bytes say which bits of the BARs can be written.
+    def function(place, header=0, kind=2, **keys):
+        space = bytearray(configuration(192, **keys))
+        space[0x10:0x18] = struct.pack("<II", 0xFE000004, 0)
+        space[168:192] = bytes(16) + bytes([0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xC0, 0])
+        return bytes([place, header, kind]) + bytes(space)
+
+    write("pci_config", "one", b"\1" + function(2, table=0x2000, pending=0x3000))
+    write("pci_config", "no_table", b"\0" + function(2, table=0x3FF8, pending=0x3000))
+    bridge = bytearray(configuration(192))
+    bridge[0x18:0x1B] = bytes([0, 1, 1])
+    write("pci_config", "behind_a_bridge", b"\3" + bytes([2, 1, 6]) + bytes(bridge) + function(4))
+    write("pci_config", "access_control", b"\3" + bytes([2, 1, 6]) + bytes(bridge) + function(4) + struct.pack("<II", 0x0001000D, 0x1D001D))
+
+
+for make in (emulator, loader, devices, multiboot2, firmware, elf, node_console, region, shared_memory, transfer, saved, pass_through, pci_config):
     make()
