@@ -6,7 +6,8 @@
 
 #include "libipc/log.hpp"
 #include "proto/vmm.hpp"
-#include "servers/init/control/device_text.hpp"
+#include "servers/init/function_text.hpp"
+#include "servers/init/short_text.hpp"
 #include "support/address.hpp"
 
 namespace margay::init {

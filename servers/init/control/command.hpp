@@ -5,8 +5,8 @@
 #include <span>
 #include <string_view>
 
-#include "servers/init/control/text.hpp"
 #include "servers/init/manifest.hpp"
+#include "servers/init/short_text.hpp"
 
 namespace margay::init {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "servers/init/control/output.hpp"
-#include "servers/init/control/text.hpp"
+#include "servers/init/short_text.hpp"
 
 namespace margay::init {
 
