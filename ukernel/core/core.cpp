@@ -25,7 +25,7 @@ void register_core(Core& core) {
 
 void Core::flush_here() { drop_user_translations(); }
 
-void Core::serve_work() {
+void Core::do_work() {
     if (const std::uint64_t wanted = flush_wanted.load(std::memory_order_acquire);
         wanted != flush_done.load(std::memory_order_relaxed)) {
         flush_here();

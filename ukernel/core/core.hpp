@@ -81,7 +81,17 @@ struct Core : CoreFields {
     static unsigned count();
 
     // Does what other cores have posted. Called on the way out of the kernel and while waiting.
-    void serve_work();
+    void serve_work() {
+        if (has_work()) [[unlikely]]
+            do_work();
+    }
+    bool has_work() const {
+        return flush_wanted.load(std::memory_order_acquire) !=
+                   flush_done.load(std::memory_order_relaxed) ||
+               remote.load(std::memory_order_relaxed) != nullptr ||
+               mailbox.load(std::memory_order_relaxed) != nullptr;
+    }
+    void do_work();
     // Drops this core's translations of native address spaces. They are not global; guests are flushed by
     // their tables' generation on the next entry.
     static void flush_here();

@@ -75,7 +75,8 @@ void LocalApic::set_task_priority(std::uint8_t value) noexcept {
 }
 
 void LocalApic::request(std::uint8_t vector, bool level) noexcept {
-    sync_eoi_assist();  // from now on the guest's EOI must be seen
+    // From now on the guest's EOI must be seen. What it has completed makes no other one deliverable than update() finds.
+    if (state_->eoi_assist_armed != 0) (void)check_eoi_assist();
     auto& state = state_.edit();
     set(state.requests, vector);
     if (level) {
@@ -192,10 +193,10 @@ void LocalApic::offer(std::uint8_t vector) noexcept {
         sync_eoi_assist();
     }
     // Safe only if the next EOI the guest makes can be none but this vector's, and if nothing waits for it.
-    std::uint64_t others = 0;
-    for (unsigned word = 0; word < 4; ++word) {
-        others |= state_->requests[word] & ~(word == vector >> 6U ? 1ULL << (vector & 63) : 0);
-    }
+    const unsigned own = vector >> 6U;
+    const auto& requests = state_->requests;
+    const std::uint64_t others = requests[own ^ 1] | requests[own ^ 2] | requests[own ^ 3] |
+                                 (requests[own] & ~(1ULL << (vector & 63)));
     if (others != 0 || !empty(state_->in_service) || test(state_->level, vector)) {
         return;
     }
@@ -217,19 +218,22 @@ void LocalApic::taken(std::uint8_t vector) noexcept {
     update();
 }
 
-/// Find out whether the guest completed the assisted vector in memory, and make its next EOI a real one.
-[[gnu::noinline]] void LocalApic::check_eoi_assist() {
+/// Find out whether the guest completed the assisted vector in memory, and make its next EOI a real one. True: it did, and
+/// update() is due.
+[[gnu::noinline]] bool LocalApic::check_eoi_assist() {
     state_.edit().eoi_assist_armed = 0;
     const auto vector = state_->eoi_assist_vector;
     auto* const word = words_.edit(state_->eoi_assist & ~3ULL);
     if (word == nullptr) {
-        return;
+        return false;
     }
     const auto untouched = (*word & std::byte{eoi_bit}) != std::byte{0};
     *word &= ~std::byte{eoi_bit};
-    if (!untouched && test(state_->in_service, vector)) {
-        complete(vector);
+    if (untouched || !test(state_->in_service, vector)) {
+        return false;
     }
+    retire(vector);
+    return true;
 }
 
 MsrResult LocalApic::write_eoi_assist(std::uint64_t value) {
@@ -245,16 +249,16 @@ void LocalApic::end_of_interrupt() {
     sync_eoi_assist();
     const auto vector = highest(state_->in_service);
     if (vector >= 0) {
-        complete(static_cast<std::uint8_t>(vector));
+        retire(static_cast<std::uint8_t>(vector));
+        update();
     }
 }
 
-void LocalApic::complete(std::uint8_t vector) {
+void LocalApic::retire(std::uint8_t vector) {
     clear(state_.edit().in_service, vector);
     if (test(state_->level, vector)) {
         bus_.end_of_interrupt(vector);
     }
-    update();
 }
 
 [[gnu::noinline, gnu::cold]] void LocalApic::error(std::uint32_t bit) {

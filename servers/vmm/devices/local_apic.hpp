@@ -106,15 +106,15 @@ class LocalApic {
     void send(std::uint64_t icr);
     void request(std::uint8_t vector, bool level) noexcept;
     void end_of_interrupt();
-    void complete(std::uint8_t vector);
+    void retire(std::uint8_t vector);
     void error(std::uint32_t bit);
     void update() noexcept;
     void sync_eoi_assist() {
-        if (state_->eoi_assist_armed != 0) {
-            check_eoi_assist();
+        if (state_->eoi_assist_armed != 0 && check_eoi_assist()) {
+            update();
         }
     }
-    void check_eoi_assist();
+    [[nodiscard]] bool check_eoi_assist();
     [[nodiscard]] MsrResult x2apic_write_other(unsigned index, std::uint64_t value);
     void self_ipi(std::uint8_t vector);
     void expire_if_due();

@@ -14,7 +14,8 @@ void Machine::take_messages(Reply& r) {
     if ((glue_->is_off | glue_->awaits_startup) != 0) fail_if_all_are_off(r);
 }
 
-// Timers fire while a guest works, and whoever lost the core for long is recalled: often enough for an account of time.
+// Timers fire while a guest works, and whoever lost the core for long is recalled: often enough for an account of time. A
+// device's messages alone are no occasion: there may be tens of thousands of them in a second.
 void Machine::update_steal_time() {
     if (!board_.steal_time().is_enabled()) return;
     if (const Result<VcpuStatus> status = query_vcpu(vcpu_))
@@ -48,7 +49,9 @@ void Machine::on_wake(const Exit& e, Reply& r) {
     constexpr std::uint64_t messages = ((1ull << max_guest_messages) - 1)
                                        << recall_bit::first_message;
     r.action = Action::resume;
-    update_steal_time();
+    const bool is_message =
+        e.exit_class == ExitClass::recall && e.detail0 != 0 && (e.detail0 & ~messages) == 0;
+    if (!is_message) update_steal_time();
     if (glue_->waits_for_function != 0) look_after_function();
     if (e.exit_class == ExitClass::deadline) {
         glue_.edit().armed_deadline_ns = vmm::no_deadline;
