@@ -4,11 +4,9 @@
 #include <cstdint>
 
 #include "support/address.hpp"
+#include "ukernel/arch/x86_64/iommu/requester.hpp"
 
 namespace margay::iommu {
-
-// A PCI function as the source of a transaction: bus 15:8, device 7:3, function 2:0.
-using Requester = std::uint16_t;
 
 struct Ivrs {
     static constexpr unsigned max_units = 16, max_ranges = 512, max_specials = 32,
