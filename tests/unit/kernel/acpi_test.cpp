@@ -109,14 +109,18 @@ TEST(Acpi, AsManyCoresAsTheBuildServes) {
     EXPECT_EQ(p.cores_left_out, 3u);
 }
 
-TEST(Acpi, TheTableOfIommusIsFound) {
-    const Bytes ivrs = table("IVRS", Bytes(40));
-    const Parsed p{install(true, {madt(local_apic(0)), ivrs})};
+TEST(Acpi, TheTablesOfIommusAreFound) {
+    const Bytes ivrs = table("IVRS", Bytes(40)), dmar = table("DMAR", Bytes(44));
+    const Parsed p{install(true, {madt(local_apic(0)), ivrs, dmar, table("DMAR", Bytes(12))})};
     ASSERT_NE(p.ivrs, nullptr);
     EXPECT_EQ(p.ivrs_bytes, ivrs.size());
     EXPECT_EQ(std::memcmp(p.ivrs, ivrs.data(), ivrs.size()), 0);
+    ASSERT_NE(p.dmar, nullptr);
+    EXPECT_EQ(p.dmar_bytes, dmar.size()) << "the first counts";
+    EXPECT_EQ(std::memcmp(p.dmar, dmar.data(), dmar.size()), 0);
     const Parsed none{install(true, {madt(local_apic(0))})};
     EXPECT_EQ(none.ivrs, nullptr);
+    EXPECT_EQ(none.dmar, nullptr);
 }
 
 TEST(Acpi, InterruptLines) {

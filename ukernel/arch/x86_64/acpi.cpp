@@ -116,7 +116,7 @@ void parse_srat(const Table& t, Platform& p) {
 // The tables that an RSDT (entries of 4 bytes) or XSDT (8) lists.
 bool parse_root(std::uint64_t at, bool extended, View view, Platform& p) {
     const char* const root_names[] = {extended ? "XSDT" : "RSDT", nullptr};
-    const char* const names[] = {"APIC", "FACP", "SRAT", "IVRS", nullptr};
+    const char* const names[] = {"APIC", "FACP", "SRAT", "IVRS", "DMAR", nullptr};
     const Table root = table_at(at, view, p, root_names);
     if (root.bytes == nullptr) return false;
     Table madt, fadt, srat;
@@ -130,6 +130,7 @@ bool parse_root(std::uint64_t at, bool extended, View view, Platform& p) {
         if (t.is("FACP") && fadt.bytes == nullptr) fadt = t;
         if (t.is("SRAT") && srat.bytes == nullptr) srat = t;
         if (t.is("IVRS") && p.ivrs == nullptr) p.ivrs = t.bytes, p.ivrs_bytes = t.length;
+        if (t.is("DMAR") && p.dmar == nullptr) p.dmar = t.bytes, p.dmar_bytes = t.length;
     }
     if (fadt.bytes != nullptr) parse_fadt(fadt, p);
     if (madt.bytes == nullptr) return false;

@@ -1,5 +1,5 @@
 // The ACPI tables that the kernel itself needs: MADT (cores, I/O APICs), FADT (PM timer) and SRAT (NUMA
-// nodes); it finds the IVRS. Reads only, through a view of physical memory, so that host tests and the fuzzer run it.
+// nodes); it finds the IVRS and the DMAR. Reads only, through a view of physical memory, so that host tests and the fuzzer run it.
 #pragma once
 #include <cstdint>
 
@@ -45,6 +45,9 @@ struct Platform {
     // Of AMD's IOMMUs (arch/x86_64/iommu/ivrs.hpp); null: there are none.
     const std::uint8_t* ivrs = nullptr;
     std::uint32_t ivrs_bytes = 0;
+    // Of Intel's (arch/x86_64/iommu/vtd/dmar.hpp).
+    const std::uint8_t* dmar = nullptr;
+    std::uint32_t dmar_bytes = 0;
 
     // More of a kind than there is room for, and tables that lie about themselves.
     unsigned cores_left_out = 0, others_left_out = 0, bad_checksums = 0;
