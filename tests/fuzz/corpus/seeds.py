@@ -210,6 +210,42 @@ def firmware():
     tables("rsdt", table(b"SRAT", srat), table(b"APIC", madt), extended=False)
     tables("broken", table(b"APIC", madt)[:-3], extended=False)
 
+    def scope(kind, start_bus, *hops, number=0):
+        path = b"".join(struct.pack("<BB", *hop) for hop in hops)
+        return struct.pack("<BBHBB", kind, 6 + len(path), 0, number, start_bus) + path
+
+    def structure(kind, body):
+        return struct.pack("<HH", kind, 4 + len(body)) + body
+
+    def unit(registers, *scopes, others=0):
+        return structure(0, struct.pack("<BBHQ", others, 0, 0, registers) + b"".join(scopes))
+
+    def reserved(first, last, *scopes):
+        return structure(1, struct.pack("<HHQQ", 0, 0, first, last) + b"".join(scopes))
+
+    endpoint, bridge, io_apic, hpet = 1, 2, 3, 4
+    emulated = unit(0xFED90000, scope(io_apic, 0xFF, (0, 0)), scope(endpoint, 0, (2, 0)), scope(bridge, 0, (3, 0)))
+    server = structure(3, bytes(16)) + unit(0xFED91000, scope(bridge, 0x17, (0, 0)), scope(io_apic, 0x17, (5, 4), number=9))
+    server += unit(0xFED92000, scope(endpoint, 0x17, (0, 0), (0, 0), (4, 1)), scope(bridge, 0x17, (0, 0), (0, 0)))
+    server += unit(0xFED93000, scope(io_apic, 0xF0, (31, 0), number=8), scope(hpet, 0xF0, (30, 0)), others=1)
+    server += reserved(0x7D000000, 0x7D7FFFFF, scope(endpoint, 0, (20, 0)), scope(bridge, 0, (28, 0)))
+    dmar = struct.pack("<BB10x", 38, 1) + emulated
+    tables("dmar", table(b"DMAR", dmar), table(b"APIC", madt), extended=True)
+
+    def function(bus, device, secondary=0, subordinate=0, port=4, header=1):
+        return struct.pack("<6B", bus, device << 3, header, port, secondary, subordinate)
+
+    def buses(name, structures, *functions):
+        write("firmware", name, bytes([2, len(functions)]) + b"".join(functions) + structures)
+
+    upstream, downstream, to_pci = 5, 6, 7
+    below = (function(0x17, 0, 0x18, 0x1B), function(0x18, 0, 0x19, 0x1B, upstream), function(0x19, 0, 0x1A, 0x1A, downstream))
+    buses("buses", emulated, function(0, 2, header=0), function(0, 3, 1, 1), function(0, 4, 2, 3), function(2, 0, 3, 3, to_pci))
+    buses("buses_server", server, function(0, 28, 1, 2), function(1, 0, 2, 2, to_pci), *below)
+    buses("buses_lie", server, function(0, 1, 1, 2), function(1, 0, 2, 2, upstream), function(2, 0, 1, 2, downstream),
+          function(0, 2, 2, 9), function(0, 3, 12, 11), function(0, 4, 20, 255, 0x24), function(20, 0, 255, 255, 0x14))
+    buses("unit_left_out", unit(0xFED93000, others=1) + unit(0x10, scope(bridge, 0, (1, 0))), function(0, 1, 1, 2))
+
 
 def elf():
     def image(segments, entry=0x400000):
