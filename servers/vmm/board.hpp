@@ -160,6 +160,8 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     }
     void expire(std::uint64_t now_ns);
 
+    /// Before what was typed is looked at: whichever vCPU reads the UART takes of it as well.
+    void share_console() { need_shared(); }
     /// One byte typed at the console. False: no room, ConsoleSink::input_room() will tell.
     [[nodiscard]] bool console_input(std::uint8_t byte) {
         need_shared();

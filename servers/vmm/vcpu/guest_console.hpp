@@ -12,7 +12,7 @@ namespace margay::vmm {
 /// before the exit that sent it is committed. So the guest's positions are kept in the journal. A replay
 /// starts from the position before the exit; what lies before the ring's head has been published already.
 /// Input is looked at where it lies, and given up to the console only when the exit that took it is
-/// committed.
+/// committed. All vCPUs share the positions: nothing is called without BoardLock.
 class GuestConsole {
   public:
     GuestConsole(Journaled<ConsoleState> state, const Transaction& transaction,

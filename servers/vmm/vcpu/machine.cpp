@@ -290,6 +290,7 @@ void Machine::put(std::uint8_t byte) {
 }
 
 void Machine::read_console() {
+    board_.share_console();
     console_.release_input();
     channel_.tell_room();
     for (char byte; console_.peek(byte); console_.take())
