@@ -7,7 +7,7 @@
 #include "tests/fuzz/input.hpp"
 
 #include "ukernel/arch/x86_64/acpi.hpp"
-#include "ukernel/arch/x86_64/iommu/ivrs.hpp"
+#include "ukernel/arch/x86_64/iommu/amd_vi/ivrs.hpp"
 #include "ukernel/arch/x86_64/iommu/vtd/coverage.hpp"
 #include "ukernel/arch/x86_64/iommu/vtd/dmar.hpp"
 #include "ukernel/arch/x86_64/iommu/vtd/hierarchy.hpp"

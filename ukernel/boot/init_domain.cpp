@@ -137,8 +137,12 @@ void grant_memory(const BootData& boot, const acpi::Platform& platform, const Me
     }
     devices.remove({HostPhys{0}, HostPhys{0x100000}});
     devices.remove({HostPhys{0xfec00000}, HostPhys{0xff000000}});
-    for (const iommu::Ivrs::Unit& u : iommu::units())
-        devices.remove({u.registers, u.registers + iommu::amd_vi::reg::bytes});
+    if (const iommu::Driver* d = iommu::driver())
+        for (unsigned i = 0; i < d->units(); ++i) {
+            std::uint64_t bytes = 0;
+            const HostPhys registers = d->registers(i, bytes);
+            devices.remove({registers, registers + bytes});
+        }
     for (const Range& r : devices) out.add(r, ExtentUse::device, MemoryType::device, right::all);
 }
 
@@ -175,7 +179,7 @@ void create_init(const BootData& boot, const acpi::Platform& platform, const Mem
     info.abi = abi_version;
     info.cores = Core::count();
     info.tsc_khz = features().tsc_khz;
-    info.iommu = iommu::is_present() ? 1 : 0;
+    info.iommu = iommu::is_present() ? iommu::driver()->kind() : 0;
     info.virtualization = core.virtualization ? 1 : 0;
     std::memcpy(info.rsdp, boot.rsdp, sizeof(info.rsdp));
     std::memcpy(info.processor, features().name, sizeof(info.processor));

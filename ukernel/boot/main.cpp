@@ -152,8 +152,8 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     kernel_tables::build(memory);
     find_platform();
     pic::disable();
-    iommu::start(platform);
     apic::map();
+    iommu::start(platform);
     set_tsc_khz(measure_tsc_khz(platform.pm_timer_port));
     if (!features().constant_tsc)
         log("margay: the processor does not promise a constant time-stamp counter\n");
@@ -161,7 +161,7 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     if (Core::here().apic_id > 254)
         log("margay: the boot core has APIC id {}: no interrupt lines\n", Core::here().apic_id);
     apic::calibrate(features().tsc_khz);
-    iommu::start_events(Core::here().apic_id);
+    iommu::start_faults(Core::here().apic_id);
     const HostPhys trampoline = find_trampoline();
     if (trampoline.value() != 0)
         smp::start_other_cores(platform, trampoline);

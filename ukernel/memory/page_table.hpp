@@ -1,4 +1,4 @@
-// Four-level page tables: of processors (format/x86.hpp) and of IOMMUs. Pure logic over a back end and a
+// Page tables of four levels, or fewer: of processors (format/x86.hpp) and of IOMMUs. Pure logic over a back end and a
 // format, so that host tests run the same code.
 //
 // Back end:  std::uint64_t* table(HostPhys)    where the table can be accessed
@@ -37,9 +37,11 @@ struct Leaf {
 template <typename Backend, typename Format = X86Format>
 class PageTable {
   public:
-    // max_level: largest leaf that the processor supports (2 with 1 GiB pages, else 1).
-    PageTable(Backend& backend, HostPhys root, unsigned max_level)
-        : backend_{backend}, root_{root}, max_level_{max_level} {}
+    // max_level: largest leaf that the processor supports (2 with 1 GiB pages, else 1). Addresses are within the reach of
+    // so many levels.
+    PageTable(Backend& backend, HostPhys root, unsigned max_level,
+              unsigned levels = page_table_levels)
+        : backend_{backend}, root_{root}, max_level_{max_level}, top_{levels - 1} {}
 
     // How many leaves a mapping takes; saturates at `limit`.
     std::uint64_t leaves(std::uint64_t address, HostPhys physical, std::uint64_t size,
@@ -69,7 +71,7 @@ class PageTable {
             done += set * leaf_size(level);
             if (s != Status::ok) {
                 unmap(address, done);
-                prune(root_, page_table_levels - 1, address + done, address + done + 1, 0);
+                prune(root_, top_, address + done, address + done + 1, 0);
                 return s;
             }
         }
@@ -79,12 +81,12 @@ class PageTable {
     // Removes every leaf in the range and the tables that become empty. Only whole leaves may lie in
     // the range (mappings are removed as they were made).
     void unmap(std::uint64_t address, std::uint64_t size) {
-        if (size != 0) prune(root_, page_table_levels - 1, address, address + size, 0);
+        if (size != 0) prune(root_, top_, address, address + size, 0);
     }
 
     std::optional<Leaf> lookup(std::uint64_t address) const {
         HostPhys table = root_;
-        for (unsigned level = page_table_levels - 1;; --level) {
+        for (unsigned level = top_;; --level) {
             const std::uint64_t entry = backend_.table(table)[index(address, level)];
             if (!Format::is_present(entry)) return std::nullopt;
             if (Format::is_leaf(entry, level)) {
@@ -115,24 +117,28 @@ class PageTable {
     Status set_leaves(std::uint64_t va, std::uint64_t pa, unsigned leaf_level, std::uint64_t count,
                       std::uint64_t flags, std::uint64_t& set) {
         HostPhys table = root_;
-        for (unsigned level = page_table_levels - 1; level > leaf_level; --level) {
+        for (unsigned level = top_; level > leaf_level; --level) {
             std::uint64_t& entry = backend_.table(table)[index(va, level)];
             if (!Format::is_present(entry)) {
                 const std::optional<HostPhys> fresh = backend_.allocate();
                 if (!fresh) return Status::no_memory;
+                Format::written(backend_.table(*fresh), 512);
                 entry = Format::table(*fresh, level);
+                Format::written(&entry, 1);
             } else if (Format::is_leaf(entry, level)) {
                 return Status::occupied;
             }
             table = HostPhys{entry & Format::address_mask};
         }
         std::uint64_t* entry = &backend_.table(table)[index(va, leaf_level)];
+        std::uint64_t* const first = entry;
         std::uint64_t leaf = Format::leaf(pa, flags, leaf_level);
-        for (; set < count; ++set, ++entry, leaf += leaf_size(leaf_level)) {
-            if (Format::is_present(*entry)) return Status::occupied;
+        for (; set < count && !Format::is_present(*entry); ++set, ++entry) {
             *entry = leaf;
+            leaf += leaf_size(leaf_level);
         }
-        return Status::ok;
+        Format::written(first, set);
+        return set == count ? Status::ok : Status::occupied;
     }
 
     bool is_empty(HostPhys table) const {
@@ -152,22 +158,28 @@ class PageTable {
             const std::uint64_t entry = entries[i];
             if (!Format::is_present(entry)) continue;
             if (Format::is_leaf(entry, level)) {
-                if (at >= begin && at + reach <= end) entries[i] = 0;
+                if (at >= begin && at + reach <= end) clear(entries[i]);
                 continue;
             }
             const HostPhys child{entry & Format::address_mask};
             prune(child, level - 1, begin > at ? begin : at, end < at + reach ? end : at + reach,
                   at);
             if (is_empty(child)) {
-                entries[i] = 0;
+                clear(entries[i]);
                 backend_.release(child);
             }
         }
     }
 
+    static void clear(std::uint64_t& entry) {
+        entry = 0;
+        Format::written(&entry, 1);
+    }
+
     Backend& backend_;
     HostPhys root_;
     unsigned max_level_;
+    unsigned top_;  // the level of the root
 };
 
 }  // namespace margay

@@ -17,9 +17,10 @@ void end_attachment(Binding& b) { static_cast<Device*>(b.owner)->detach(); }
 
 }  // namespace
 
-static_assert(iommu::amd_vi::interrupt_table_bytes <= page_size && storage_device == 2 * page_size);
+static_assert(storage_device == 2 * page_size);
 
-Device::Device(iommu::Requester r) : requester{r}, attachment{end_attachment, this} {}
+Device::Device(iommu::Requester r, HostPhys messages)
+    : requester{r}, attachment{end_attachment, this}, messages_{messages} {}
 
 Result<Device*> Device::create(HostPhys base, std::uint64_t size, iommu::Requester requester) {
     if (size < storage_device) return Status::no_memory;
@@ -27,17 +28,30 @@ Result<Device*> Device::create(HostPhys base, std::uint64_t size, iommu::Request
     if (s != Status::ok) return s;
     const std::uint64_t bit = 1ull << requester % 64;
     if ((taken[requester / 64].fetch_or(bit) & bit) != 0) return Status::in_use;
-    auto* d = new (direct<void>(base)) Device{requester};
-    const HostPhys table = base + page_size;
-    d->messages = direct<iommu::amd_vi::InterruptEntry>(table);
-    for (unsigned i = 0; i < iommu::amd_vi::interrupt_entries; ++i) d->messages[i].store(0);
-    iommu::remap_interrupts(requester, table);
+    const HostPhys messages = base + page_size;
+    std::uint64_t* words = direct<std::uint64_t>(messages);
+    for (unsigned i = 0; i < page_size / sizeof(*words); ++i) words[i] = 0;
+    auto* d = new (direct<void>(base)) Device{requester, messages};
+    iommu::open_messages(requester, messages);
     return d;
 }
 
 void Device::destroy() {
-    iommu::block_interrupts(requester);
+    iommu::close_messages(requester, messages_);
     free_function(requester);
+}
+
+Status Device::take_message(unsigned index) {
+    const std::uint64_t bit = 1ull << index % 64;
+    if ((taken_[index / 64].fetch_or(bit) & bit) != 0) return Status::in_use;
+    const Status s = iommu::take_message(requester, messages_, index);
+    if (s != Status::ok) taken_[index / 64].fetch_and(~bit);
+    return s;
+}
+
+void Device::release_message(unsigned index) {
+    iommu::release_message(requester, messages_, index);
+    taken_[index / 64].fetch_and(~(1ull << index % 64));
 }
 
 void Device::free_function(iommu::Requester r) { taken[r / 64].fetch_and(~(1ull << r % 64)); }

@@ -1,5 +1,7 @@
 // Device: one PCI function as the source of DMA and of interrupt messages.
 #pragma once
+#include <atomic>
+
 #include "support/result.hpp"
 #include "ukernel/arch/x86_64/iommu/iommu.hpp"
 #include "ukernel/tree/node.hpp"
@@ -13,8 +15,7 @@ struct Irq;
 struct Device {
     iommu::Requester requester;
     DmaSpace* space = nullptr;
-    Binding attachment;                       // below the DmaSpace's capability
-    iommu::amd_vi::InterruptEntry* messages;  // its interrupt table, in the page behind the object
+    Binding attachment;  // below the DmaSpace's capability
 
     // storage_device bytes. `in_use`: there is a Device for the function already, or firmware or an IOMMU needs it;
     // `not_supported`: no IOMMU confines it.
@@ -23,20 +24,23 @@ struct Device {
     // There is no Device for it any more.
     static void free_function(iommu::Requester r);
 
-    // An index of its interrupt table, for one Irq. False: it has one.
-    bool take_message(unsigned index) {
-        const std::uint64_t bit = 1ull << index % 64;
-        return (taken_[index / 64].fetch_or(bit) & bit) == 0;
+    // One of its messages, for one Irq. `in_use`: it has one; `no_memory`: the IOMMU has no entry left.
+    Status take_message(unsigned index);
+    void release_message(unsigned index);
+    // Vector 0: it raises nothing.
+    void set_message(unsigned index, unsigned vector, unsigned apic_id) {
+        iommu::set_message(requester, messages_, index, vector, apic_id);
     }
-    void release_message(unsigned index) { taken_[index / 64].fetch_and(~(1ull << index % 64)); }
+    iommu::Message message(unsigned index) const { return iommu::message(messages_, index); }
 
     // It reaches what the space maps, until detach(). Not attached before.
     void attach(DmaSpace& to);
     void detach();
 
   private:
-    explicit Device(iommu::Requester r);
-    std::atomic<std::uint64_t> taken_[iommu::amd_vi::interrupt_entries / 64] = {};
+    Device(iommu::Requester r, HostPhys messages);
+    HostPhys messages_;  // the page behind the object
+    std::atomic<std::uint64_t> taken_[iommu::messages_per_function / 64] = {};
 };
 
 }  // namespace margay

@@ -38,7 +38,8 @@ Result<Irq*> Irq::create_line(HostPhys base, unsigned gsi) {
 Result<Irq*> Irq::create_message(HostPhys base, Device& device, unsigned index, Core& core) {
     constexpr unsigned highest_apic_id = 254;
     if (core.apic_id > highest_apic_id) return Status::not_supported;
-    if (!device.take_message(index)) return Status::in_use;
+    const Status s = device.take_message(index);
+    if (s != Status::ok) return s;
     auto* irq = new (direct<void>(base)) Irq{index, core};
     irq->is_message_ = true;
     irq->device_ = &device;
@@ -54,7 +55,12 @@ Result<Irq*> Irq::create_message(HostPhys base, Device& device, unsigned index, 
 
 void Irq::set_message(unsigned vector) {
     if (device_ == nullptr) return;
-    iommu::set_message(device_->requester, device_->messages, number_, vector, core_.apic_id);
+    device_->set_message(number_, vector, core_.apic_id);
+}
+
+Result<iommu::Message> Irq::message() const {
+    if (device_ == nullptr) return Status::dead_partner;
+    return device_->message(number_);
 }
 
 Status Irq::bind(Event& to, std::uint64_t event_bits) {

@@ -2,6 +2,7 @@
 #pragma once
 #include "support/result.hpp"
 #include "ukernel/arch/x86_64/io_apic.hpp"
+#include "ukernel/arch/x86_64/iommu/driver.hpp"
 #include "ukernel/tree/node.hpp"
 
 namespace margay {
@@ -35,6 +36,9 @@ struct Irq {
     void unbind();
     // The client has served a level-triggered line.
     void acknowledge();
+
+    // How its function sends it. `dead_partner` if the Device is gone. Only of a message.
+    Result<iommu::Message> message() const;
 
     // The vector of this source fired on this core.
     static void fire_line(unsigned gsi);

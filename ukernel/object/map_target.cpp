@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "ukernel/arch/x86_64/iommu/iommu.hpp"
 #include "ukernel/core/feature.hpp"
 #include "ukernel/object/space.hpp"
 
@@ -10,9 +11,6 @@ namespace margay {
 PageTable<FramePool> MapTarget::tables() {
     return PageTable<FramePool>{pool_, root_, features().gigabyte_pages ? 2u : 1u};
 }
-
-// IOMMUs have all page sizes.
-PageTable<FramePool, AmdViFormat> MapTarget::dma_tables() { return {pool_, root_, 2}; }
 
 void MapTarget::init_mappings(Kind kind, HostPhys root, Mapping* records, std::uint64_t count,
                               HostPhys pool_begin, HostPhys pool_end) {
@@ -57,7 +55,8 @@ FramePool::Released MapTarget::remove(Mapping& m) {
         return {};
     }
     if (is_dma())
-        dma_tables().unmap(m.address, m.size);
+        with_dma_tables(iommu::dma_format(),
+                        [&m](auto, auto tables) { tables.unmap(m.address, m.size); });
     else
         tables().unmap(m.address, m.size);
     entries_removed();

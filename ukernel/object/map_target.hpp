@@ -1,8 +1,10 @@
 // What Domain, Space and DmaSpace share: page tables with a pool, and mapping records.
 #pragma once
+#include "ukernel/arch/x86_64/iommu/driver.hpp"
 #include "ukernel/core/core_set.hpp"
 #include "ukernel/core/spin_lock.hpp"
 #include "ukernel/memory/format/amd_vi.hpp"
+#include "ukernel/memory/format/vtd.hpp"
 #include "ukernel/memory/frame_pool.hpp"
 #include "ukernel/memory/page_table.hpp"
 #include "ukernel/tree/node.hpp"
@@ -24,9 +26,17 @@ class MapTarget {
     HostPhys root() const { return root_; }
     bool is_guest() const { return kind_ == Kind::guest; }
     bool is_dma() const { return kind_ == Kind::dma; }
-    // Of a target that processors walk, and of one that the IOMMU does.
+    // Of a target that processors walk.
     PageTable<FramePool> tables();
-    PageTable<FramePool, AmdViFormat> dma_tables();
+    // f(Format{}, tables) of one that IOMMUs do.
+    template <typename F>
+    auto with_dma_tables(const iommu::DmaFormat& format, F f) {
+        if (format.entries == iommu::DmaFormat::Entries::vtd)
+            return f(VtdFormat{}, PageTable<FramePool, VtdFormat>{pool_, root_, format.largest_leaf,
+                                                                  format.levels});
+        return f(AmdViFormat{}, PageTable<FramePool, AmdViFormat>{pool_, root_, format.largest_leaf,
+                                                                  format.levels});
+    }
 
     // A free mapping record, or null. It comes back with release_record.
     Mapping* take_record();

@@ -209,12 +209,15 @@ Status irq_control(Thread& t, EstateLock& held) {
         run_on(irq.core(), [&irq] { irq.unbind(); });
         return Status::ok;
     case IrqOp::acknowledge: run_on(irq.core(), [&irq] { irq.acknowledge(); }); return Status::ok;
-    case IrqOp::query:
+    case IrqOp::query: {
         if (!irq.is_message()) return Status::bad_argument;
-        // The IOMMU looks at the index alone.
-        t.gpr[gpr_rdi] = 0xfee00000;
-        t.gpr[gpr_rsi] = irq.number();
+        Result<iommu::Message> message = Status::dead_partner;
+        run_on(irq.core(), [&irq, &message] { message = irq.message(); });
+        if (!message) return message.status();
+        t.gpr[gpr_rdi] = message->address;
+        t.gpr[gpr_rsi] = message->data;
         return Status::ok;
+    }
     }
     return Status::bad_syscall;
 }

@@ -42,13 +42,15 @@ Status enter_dma(MapTarget& target, const CapSlot& memory, const Place& p) {
         return Status::bad_argument;
     if (p.address < messages_end && p.address + p.size > messages_begin)
         return Status::bad_argument;
-    auto tables = target.dma_tables();
     const HostPhys physical{memory.base + p.offset};
-    if (tables.leaves(p.address, physical, p.size, max_map_leaves + 1) > max_map_leaves)
-        return Status::bad_argument;
-    const std::uint64_t flags =
-        AmdViFormat::read | ((p.rights & map_right::write) != 0 ? AmdViFormat::write : 0);
-    return tables.map(p.address, physical, p.size, flags);
+    const bool writes = (p.rights & map_right::write) != 0;
+    const Status s = target.with_dma_tables(iommu::dma_format(), [&](auto format, auto tables) {
+        if (tables.leaves(p.address, physical, p.size, max_map_leaves + 1) > max_map_leaves)
+            return Status::bad_argument;
+        return tables.map(p.address, physical, p.size, format.read | (writes ? format.write : 0));
+    });
+    if (s == Status::ok) iommu::entries_added(static_cast<DmaSpace&>(target).domain);
+    return s;
 }
 
 Status enter_ports(Space& space, const CapSlot& memory, const Place& p) {
@@ -64,7 +66,9 @@ Status enter_ports(Space& space, const CapSlot& memory, const Place& p) {
 Status enter_pages(MapTarget& target, const CapSlot& memory, const Place& p) {
     const bool native = !target.is_guest() && !target.is_dma();
     const std::uint64_t low = native ? user_begin : 0;
-    const std::uint64_t high = native ? user_end : guest_end;
+    const std::uint64_t high = native            ? user_end
+                               : target.is_dma() ? iommu::dma_format().end
+                                                 : guest_end;
     if (!is_aligned(p.address | p.offset | p.size, page_size) || p.address < low ||
         p.address >= high || p.size > high - p.address)
         return Status::bad_argument;

@@ -1,5 +1,5 @@
 // One unit of AMD's IOMMU against a model of its registers, and page tables in its format.
-#include "ukernel/arch/x86_64/iommu/amd_vi.hpp"
+#include "ukernel/arch/x86_64/iommu/amd_vi/unit.hpp"
 
 #include <gtest/gtest.h>
 

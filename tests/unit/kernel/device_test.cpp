@@ -14,10 +14,15 @@ constexpr Slot device_control = 39, space = 60, device = 64, event = 70, irq = 7
 constexpr unsigned function = 0x18;
 constexpr std::uint64_t space_bytes = 16 * kib4, at = 0x1234'5000;
 
-class Devices : public testing::Test {
+struct Kind {
+    iommu_model::Entries entries;
+    unsigned levels;
+};
+
+class Devices : public testing::TestWithParam<Kind> {
   protected:
     void SetUp() override {
-        iommu_model::reset(true);
+        iommu_model::reset(true, GetParam().entries, GetParam().levels);
         CapSlot& c = s.domain->slots[device_control];
         c.domain = s.domain;
         c.rights = right::all;
@@ -48,7 +53,7 @@ class Devices : public testing::Test {
     System s;
 };
 
-TEST_F(Devices, OneReachesWhatItsSpaceMaps) {
+TEST_P(Devices, OneReachesWhatItsSpaceMaps) {
     claim();
     ASSERT_EQ(map_page(), Status::ok);
     EXPECT_FALSE(reaches()) << "not attached";
@@ -66,7 +71,7 @@ TEST_F(Devices, OneReachesWhatItsSpaceMaps) {
     EXPECT_TRUE(reaches());
 }
 
-TEST_F(Devices, ReadOnlyIsReadOnly) {
+TEST_P(Devices, ReadOnlyIsReadOnly) {
     claim();
     ASSERT_EQ(map_page(at, map_right::read), Status::ok);
     ASSERT_EQ(attach(), Status::ok);
@@ -77,7 +82,7 @@ TEST_F(Devices, ReadOnlyIsReadOnly) {
 }
 
 // What the IOMMU remembers is forgotten before the extent is anybody else's.
-TEST_F(Devices, RevokedMemoryIsOutOfReach) {
+TEST_P(Devices, RevokedMemoryIsOutOfReach) {
     claim();
     ASSERT_EQ(map_page(), Status::ok);
     ASSERT_EQ(attach(), Status::ok);
@@ -105,7 +110,7 @@ TEST_F(Devices, RevokedMemoryIsOutOfReach) {
 }
 
 // A mapping that fails half-way leaves nothing, in the tables or in what was remembered of them.
-TEST_F(Devices, FailedMapping) {
+TEST_P(Devices, FailedMapping) {
     claim();
     ASSERT_EQ(attach(), Status::ok);
     ASSERT_EQ(map_page(at + kib4), Status::ok);
@@ -117,7 +122,7 @@ TEST_F(Devices, FailedMapping) {
     EXPECT_TRUE(reaches(at + kib4));
 }
 
-TEST_F(Devices, Refusals) {
+TEST_P(Devices, Refusals) {
     s.carve(page, kib4);
     s.carve(page + 1, storage_device);
     const auto make = [&](std::uint64_t authority, std::uint64_t requester, Slot storage) {
@@ -148,12 +153,14 @@ TEST_F(Devices, Refusals) {
     EXPECT_EQ(map_at(first::ports, at), Status::bad_argument);
     EXPECT_EQ(map_at(page, 0xfee0'0000), Status::bad_argument) << "messages";
     EXPECT_EQ(map_at(page, 0xfeef'f000), Status::bad_argument);
+    const std::uint64_t end = iommu::dma_format().end;
+    EXPECT_EQ(map_at(page, end), Status::bad_argument);
     EXPECT_EQ(map_at(page, guest_end), Status::bad_argument);
     EXPECT_EQ(map_at(page, 0), Status::ok);
-    EXPECT_EQ(map_at(page, guest_end - kib4), Status::ok);
+    EXPECT_EQ(map_at(page, end - kib4), Status::ok);
 }
 
-TEST_F(Devices, WithoutAnIommuThereIsNeither) {
+TEST_P(Devices, WithoutAnIommuThereIsNeither) {
     iommu_model::reset(false);
     s.carve(page, space_bytes);
     EXPECT_EQ(s.call(Syscall::create,
@@ -165,7 +172,7 @@ TEST_F(Devices, WithoutAnIommuThereIsNeither) {
 }
 
 // Whichever of them goes first.
-TEST_F(Devices, EachCanGo) {
+TEST_P(Devices, EachCanGo) {
     for (const Slot gone : {space, device}) {
         claim();
         ASSERT_EQ(map_page(), Status::ok);
@@ -190,6 +197,15 @@ TEST_F(Devices, EachCanGo) {
     EXPECT_EQ(iommu_model::domains(), 0u);
     EXPECT_FALSE(iommu_model::message(function, 0));
 }
+
+constexpr Kind kinds[] = {{iommu_model::Entries::amd_vi, 4},
+                          {iommu_model::Entries::vtd, 4},
+                          {iommu_model::Entries::vtd, 3}};
+std::string name_of(const testing::TestParamInfo<Kind>& info) {
+    return (info.param.entries == iommu_model::Entries::vtd ? "vtd" : "amd_vi") +
+           std::to_string(info.param.levels);
+}
+INSTANTIATE_TEST_SUITE_P(, Devices, testing::ValuesIn(kinds), name_of);
 
 class Messages : public Devices {
   protected:
@@ -216,7 +232,9 @@ class Messages : public Devices {
     }
 };
 
-TEST_F(Messages, OneSignalsItsEvent) {
+INSTANTIATE_TEST_SUITE_P(, Messages, testing::ValuesIn(kinds), name_of);
+
+TEST_P(Messages, OneSignalsItsEvent) {
     send();
     EXPECT_EQ(bits(), 0u) << "not bound";
     ASSERT_EQ(bind(), Status::ok);
@@ -235,7 +253,7 @@ TEST_F(Messages, OneSignalsItsEvent) {
     EXPECT_EQ(s.boot->gpr[gpr_rsi], index);
 }
 
-TEST_F(Messages, Refusals) {
+TEST_P(Messages, Refusals) {
     s.carve(80, kib4);
     const auto make = [&](std::uint64_t source, std::uint64_t which, std::uint64_t core) {
         return s.call(Syscall::create, {pair(static_cast<std::uint64_t>(ObjectType::irq), 82), 80,
@@ -250,7 +268,23 @@ TEST_F(Messages, Refusals) {
     ASSERT_EQ(make(device, 6, first::core0), Status::ok);
 }
 
-TEST_F(Messages, ACoreHasSoManyVectors) {
+TEST_P(Messages, TheUnitsHaveSoMany) {
+    EXPECT_EQ(iommu_model::messages(), 1u);
+    for (unsigned n = 0; n < 20; ++n)
+        s.make(ObjectType::irq, 100 + 2 * n, kib4, {device, 100 + n, first::core1});
+    s.carve(80, kib4);
+    const auto make = [&](unsigned which) {
+        return s.call(Syscall::create, {pair(static_cast<std::uint64_t>(ObjectType::irq), 82), 80,
+                                        device, which, first::core2});
+    };
+    iommu_model::allow_messages(21);
+    EXPECT_EQ(make(7), Status::no_memory);
+    ASSERT_EQ(s.call(Syscall::revoke, {100, revoke_flag::self}), Status::ok);
+    EXPECT_EQ(iommu_model::messages(), 20u);
+    EXPECT_EQ(make(7), Status::ok) << "neither was taken before";
+}
+
+TEST_P(Messages, ACoreHasSoManyVectors) {
     Core& core = machine::core(1);
     Irq& mine = s.object<Irq>(irq);
     for (auto& m : core.messages)
@@ -266,7 +300,7 @@ TEST_F(Messages, ACoreHasSoManyVectors) {
 }
 
 // The Event, the Device and the Irq itself, in any order: a message that comes then is nobody's.
-TEST_F(Messages, WhatItNeedsGoes) {
+TEST_P(Messages, WhatItNeedsGoes) {
     ASSERT_EQ(bind(), Status::ok);
     ASSERT_EQ(s.call(Syscall::revoke, {event, revoke_flag::self}), Status::ok);
     EXPECT_FALSE(iommu_model::message(function, index));

@@ -1,4 +1,4 @@
-#include "ukernel/arch/x86_64/iommu/ivrs.hpp"
+#include "ukernel/arch/x86_64/iommu/amd_vi/ivrs.hpp"
 
 #include <gtest/gtest.h>
 

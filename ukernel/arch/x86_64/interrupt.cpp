@@ -33,7 +33,7 @@ void serve(unsigned vector) {
     else if (vector == apic::vector::kick)
         core.serve_work();
     else if (vector == apic::vector::iommu && iommu::is_present())
-        iommu::serve_events();
+        iommu::serve_faults();
     else if (vector >= apic::vector::first_gsi && vector < apic::vector::first_gsi + max_gsi)
         Irq::fire_line(vector - apic::vector::first_gsi);
     else if (vector >= apic::vector::first_message &&

@@ -85,14 +85,12 @@ void unmask(unsigned gsi, unsigned vector, unsigned apic_id) {
     const Controller* c = find(gsi);
     if (c == nullptr) return;
     const unsigned pin = gsi - c->first, index = 0x10 + pin * 2;
-    if (iommu::remaps_lines(c->id)) {
-        iommu::set_line(c->id, pin, vector, apic_id);
-        vector = pin;
-    } else {
-        write(*c, index + 1, apic_id << 24);
-    }
-    write(*c, index,
-          vector | (lines[gsi].active_low ? 1u << 13 : 0) | (lines[gsi].level ? 1u << 15 : 0));
+    const Line& line = lines[gsi];
+    iommu::LineEntry entry{vector, apic_id << 24};
+    if (iommu::remaps_lines(c->id))
+        entry = iommu::set_line(c->id, pin, vector, apic_id, line.level);
+    write(*c, index + 1, entry.high);
+    write(*c, index, entry.low | (line.active_low ? 1u << 13 : 0) | (line.level ? 1u << 15 : 0));
 }
 
 void mask(unsigned gsi) {

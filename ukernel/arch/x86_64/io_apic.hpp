@@ -1,5 +1,5 @@
-// I/O APICs: global system interrupts to vectors. Where an IOMMU looks their messages up, a pin's message is its number,
-// and the IOMMU has the vector.
+// I/O APICs: global system interrupts to vectors. Where an IOMMU looks their messages up, a pin's entry says
+// where in its tables, and the IOMMU has core and vector.
 #pragma once
 #include <cstdint>
 

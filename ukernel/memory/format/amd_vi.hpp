@@ -29,6 +29,7 @@ struct AmdViFormat {
     static constexpr std::uint64_t table(HostPhys next, unsigned level) {
         return next.value() | present | read | write | std::uint64_t{level} << next_level_shift;
     }
+    static constexpr void written(const std::uint64_t*, std::uint64_t) {}
 };
 
 }  // namespace margay

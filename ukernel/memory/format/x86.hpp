@@ -34,6 +34,7 @@ struct X86Format {
     static constexpr std::uint64_t table(HostPhys next, unsigned) {
         return next.value() | pte::present | pte::write | pte::user;
     }
+    static constexpr void written(const std::uint64_t*, std::uint64_t) {}
 };
 
 }  // namespace margay

@@ -1,3 +1,4 @@
+// Whose transaction it is.
 #pragma once
 #include <cstdint>
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "support/address.hpp"
-#include "ukernel/arch/x86_64/iommu/ivrs.hpp"
+#include "ukernel/arch/x86_64/iommu/amd_vi/ivrs.hpp"
 
 namespace margay::iommu::amd_vi {
 

@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "ukernel/arch/x86_64/iommu/amd_vi.hpp"
+#include "ukernel/arch/x86_64/iommu/amd_vi/unit.hpp"
 
 namespace margay::iommu::amd_vi {
 
@@ -105,44 +105,6 @@ class EventLog {
     HostPhys at_;
     volatile Event* events_;
     std::uint64_t head_ = 0;  // bytes
-};
-
-// Which events are told: of each function the first, the second, the fourth and so on, and only so many of all until somebody looks
-// after devices again. A function that fails without end costs no more than that.
-class EventReports {
-  public:
-    static constexpr unsigned between = 64, taken_at_once = 4096;
-
-    // Somebody gives devices or takes them. True: it had been silent.
-    bool begin() {
-        const bool was_silent = is_exhausted();
-        left_ = between;
-        taken_ = 0;
-        return was_silent;
-    }
-    // One was taken from a log.
-    void take() { ++taken_; }
-    // Nothing more is told, or even taken, until begin().
-    bool is_exhausted() const { return left_ == 0 || taken_ >= taken_at_once; }
-    // How many of the function there were, this one with them; 0: it is not told.
-    std::uint64_t tell(Requester r) {
-        Count& c = counts_[r % functions];
-        if (c.requester != r) c = {r, 0};
-        const std::uint64_t n = ++c.events;
-        if (left_ == 0 || (n & (n - 1)) != 0) return 0;
-        --left_;
-        return n;
-    }
-
-  private:
-    static constexpr unsigned functions = 64;
-    struct Count {
-        Requester requester = 0;
-        std::uint64_t events = 0;
-    };
-    Count counts_[functions];
-    unsigned left_ = between;
-    unsigned taken_ = 0;
 };
 
 // Has the function at `self` send that message (PCI local bus specification 3.0 §6.8.1). False: it cannot. Config:

@@ -1,5 +1,5 @@
-// The event log of an IOMMU against a model of its registers, what of it is told, and where its messages go.
-#include "ukernel/arch/x86_64/iommu/events.hpp"
+// The event log of an IOMMU of AMD's against a model of its registers, and where its messages go.
+#include "ukernel/arch/x86_64/iommu/amd_vi/event_log.hpp"
 
 #include <gtest/gtest.h>
 
@@ -155,35 +155,6 @@ TEST_F(IommuEvents, SilentMeanwhile) {
     EXPECT_FALSE(log.take(e));
     model.put(fault(0x18, 2));
     EXPECT_EQ(model.interrupts, 1u);
-}
-
-TEST(IommuReports, AStormIsToldInAFewLines) {
-    EventReports r;
-    unsigned lines = 0;
-    for (unsigned n = 1; n <= 1000; ++n) {
-        const std::uint64_t told = r.tell(0x20);
-        if (told == 0) continue;
-        EXPECT_EQ(told, n);
-        ++lines;
-    }
-    EXPECT_EQ(lines, 10u);
-    EXPECT_EQ(r.tell(0x28), 1u) << "another one is heard";
-}
-
-TEST(IommuReports, ThereIsAnEnd) {
-    EventReports r;
-    // Functions that take each other's place in the books.
-    unsigned lines = 0, taken = 0;
-    for (; !r.is_exhausted(); ++taken) {
-        r.take();
-        lines += r.tell(static_cast<Requester>(64 * (taken % 7))) != 0 ? 1 : 0;
-    }
-    EXPECT_EQ(lines, EventReports::between);
-    EXPECT_TRUE(r.begin());
-    EXPECT_FALSE(r.is_exhausted());
-    EXPECT_FALSE(r.begin()) << "it was not silent";
-    for (taken = 0; !r.is_exhausted(); ++taken) r.take();
-    EXPECT_EQ(taken, EventReports::taken_at_once);
 }
 
 struct Config {
