@@ -47,7 +47,7 @@ struct BootInfo {
     std::uint8_t rsdp[40];  // copy of the ACPI root pointer; all zero if there is none
     char processor[48];
     char command_line[128];
-    std::uint64_t iommu;  // 1: AMD-Vi confines devices, 0: nothing does
+    std::uint64_t iommu;  // what confines devices: 1: AMD-Vi, 2: VT-d, 0: nothing does
     BootExtent extent[boot_extents];
 };
 static_assert(sizeof(BootExtent) == 64);

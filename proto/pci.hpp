@@ -40,6 +40,7 @@ enum class PciOutcome : std::uint8_t {
     did_not_drain,  // it has transactions pending for ever
     lost,           // it did not come back after a reset
     past_iommu,     // it is a virtio device that does not promise to do DMA by way of the IOMMU
+    hidden,         // a bridge of conventional PCI above it sends its requests on as its own
     count
 };
 

@@ -116,7 +116,7 @@ def _control_socket(options):
 
 
 def _check_bochs(options):
-    for name in ("uefi", "debug", "device"):
+    for name in ("uefi", "debug", "device", "iommu"):
         if getattr(options, name):
             raise common.Usage(f"--{name} is for --machine qemu")
     if (options.cores or 1) > bochs.MAX_CORES:
@@ -157,7 +157,7 @@ def run(options):
             line = bochs.command(iso, plan.memory_mib, plan.cores, cpu)
         else:
             line = qemu.command(iso, plan.memory_mib, plan.cores, options.uefi, debug=options.debug, cpu=cpu)
-            line += devices.qemu_options(devices.parse(options.device))
+            line += devices.qemu_options(devices.parse(options.device), options.iommu)
         if options.debug:
             elf = build.directory(options.preset) / "elf" / f"{KERNEL}.elf"
             common.progress(f"waiting for: gdb {elf} -ex 'target remote :1234'")
@@ -414,6 +414,7 @@ def _parser():
         f" {qemu.DEFAULT_CPU} in QEMU, {bochs.DEFAULT_CPU} in Bochs)")
     command.add_argument("--device", metavar="KIND", action="append", default=[], help="one more PCI device of the"
         " machine, which the guest drives itself: nvme:FILE (a disk image), e1000e or virtio-net-pci; may be repeated")
+    command.add_argument("--iommu", choices=devices.IOMMUS, help="what confines devices (with --device: amd-vi)")
     command.add_argument("--uefi", action="store_true", help="start by UEFI instead of BIOS")
     command.add_argument("--log", metavar="FILE", help="write the console's output there as well")
     command.add_argument("--timeout", metavar="SECONDS", type=_number(0.1, 1e6, float), help="then stop")

@@ -6,8 +6,9 @@ import pathlib
 import common
 import fetch
 
-# The IOMMU's model takes the first free slot, and knows devices on the root bus only by their true numbers.
-IOMMU = ("-device", "amd-iommu,intremap=on")
+# AMD's model takes the first free slot, and knows devices on the root bus only by their true numbers. Intel's reaches BARs that
+# UEFI firmware puts above 512 GiB only with 48 bits.
+IOMMUS = {"amd-vi": ("-device", "amd-iommu,intremap=on"), "vtd": ("-device", "intel-iommu,intremap=on,aw-bits=48")}
 FIRST_SLOT, MOST = 8, 4  # max_guest_functions of proto/guest_function.hpp
 NETWORKS = {"e1000e": "", "virtio-net-pci": ",disable-legacy=on,iommu_platform=on"}
 
@@ -50,8 +51,11 @@ def parse(texts):
     return found
 
 
-def qemu_options(devices):
-    return [*IOMMU, *(option for device in devices for option in device.options)] if devices else []
+def qemu_options(devices, iommu):
+    """Of a machine with these, and that IOMMU; None: one that they need."""
+    if not iommu and not devices:
+        return []
+    return [*IOMMUS[iommu or "amd-vi"], *(option for device in devices for option in device.options)]
 
 
 def manifest_keys(devices):

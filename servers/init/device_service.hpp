@@ -40,6 +40,11 @@ class DeviceService {
     std::optional<PciOutcome> outcome(unsigned index) const;
     bool is_there() const { return board_ != nullptr; }
     bool has_iommu() const { return node_->info().iommu != 0; }
+    // What confines devices; empty: nothing does.
+    const char* iommu_name() const {
+        constexpr const char* names[] = {"", "AMD-Vi", "VT-d"};
+        return names[node_->info().iommu];
+    }
     unsigned deaths() const { return life_.deaths(); }
 
   private:

@@ -46,6 +46,7 @@ constexpr const char* to_text(PciOutcome o) {
     case PciOutcome::lost: return "it did not come back after a reset (1 s)";
     case PciOutcome::past_iommu:
         return "its DMA goes past the IOMMU (virtio without ACCESS_PLATFORM)";
+    case PciOutcome::hidden: return "its transactions appear under a bridge's name";
     case PciOutcome::count: break;
     }
     return "the pci server says what cannot be";

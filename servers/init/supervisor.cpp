@@ -381,7 +381,7 @@ DeviceInfo Supervisor::device(unsigned index) {
     d.class_code = f.class_code;
     d.reset = f.reset;
     d.obstacle = f.obstacle;
-    if (services_.devices().has_iommu()) d.iommu = "AMD-Vi";
+    d.iommu = services_.devices().iommu_name();
     const std::uint16_t holder = services_.devices().holder(index);
     each([&](const VmPlace& p) {
         if (holder != 0 && p.holder == holder) d.holder = p.config.name;

@@ -47,6 +47,7 @@ PciOutcome obstacle_of(const Topology& topology, unsigned index, std::uint16_t m
     const Function& f = topology[index].function;
     if (f.is_bridge) return PciOutcome::bridge;
     if (is_nodes_own(f)) return PciOutcome::nodes_own;
+    if (topology[index].is_hidden) return PciOutcome::hidden;
     bool blocked = false;
     topology.for_each_companion(
         index, [&blocked](const Topology::Entry& e) { blocked |= is_in_the_way(e.function); });

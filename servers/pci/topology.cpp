@@ -6,13 +6,15 @@ namespace margay::pci {
 
 namespace {
 
-// The types of ports that have a bus of their own below them (§7.5.3.2).
-bool is_downstream(Config& config, const Function& f) {
-    if (!f.is_bridge || f.capabilities.express == 0) return false;
-    const unsigned type = config.read(f.address, f.capabilities.express) >> 20 & 0xf;
-    constexpr unsigned root_port = 4, switch_downstream = 6;
-    return type == root_port || type == switch_downstream;
+// Types of ports (§7.5.3.2).
+constexpr unsigned root_port = 4, switch_upstream = 5, switch_downstream = 6;
+// 0, which is no port's, if it is none of PCI Express.
+unsigned port_type(Config& config, const Function& f) {
+    if (!f.is_bridge || f.capabilities.express == 0) return 0;
+    return config.read(f.address, f.capabilities.express) >> 20 & 0xf;
 }
+// Those that have a bus of their own below them.
+bool is_downstream(unsigned type) { return type == root_port || type == switch_downstream; }
 
 }  // namespace
 
@@ -36,7 +38,11 @@ void Topology::scan(Config& config) {
 
 void Topology::scan_bus(Config& config, std::uint8_t bus, unsigned parent) {
     // Below a port there is one device; others would be the same one again.
-    const bool one = parent != no_parent && is_downstream(config, entries_[parent].function);
+    const unsigned port =
+        parent != no_parent ? port_type(config, entries_[parent].function) : root_port;
+    const bool one = parent != no_parent && is_downstream(port);
+    const bool is_hidden = (parent != no_parent && entries_[parent].is_hidden) ||
+                           (!is_downstream(port) && port != switch_upstream);
     for (unsigned device = 0; device < (one ? 1 : devices_per_bus); ++device) {
         unsigned functions = 1;
         for (unsigned number = 0; number < functions; ++number) {
@@ -50,7 +56,7 @@ void Topology::scan_bus(Config& config, std::uint8_t bus, unsigned parent) {
             if (count_ == most)
                 ++left_out_;
             else
-                entries_[count_] = {f, parent, count_, Reset::none}, ++count_;
+                entries_[count_] = {f, parent, is_hidden, count_, Reset::none}, ++count_;
         }
     }
 }

@@ -12,6 +12,7 @@ class Topology {
     struct Entry {
         Function function;
         unsigned parent = no_parent;  // the bridge above it, as an index; none: it is on a root bus
+        bool is_hidden = false;  // a bridge of conventional PCI sends its requests on as its own
         // Functions with the same number can reach each other without the IOMMU, or share one requester id: they belong
         // to one owner. The number is the index of one of them.
         unsigned group = 0;

@@ -14,20 +14,35 @@ import initramfs
 import qemu
 import node_define
 
-# On the root bus, where the model tells its requester by its true number.
-IOMMU = ["-device", "amd-iommu,intremap=on"]
+# With AMD's on the root bus, where the model tells its requester by its true number.
+AMD_VI = ["-device", "amd-iommu,intremap=on"]
+# Of 48 bits: UEFI firmware puts wide BARs above 512 GiB. And as QEMU has it by itself, of 39.
+VTD = ["-device", "intel-iommu,intremap=on,aw-bits=48"]
+VTD_39 = ["-device", "intel-iommu,intremap=on"]
 EDU = ["-device", "edu,addr=4,dma_mask=0xffffffffffffffff"]
 # QEMU 7.2 keeps devices from things, and never says so.
 EVENT_LOG_BROKEN = True
 
 
-def kernel(node):
+def _kernel(node, iommu, name, is_told):
     """The kernel's Devices and DMA spaces, driven by a program in init's place."""
-    with node.boot([("init", node.program("test_dma"))], extra=IOMMU + EDU) as machine:
+    with node.boot([("init", node.program("test_dma"))], extra=iommu + EDU) as machine:
         node.check_off(machine)
-        told = [] if EVENT_LOG_BROKEN else [r"margay: device 0:4\.0 was kept from writing"]
-        silent = [r"was kept from"] if EVENT_LOG_BROKEN else []
-        harness.check_lines(machine.lines(), [r"1 IOMMU \(AMD-Vi\)", *told, r" 0 failed"], ["FAILED", *silent])
+        told = [r"margay: device 0:4\.0 was kept from writing"] if is_told else []
+        silent = [] if is_told else [r"was kept from"]
+        harness.check_lines(machine.lines(), [rf"1 IOMMU \({name}, ", *told, r" 0 failed"], ["FAILED", *silent])
+
+
+def kernel(node):
+    _kernel(node, AMD_VI, "AMD-Vi", not EVENT_LOG_BROKEN)
+
+
+def kernel_vtd(node):
+    _kernel(node, VTD, "VT-d", True)
+
+
+def kernel_vtd_39(node):
+    _kernel(node, VTD_39, "VT-d", True)
 
 
 SERVERS = ("init", "pmem", "console", "pci", "vmm")
@@ -61,7 +76,7 @@ def _devices(machine):
 
 def devices(node):
     """What there is, and what of it can be given, is listed; a pci server that dies changes nothing of it."""
-    with _node(node, IOMMU + EDU + NVME + NIC + PORT, test_kill_services_us=30_000) as machine:
+    with _node(node, AMD_VI + EDU + NVME + NIC + PORT, test_kill_services_us=30_000) as machine:
         found = _devices(machine)
         wanted = {
             "00:00.0": ("8086:29c0", "none", "it is a part of the machine itself"),
@@ -89,6 +104,21 @@ def devices(node):
         node.check_off(machine)
 
 
+def devices_vtd(node):
+    """Intel's is no function itself, and a bridge that is not of PCI Express hides who is behind it."""
+    hidden = ["-device", "pcie-pci-bridge,id=old,addr=0x11", "-device", "edu,bus=old,addr=2"]
+    with _node(node, VTD + EDU + NVME + NIC + PORT + hidden) as machine:
+        found = _devices(machine)
+        assert {d["iommu"] for d in found.values()} == {"VT-d"}, found
+        assert not [d for d in found.values() if d["class"] == "080600"], found
+        for address in ("00:04.0", "00:08.0", "00:09.0", "01:00.0"):
+            assert found[address]["usable"] and found[address]["reason"] == "", found[address]
+        (edu,) = [d for a, d in found.items() if a.endswith(":02.0")]
+        assert not edu["usable"] and edu["reason"] == "its transactions appear under a bridge's name", edu
+        machine.ctl(command="shutdown", timeout="0")
+        node.check_off(machine)
+
+
 def refused(node):
     """Without an IOMMU nothing is given, and a node without the server says that it knows of none."""
     past = ["-device", "virtio-net-pci,addr=0xa"]
@@ -101,6 +131,16 @@ def refused(node):
         assert nvme["reason"] == "there is no IOMMU to confine it", nvme
         machine.ctl(command="shutdown", timeout="0")
         node.check_off(machine)
+
+
+def refused_vtd(node):
+    """One that does not remap interrupts confines nobody: a device could raise any."""
+    with _node(node, ["-device", "intel-iommu,intremap=off", *NVME]) as machine:
+        nvme = _devices(machine)["00:08.0"]
+        assert not nvme["usable"] and nvme["reason"] == "there is no IOMMU to confine it", nvme
+        machine.ctl(command="shutdown", timeout="0")
+        node.check_off(machine)
+        harness.check_lines(machine.lines(), ["the IOMMU does not remap interrupts: no device can be given"], [])
 
 
 def _idle(name, *devices, **keys):
@@ -124,7 +164,7 @@ def _settled(machine, name, *states):
 def claims(node):
     """Devices go to a VM with its start, and are nobody's after its end; what is refused, is refused in words. The pci server dies
     all the while."""
-    with _node(node, IOMMU + EDU + NVME + NIC + PORT, programs=("guest_idle",), test_kill_services_us=40_000) as machine:
+    with _node(node, AMD_VI + EDU + NVME + NIC + PORT, programs=("guest_idle",), test_kill_services_us=40_000) as machine:
         _devices(machine)
         # The first VM has the VMM's image looked at, once.
         _ask(machine, command="define", config=_idle("first"))
@@ -206,7 +246,7 @@ def _guest(node, extra, command, *vms, test_kill_services_us=0, initrd=None, **o
     return node.boot(modules, arguments=qemu.LOG_OPTION, log=log, extra=extra, memory=512, **options)
 
 
-def _nvme(node, vm=None, command=DISK, meanwhile=lambda machine: None, **options):
+def _nvme(node, vm=None, command=DISK, meanwhile=lambda machine: None, iommu=AMD_VI, **options):
     """Debian's kernel drives an NVMe disk: what the host wrote it reads, and what it writes the host reads.
 
     What the guest says, and what the node says.
@@ -215,7 +255,7 @@ def _nvme(node, vm=None, command=DISK, meanwhile=lambda machine: None, **options
     disk = node.directory / "disk"
     disk.write_bytes(pattern + bytes(len(pattern)))
     drive = ["-drive", f"if=none,id=disk,format=raw,file={disk}", "-device", "nvme,drive=disk,serial=1,addr=8"]
-    with _guest(node, IOMMU + drive, command, _linux("00:08.0", **(vm or {})), **options) as machine:
+    with _guest(node, iommu + drive, command, _linux("00:08.0", **(vm or {})), **options) as machine:
         meanwhile(machine)
         node.check_off(machine)
         output = machine.output.decode(errors="replace")
@@ -304,7 +344,7 @@ def nvme_reset(node):
 def nvme_two(node):
     """Two VMs with a disk each, at once: each sees its own."""
     patterns = [random.Random(seed).randbytes(DISK_MIB // 2 << 20) for seed in (2, 3)]
-    disks, options, vms = [], [*IOMMU], []
+    disks, options, vms = [], [*AMD_VI], []
     for i, pattern in enumerate(patterns):
         disks.append(node.directory / f"disk{i}")
         disks[i].write_bytes(pattern + bytes(len(pattern)))
@@ -328,6 +368,21 @@ def nvme_services(node):
 
 def nvme_uefi(node):
     _nvme(node, uefi=True)
+
+
+def nvme_vtd(node):
+    """Its IOMMU as QEMU has it by itself: tables of three levels."""
+    _nvme(node, iommu=VTD_39)
+
+
+def nvme_vtd_uefi(node):
+    """With two vCPUs, and BARs above 512 GiB."""
+    output, _ = _nvme(node, {"cpus": 2}, cores=2, iommu=VTD, uefi=True)
+    assert {"0", "1", "2"} <= set(re.findall(r"PCI-MSI.*nvme0q(\d)", output)), output[-3000:]
+
+
+def nvme_vtd_dies(node):
+    _loaded(node, lambda machine: _until_died(machine, 100), {"standby": True}, iommu=VTD)
 
 
 NET_MIB = 64
@@ -362,22 +417,35 @@ def _server(content):
         server.shutdown()
 
 
-def virtio(node):
+def _virtio(node, extra, address, cores=1, **vm):
     """A network adapter by virtio: an address by DHCP, and 64 MiB by HTTP."""
     content = random.Random(4).randbytes(NET_MIB << 20)
-    adapter = ["-netdev", "user,id=net", "-device",
-               "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,addr=9"]
     initrd = initramfs.with_modules(initramfs.base(), fetch.NETWORK_MODULES)
     with _server(content) as port:
-        vm = _linux("00:09.0", allow_no_reset=True)
-        with _guest(node, IOMMU + adapter, NET % port, vm, initrd=initrd) as machine:
+        guest = _linux(address, **vm)
+        with _guest(node, extra, NET % port, guest, initrd=initrd, cores=cores) as machine:
             node.check_off(machine)
             output = machine.output.decode(errors="replace")
     assert f"got {hashlib.sha256(content).hexdigest()}" in output, output[-3000:]
 
 
-CASES = [virtio, kernel, devices, refused, claims, nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_reset,
-         nvme_two, nvme_services, nvme_uefi]
+ADAPTER = "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on"
+
+
+def virtio(node):
+    """On the root bus, where nothing resets it."""
+    _virtio(node, [*AMD_VI, "-netdev", "user,id=net", "-device", f"{ADAPTER},addr=9"], "00:09.0", allow_no_reset=True)
+
+
+def virtio_vtd(node):
+    """Behind a port of its own, which resets it."""
+    port = ["-device", "pcie-root-port,id=below,addr=0x10,chassis=1"]
+    _virtio(node, [*VTD, *port, "-netdev", "user,id=net", "-device", f"{ADAPTER},bus=below"], "01:00.0", cpus=2, cores=2)
+
+
+CASES = [virtio, virtio_vtd, kernel, kernel_vtd, kernel_vtd_39, devices, refused, claims, nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_reset,
+         nvme_two, nvme_services, nvme_uefi,
+         nvme_vtd, nvme_vtd_uefi, nvme_vtd_dies, devices_vtd, refused_vtd]
 
 
 def test(node):

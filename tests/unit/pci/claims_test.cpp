@@ -31,7 +31,10 @@ struct PciClaims : testing::Test {
             .writable[0x43] = 0xc0;
         machine.add(0, 31, 0, 0x29188086, 0x060100).bytes[reg::header_type] = 0x80;
         add_messages(machine.add(0, 31, 2, 0x29228086, 0x010601));
-        machine.bridge(0, 8, 1, 1);
+        constexpr unsigned root_port = 4;
+        machine.bridge(0, 8, 1, 1).express(root_port, false);
+        machine.bridge(0, 10, 2, 2);
+        add_messages(machine.add(2, 7, 0, 0x11e81234, 0x00ff00));
         for (const std::uint8_t number : {0, 1})
             add_messages(machine.add(1, 0, number, 0x15218086)).bytes[reg::header_type] = 0x80;
         machine.at({0, 2, 0}).writable[reg::command + 1] = 4;
@@ -104,6 +107,7 @@ TEST_F(PciClaims, List) {
     EXPECT_EQ(obstacle(0, 6), PciOutcome::unplaced);
     EXPECT_EQ(obstacle(0, 31, 2), PciOutcome::group);
     EXPECT_EQ(obstacle(0, 8), PciOutcome::bridge);
+    EXPECT_EQ(obstacle(2, 7), PciOutcome::hidden);
     EXPECT_EQ(obstacle(1, 0), PciOutcome::ok) << "a bridge is no stranger in a group";
 }
 

@@ -41,6 +41,7 @@ TEST_F(PciTopology, AMachine) {
     EXPECT_EQ(companions(0, 2), 0u);
     EXPECT_EQ(companions(0, 3), 0u);
     EXPECT_EQ(companions(1, 0), 0u) << "its port isolates";
+    EXPECT_FALSE(at(1, 0).is_hidden) << "and leaves its requests their name";
     EXPECT_EQ(companions(0, 31, 2), 2u) << "one device, no access control";
     EXPECT_EQ(at(0, 2).reset, Reset::function);
     EXPECT_EQ(at(0, 3).reset, Reset::none);
@@ -74,6 +75,22 @@ TEST_F(PciTopology, WhatIsBehindAConventionalBridge) {
     EXPECT_EQ(t.count(), 7u);
     EXPECT_EQ(companions(3, 31), 5u) << "all that is behind the first bridge, and it";
     EXPECT_EQ(companions(0, 5), 0u);
+    EXPECT_TRUE(at(1, 5).is_hidden && at(2, 0).is_hidden && at(3, 31).is_hidden);
+    EXPECT_FALSE(at(0, 4).is_hidden || at(0, 5).is_hidden);
+}
+
+TEST_F(PciTopology, WhoseRequestsKeepTheirName) {
+    constexpr unsigned to_pci = 7, up = 5, down = 6;
+    machine.bridge(0, 4, 1, 4).express(root_port, false);
+    machine.bridge(1, 0, 2, 4).express(up, false);
+    machine.bridge(2, 0, 3, 3).express(down, false);
+    machine.add(3, 0, 0, 0x10411af4).express(0, false);
+    machine.bridge(2, 1, 4, 4).express(to_pci, false);
+    machine.add(4, 3, 0, 0x11e81234);
+    t.scan(machine);
+    EXPECT_EQ(t.count(), 6u);
+    EXPECT_FALSE(at(1, 0).is_hidden || at(2, 0).is_hidden || at(3, 0).is_hidden) << "a switch";
+    EXPECT_TRUE(at(4, 3).is_hidden);
 }
 
 // Buses in a circle, twice the same, and numbers that cannot be.
