@@ -259,8 +259,8 @@ def _node_fuzz(options):
     return 0
 
 
-# What a pattern must have in it for the tests that fetch large packages: cmake/system_test.cmake, ON_REQUEST.
-REQUEST = "smoke"
+# One of these a pattern must have in it for tests that fetch large packages or take long: cmake/system_test.cmake, ON_REQUEST.
+REQUESTS = ("smoke", "matrix")
 SWEEPS = {"crash": _crash_sweep, "node-fuzz": _node_fuzz}
 
 
@@ -298,7 +298,7 @@ def test(options):
     line += ["-j", str(options.jobs), "--no-tests=error", "--no-label-summary"]
     if options.pattern:
         line += ["-R", options.pattern]
-    if REQUEST not in (options.pattern or ""):
+    if not any(word in (options.pattern or "") for word in REQUESTS):
         line += ["-LE", "on_request"]
     sys.stdout.flush()
     return 1 if subprocess.run(line).returncode else 0

@@ -138,9 +138,9 @@ void grant_memory(const BootData& boot, const acpi::Platform& platform, const Me
     devices.remove({HostPhys{0}, HostPhys{0x100000}});
     devices.remove({HostPhys{0xfec00000}, HostPhys{0xff000000}});
     if (const iommu::Driver* d = iommu::driver())
-        for (unsigned i = 0; i < d->units(); ++i) {
+        for (unsigned i = 0; i < d->windows(); ++i) {
             std::uint64_t bytes = 0;
-            const HostPhys registers = d->registers(i, bytes);
+            const HostPhys registers = d->window(i, bytes);
             devices.remove({registers, registers + bytes});
         }
     for (const Range& r : devices) out.add(r, ExtentUse::device, MemoryType::device, right::all);

@@ -23,6 +23,8 @@ Result<DmaSpace*> DmaSpace::create(HostPhys base, std::uint64_t size, std::uint6
     for (unsigned i = 0; i < 512; ++i) entries[i] = 0;
     space->init_mappings(Kind::dma, root, direct<Mapping>(base + records_offset), mapping_count,
                          base + fixed, base + size);
+    space->with_dma_tables(iommu::dma_format(),
+                           [entries](auto format, auto) { format.written(entries, 512); });
     return space;
 }
 

@@ -44,13 +44,11 @@ Status enter_dma(MapTarget& target, const CapSlot& memory, const Place& p) {
         return Status::bad_argument;
     const HostPhys physical{memory.base + p.offset};
     const bool writes = (p.rights & map_right::write) != 0;
-    const Status s = target.with_dma_tables(iommu::dma_format(), [&](auto format, auto tables) {
+    return target.with_dma_tables(iommu::dma_format(), [&](auto format, auto tables) {
         if (tables.leaves(p.address, physical, p.size, max_map_leaves + 1) > max_map_leaves)
             return Status::bad_argument;
         return tables.map(p.address, physical, p.size, format.read | (writes ? format.write : 0));
     });
-    if (s == Status::ok) iommu::entries_added(static_cast<DmaSpace&>(target).domain);
-    return s;
 }
 
 Status enter_ports(Space& space, const CapSlot& memory, const Place& p) {
@@ -85,12 +83,13 @@ Status enter_pages(MapTarget& target, const CapSlot& memory, const Place& p) {
 // What was entered before it failed is out again, but a TLB of another core, or of the IOMMU, may have seen it.
 void forget_attempt(MapTarget& target) {
     target.entries_removed();
-    if (target.is_dma()) iommu::flush({&static_cast<DmaSpace&>(target).domain, 1});
+    // Before anything is flushed: what others release meanwhile is not among them.
     FramePool::Released frames;
     {
         const SpinGuard lock{target.guard};
         frames = target.pool().take_released();
     }
+    if (target.is_dma()) iommu::flush({&static_cast<DmaSpace&>(target).domain, 1});
     epoch::flush_translations(target.cores);
     const SpinGuard lock{target.guard};
     target.pool().give_back(frames);
@@ -137,9 +136,13 @@ Status map_memory(Thread& t, EstateLock& held) {
             m->size = p.size;
             derivation::attach(*m, memory);
             target.enter_record(*m);
-            return s;
+        } else if (m != nullptr) {
+            target.release_record(*m);
         }
-        if (m != nullptr) target.release_record(*m);
+    }
+    if (s == Status::ok) {
+        if (target.is_dma()) iommu::entries_added(static_cast<DmaSpace&>(target).domain);
+        return s;
     }
     if (s == Status::occupied || s == Status::no_memory) {
         if (!ports) forget_attempt(target);

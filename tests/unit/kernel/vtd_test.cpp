@@ -62,7 +62,8 @@ struct Model {
             registers[offset] = value;
             return;
         }
-        const std::uint32_t stays = command::translation | command::queue | command::interrupts;
+        const std::uint32_t stays = command::translation | command::queue | command::interrupts |
+                                    command::old_messages | command::advanced_log;
         const std::uint32_t changed = (value ^ status_) & stays, once = value & command::once;
         ASSERT_EQ(__builtin_popcount(changed | once), 1) << "one at a time (§11.4.4)";
         status_ = (status_ & ~stays) | (value & stays);
@@ -94,7 +95,8 @@ struct Model {
     const std::map<std::uint32_t, const char*> names{
         {command::translation, "translation"}, {command::set_root, "root"},
         {command::flush_buffer, "flush"},      {command::queue, "queue"},
-        {command::interrupts, "interrupts"},   {command::set_interrupt_table, "table"}};
+        {command::interrupts, "interrupts"},   {command::old_messages, "old messages"},
+        {command::advanced_log, "log"},        {command::set_interrupt_table, "table"}};
     std::uint32_t status_ = 0;
 };
 
@@ -126,15 +128,20 @@ TEST_F(VtdUnit, IsEnabledLast) {
     EXPECT_EQ(model.seen, (std::vector<std::uint64_t>{0x11, 0x12, 0x04}));
 }
 
-TEST_F(VtdUnit, WhatFirmwareLeftIsOffFirst) {
+// Its tables and ranges hold until there are ours; what it allowed, and errors of before, are gone by then.
+TEST_F(VtdUnit, WhatFirmwareLeftHoldsUntilTheEnd) {
     model.status() = command::translation | command::interrupts | command::queue |
-                     command::set_root | command::set_interrupt_table;
+                     command::set_root | command::set_interrupt_table | command::old_messages |
+                     command::advanced_log;
+    model.registers[reg::fault_status] = 1 << 4;
+    model.registers[reg::queue_head] = model.registers[reg::queue_tail] = 0x40;
     model.registers[reg::capability] |= 1 << 5;
     model.registers[reg::protected_memory] = 1u << 31 | 1;
     ASSERT_TRUE(enable(true, true));
-    EXPECT_EQ(model.steps, (std::vector<std::string>{"-translation", "-interrupts", "-queue",
-                                                     "protected memory", "+queue", "+root",
-                                                     "+table", "+interrupts", "+translation"}));
+    EXPECT_EQ(model.steps, (std::vector<std::string>{"-queue", "-log", "+queue", "+root", "+table",
+                                                     "-old messages", "protected memory"}));
+    EXPECT_TRUE(model.is(command::translation) && model.is(command::interrupts));
+    EXPECT_EQ(model.registers[reg::fault_status], 0x70u) << "cleared by ones";
     EXPECT_EQ(model.registers[reg::interrupt_table], interrupts_at | 1 << 11 | 14)
         << "destinations of 32 bits";
 }
@@ -209,6 +216,9 @@ TEST(VtdCapabilities, AreReadAsTheyAre) {
     EXPECT_EQ((Capabilities{1ull << 35, 0}.largest_leaf()), 0u) << "nobody has 1 GiB without 2 MiB";
     EXPECT_EQ((Capabilities{0, 0}.domains()), 16u);
     EXPECT_EQ((Capabilities{7, 0}.domains()), 65536u);
+    EXPECT_TRUE((Capabilities{~0ull, ~0ull}.is_off())) << "what nobody answers";
+    EXPECT_TRUE((Capabilities{basic, extended | 1 << 7}.forces_snoop()) && !has.forces_snoop() &&
+                !has.is_off());
 }
 
 TEST(VtdEntries, AreAsTheManualHasThem) {
@@ -352,11 +362,16 @@ TEST(VtdFormatTest, LeavesOfEachSizeInTablesOfFourLevelsAndOfThree) {
             EXPECT_EQ(entry(next(entry(next(middle), 1)), 0), 0x7000u | rights);
             EXPECT_EQ(t.map(1ull << 30, HostPhys{0}, 4096, rights), Status::occupied);
             EXPECT_EQ(t.lookup((2ull << 30) + 0x1234)->physical.value(), (2ull << 20) + 0x1234);
+            VtdFormat::snoop = VtdFormat::force_snoop;
+            ASSERT_EQ(t.map(4096, HostPhys{0x9000}, 4096, VtdFormat::read), Status::ok);
+            VtdFormat::snoop = 0;
+            EXPECT_EQ(entry(next(entry(next(entry(third, 0)), 0)), 1), 0x9000u | 1 | 1 << 11);
+            t.unmap(4096, 4096);
             t.unmap(1ull << 30, 1ull << 30);
             t.unmap(2ull << 30, 2 << 20);
             t.unmap((2ull << 30) + (2 << 20), 4096);
             for (const std::uint64_t e : frames.tables.front()) EXPECT_EQ(e, 0u);
-            EXPECT_EQ(frames.released, levels - 1);
+            EXPECT_EQ(frames.released, levels + 1);
         }
     VtdFormat::is_snooped = true;
 }

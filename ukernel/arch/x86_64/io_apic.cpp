@@ -78,7 +78,10 @@ void set_trigger(unsigned gsi, bool active_low, bool level) {
     if (gsi < max_gsi) lines[gsi] = {active_low, level};
 }
 
-bool exists(unsigned gsi) { return gsi < max_gsi && find(gsi) != nullptr; }
+bool exists(unsigned gsi) {
+    const Controller* c = gsi < max_gsi ? find(gsi) : nullptr;
+    return c != nullptr && !iommu::blocks_lines(c->id);
+}
 bool is_level(unsigned gsi) { return lines[gsi].level; }
 
 void unmask(unsigned gsi, unsigned vector, unsigned apic_id) {

@@ -29,7 +29,8 @@ struct AmdViFormat {
     static constexpr std::uint64_t table(HostPhys next, unsigned level) {
         return next.value() | present | read | write | std::uint64_t{level} << next_level_shift;
     }
-    static constexpr void written(const std::uint64_t*, std::uint64_t) {}
+    // What was stored before is there before what is stored now: whoever walks may do so at any time.
+    static void written(const std::uint64_t*, std::uint64_t) { asm volatile("" : : : "memory"); }
 };
 
 }  // namespace margay

@@ -16,18 +16,22 @@ struct VtdFormat {
     static constexpr bool is_leaf(std::uint64_t entry, unsigned level) {
         return level == 0 || (entry & large) != 0;
     }
-    static constexpr std::uint64_t leaf(std::uint64_t physical, std::uint64_t flags,
-                                        unsigned level) {
-        return physical | flags | (level != 0 ? large : 0);
+    static std::uint64_t leaf(std::uint64_t physical, std::uint64_t flags, unsigned level) {
+        return physical | flags | (level != 0 ? large : 0) | snoop;
     }
     // Rights are the conjunction of those on the way: here they are all given, and the leaf decides.
     static constexpr std::uint64_t table(HostPhys next, unsigned) {
         return next.value() | read | write;
     }
 
-    // Some units read memory past the processors' caches. Set once, before there is any table.
+    // Set once, before there is any table. Whatever a function asks for, its DMA sees what is in caches, where all units
+    // can do that: else it would see what was in memory before that was cleared.
+    static constexpr std::uint64_t force_snoop = 1 << 11;
+    static inline std::uint64_t snoop = 0;
+    // Some units read tables past the caches.
     static inline bool is_snooped = true;
     static void written(const std::uint64_t* entries, std::uint64_t count) {
+        asm volatile("" : : : "memory");
         if (is_snooped) return;
         constexpr std::uint64_t line = 64;
         const auto begin = reinterpret_cast<std::uintptr_t>(entries) & ~(line - 1);

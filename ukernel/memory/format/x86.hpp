@@ -34,7 +34,8 @@ struct X86Format {
     static constexpr std::uint64_t table(HostPhys next, unsigned) {
         return next.value() | pte::present | pte::write | pte::user;
     }
-    static constexpr void written(const std::uint64_t*, std::uint64_t) {}
+    // What was stored before is there before what is stored now: whoever walks may do so at any time.
+    static void written(const std::uint64_t*, std::uint64_t) { asm volatile("" : : : "memory"); }
 };
 
 }  // namespace margay

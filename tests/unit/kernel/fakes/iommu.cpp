@@ -171,6 +171,7 @@ void flush(std::span<const std::uint16_t> domains) {
     for (const std::uint16_t domain : domains)
         std::erase_if(cache, [domain](const auto& e) { return e.first.first == domain; });
 }
+bool blocks_lines(unsigned) { return false; }
 void entries_added(std::uint16_t domain) { check(taken.contains(domain), "it has a number"); }
 
 void open_messages(Requester r, HostPhys table) {

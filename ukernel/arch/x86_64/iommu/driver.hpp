@@ -43,14 +43,17 @@ class Driver {
     // How many numbers there are for domains, 0 with them, which is nobody's.
     virtual unsigned domains() const = 0;
     virtual unsigned units() const = 0;
-    // Its registers: `bytes` of them.
-    virtual HostPhys registers(unsigned unit, std::uint64_t& bytes) const = 0;
+    // Where registers are, of units that are not used as well: `bytes` of them.
+    virtual unsigned windows() const = 0;
+    virtual HostPhys window(unsigned i, std::uint64_t& bytes) const = 0;
 
     // The calls as iommu.hpp has them.
     virtual Status can_confine(Requester r) const = 0;
     virtual void attach(Requester r, std::uint16_t domain, HostPhys root) = 0;
     virtual void detach(Requester r, std::uint16_t domain) = 0;
     virtual void flush(std::span<const std::uint16_t> domains) = 0;
+    // Whether entries_added() does anything.
+    virtual bool hears_of_entries() const = 0;
     virtual void entries_added(std::uint16_t domain) = 0;
     virtual void open_messages(Requester r, HostPhys table) = 0;
     virtual void close_messages(Requester r, HostPhys table) = 0;
@@ -60,6 +63,7 @@ class Driver {
                              unsigned apic_id) = 0;
     virtual Message message(HostPhys table, unsigned index) const = 0;
     virtual bool remaps_lines(unsigned io_apic_id) const = 0;
+    virtual bool blocks_lines(unsigned io_apic_id) const = 0;
     virtual LineEntry set_line(unsigned io_apic_id, unsigned pin, unsigned vector, unsigned apic_id,
                                bool is_level) = 0;
 

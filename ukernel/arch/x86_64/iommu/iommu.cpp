@@ -16,13 +16,6 @@ std::uint64_t domains_taken[65536 / 64] = {1};
 // Over the driver and the numbers. It is held while a unit does what it was told: microseconds.
 SpinLock lock;
 
-// Whoever gives devices or takes them wants to hear of them. What was not told meanwhile is not told.
-void look_after_faults() {
-    if (!reports.begin()) return;
-    chosen->drop_faults();
-    chosen->set_fault_interrupts(true);
-}
-
 void report(const Fault& f) {
     using Kind = Fault::Kind;
     if (f.kind == Kind::bad_command) return log("margay: an IOMMU refuses a command\n");
@@ -41,6 +34,28 @@ void report(const Fault& f) {
     const Requester r = f.requester;
     log("margay: device {x}:{x}.{} {} at {x}, {} times so far\n", r >> 8, r >> 3 & 31, r & 7, what,
         f.address, n);
+}
+
+void take_faults() {
+    chosen->begin_faults();
+    Fault f;
+    while (!reports.is_exhausted() && chosen->take_fault(f)) {
+        reports.take();
+        report(f);
+    }
+    chosen->end_faults();
+    if (!reports.is_exhausted()) return;
+    chosen->set_fault_interrupts(false);
+    log("margay: what else devices are kept from is not told until one is given or taken\n");
+}
+
+// Whoever gives devices or takes them wants to hear of them. What was not told meanwhile is not told.
+void look_after_faults() {
+    if (!reports.begin()) return;
+    chosen->drop_faults();
+    chosen->set_fault_interrupts(true);
+    // What came in between interrupts nobody: only the first one does.
+    take_faults();
 }
 
 }  // namespace
@@ -67,16 +82,7 @@ void start_faults(unsigned apic_id) {
 
 void serve_faults() {
     const SpinGuard guard{lock};
-    chosen->begin_faults();
-    Fault f;
-    while (!reports.is_exhausted() && chosen->take_fault(f)) {
-        reports.take();
-        report(f);
-    }
-    chosen->end_faults();
-    if (!reports.is_exhausted()) return;
-    chosen->set_fault_interrupts(false);
-    log("margay: what else devices are kept from is not told until one is given or taken\n");
+    take_faults();
 }
 
 Status can_confine(Requester r) {
@@ -123,6 +129,7 @@ void flush(std::span<const std::uint16_t> domains) {
 }
 
 void entries_added(std::uint16_t domain) {
+    if (!chosen->hears_of_entries()) return;
     const SpinGuard guard{lock};
     chosen->entries_added(domain);
 }
@@ -156,6 +163,10 @@ Message message(HostPhys table, unsigned index) { return chosen->message(table, 
 
 bool remaps_lines(unsigned io_apic_id) {
     return chosen != nullptr && chosen->remaps_lines(io_apic_id);
+}
+
+bool blocks_lines(unsigned io_apic_id) {
+    return chosen != nullptr && chosen->blocks_lines(io_apic_id);
 }
 
 LineEntry set_line(unsigned io_apic_id, unsigned pin, unsigned vector, unsigned apic_id,

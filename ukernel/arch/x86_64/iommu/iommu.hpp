@@ -58,6 +58,8 @@ Message message(HostPhys table, unsigned index);
 
 // Lines: whether messages of the I/O APIC with that id are looked up; where a pin's go then.
 bool remaps_lines(unsigned io_apic_id);
+// None of it gets through: firmware does not say whose its messages are.
+bool blocks_lines(unsigned io_apic_id);
 LineEntry set_line(unsigned io_apic_id, unsigned pin, unsigned vector, unsigned apic_id,
                    bool is_level);
 

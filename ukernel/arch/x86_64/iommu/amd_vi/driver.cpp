@@ -74,7 +74,8 @@ class AmdVi final : public Driver {
     }
     unsigned domains() const override { return 65536; }
     unsigned units() const override { return unit_count; }
-    HostPhys registers(unsigned i, std::uint64_t& bytes) const override {
+    unsigned windows() const override { return unit_count; }
+    HostPhys window(unsigned i, std::uint64_t& bytes) const override {
         bytes = reg::bytes;
         return ivrs.units[i].registers;
     }
@@ -105,6 +106,7 @@ class AmdVi final : public Driver {
         complete();
     }
     // Entries that are not present are not remembered (§2.2.8: NpCache is for emulated units).
+    bool hears_of_entries() const override { return false; }
     void entries_added(std::uint16_t) override {}
 
     void open_messages(Requester r, HostPhys table) override {
@@ -132,6 +134,7 @@ class AmdVi final : public Driver {
     bool remaps_lines(unsigned io_apic_id) const override {
         return io_apic_of(io_apic_id) != nullptr;
     }
+    bool blocks_lines(unsigned) const override { return false; }
     LineEntry set_line(unsigned io_apic_id, unsigned pin, unsigned vector, unsigned apic_id,
                        bool) override {
         const Ivrs::Special* s = io_apic_of(io_apic_id);

@@ -49,6 +49,13 @@ struct Dmar {
     unsigned physical_bits = 0;  // that DMA can address
     bool remaps_interrupts = false;
     bool opts_out_of_x2apic = false;
+    // A unit that cannot be used: nobody covers what it covers.
+    void leave_out(std::uint8_t unit) {
+        for (unsigned i = 0; i < scope_count; ++i)
+            if (scopes[i].owner == unit) scopes[i].owner = no_unit;
+        if (catch_all == unit) catch_all = no_unit;
+    }
+
     // More of a kind than there is room for; units and memory that cannot be, or of PCI segments other than 0.
     unsigned left_out = 0;
 };

@@ -30,16 +30,24 @@ Hierarchy hierarchy;
 Coverage coverage;
 alignas(IommuUnit) std::uint8_t unit_storage[Dmar::max_units][sizeof(IommuUnit)];
 alignas(UnitFaults) std::uint8_t fault_storage[Dmar::max_units][sizeof(UnitFaults)];
-std::uint64_t register_bytes[Dmar::max_units];
 unsigned unit_count = 0;
+std::uint64_t window_bytes[Dmar::max_units];  // of all that the DMAR describes
 // What every unit can do.
 DmaFormat common{DmaFormat::Entries::vtd, 4, 2, guest_end};
 unsigned common_domains = 65536;
-bool any_remembers_absence = false, all_remap_interrupts = true, all_know_x2apic = true;
+bool any_remembers_absence = false, any_has_buffer = false, all_remap_interrupts = true,
+     all_know_x2apic = true, all_force_snoop = true;
+
+// What guests' memory is mapped with is 2 MiB and more: tables of smaller pages alone would not do.
+bool has_large_leaves() { return common.largest_leaf != 0; }
+bool can_give() { return all_remap_interrupts && has_large_leaves(); }
 
 ContextEntry* contexts = nullptr;
 InterruptEntry* interrupts = nullptr;
 Handles handles;
+// Whose lines have their handles, in this order.
+std::uint8_t line_owners[Handles::max_io_apics];
+unsigned line_owner_count = 0;
 
 IommuUnit& unit(unsigned i) { return *std::launder(reinterpret_cast<IommuUnit*>(unit_storage[i])); }
 UnitFaults& faults(unsigned i) {
@@ -71,19 +79,20 @@ static_assert(messages_per_function * sizeof(HandleOf) <= page_size);
 class Vtd final : public Driver {
   public:
     const char* name() const override { return "VT-d"; }
-    // Without interrupt remapping it only keeps everything blocked.
-    unsigned kind() const override { return all_remap_interrupts ? 2 : 0; }
+    // Otherwise it only keeps everything blocked.
+    unsigned kind() const override { return can_give() ? 2 : 0; }
     DmaFormat format() const override { return common; }
     unsigned domains() const override { return common_domains; }
     unsigned units() const override { return unit_count; }
-    HostPhys registers(unsigned i, std::uint64_t& bytes) const override {
-        bytes = register_bytes[i];
+    unsigned windows() const override { return dmar.unit_count; }
+    HostPhys window(unsigned i, std::uint64_t& bytes) const override {
+        bytes = window_bytes[i];
         return dmar.units[i].registers;
     }
 
     Status can_confine(Requester r) const override {
         // What interrupts past the unit is not confined.
-        if (!all_remap_interrupts || coverage.unit_of(r) == Dmar::no_unit || coverage.is_hidden(r))
+        if (!can_give() || coverage.unit_of(r) == Dmar::no_unit || coverage.is_hidden(r))
             return Status::not_supported;
         return coverage.is_special(r) || coverage.reserved_of(r) != nullptr ? Status::in_use
                                                                             : Status::ok;
@@ -110,9 +119,9 @@ class Vtd final : public Driver {
         for (const std::uint16_t domain : domains) forget_domain(domain);
         complete();
     }
+    bool hears_of_entries() const override { return any_remembers_absence || any_has_buffer; }
     void entries_added(std::uint16_t domain) override {
-        if (!any_remembers_absence) return;
-        forget_domain(domain);
+        if (any_remembers_absence) forget_domain(domain);
         complete();
     }
 
@@ -149,16 +158,16 @@ class Vtd final : public Driver {
     }
 
     bool remaps_lines(unsigned io_apic_id) const override {
-        return all_remap_interrupts && io_apic_id < Handles::max_io_apics &&
-               coverage.io_apic(io_apic_id) != nullptr;
+        return all_remap_interrupts && block_of(io_apic_id) != line_owner_count;
+    }
+    bool blocks_lines(unsigned io_apic_id) const override {
+        return all_remap_interrupts && block_of(io_apic_id) == line_owner_count;
     }
     LineEntry set_line(unsigned io_apic_id, unsigned pin, unsigned vector, unsigned apic_id,
                        bool is_level) override {
-        const unsigned h = Handles::line(io_apic_id, pin);
-        if (pin < Handles::lines_each) {
-            // Handle 0 is the first pin's of the first.
+        const unsigned h = Handles::line(block_of(io_apic_id), pin);
+        if (pin < Handles::lines_each)
             set(h, interrupt_entry(vector, apic_id, is_level, all_know_x2apic));
-        }
         return {line_low(vector), line_high(h)};
     }
 
@@ -185,6 +194,12 @@ class Vtd final : public Driver {
     }
 
   private:
+    // line_owner_count: it has none.
+    static unsigned block_of(unsigned io_apic_id) {
+        unsigned i = 0;
+        while (i < line_owner_count && line_owners[i] != io_apic_id) ++i;
+        return i;
+    }
     static HandleOf& handle(HostPhys table, unsigned index) {
         return direct<HandleOf>(table)[index];
     }
@@ -199,15 +214,19 @@ class Vtd final : public Driver {
 
 constinit Vtd the_driver;
 
-// Registers, and what the unit can do. False: it is of no use.
+// Registers, and what the unit can do. False: it is of no use, or firmware has turned it off.
 bool look_at(unsigned i) {
-    Mmio registers{dmar.units[i].registers, reg::bytes};
+    const Dmar::Unit& described = dmar.units[i];
+    window_bytes[i] = described.pages * std::uint64_t{page_size};
+    if (described.registers.value() >> dmar.physical_bits != 0) return false;
+    Mmio registers{described.registers, reg::bytes};
     const Capabilities has{registers.read(reg::capability),
                            registers.read(reg::extended_capability)};
-    if (!has.has_queue() || has.levels() == 0) return false;
-    registers.reach(has.fault_offset() + has.fault_records() * 16u);
-    register_bytes[i] = registers.bytes();
-    if (has.fault_offset() + has.fault_records() * 16u > registers.bytes()) return false;
+    if (has.is_off() || !has.has_queue() || has.levels() == 0) return false;
+    const std::uint64_t bytes = has.fault_offset() + has.fault_records() * 16u;
+    registers.reach(bytes);
+    if (bytes > registers.bytes()) return false;
+    if (registers.bytes() > window_bytes[i]) window_bytes[i] = registers.bytes();
 
     if (has.levels() < common.levels) common.levels = static_cast<std::uint8_t>(has.levels());
     if (has.largest_leaf() < common.largest_leaf)
@@ -216,28 +235,36 @@ bool look_at(unsigned i) {
     if (const std::uint64_t end = 1ull << has.address_bits(); end < common.end) common.end = end;
     if (!has.is_snooped()) VtdFormat::is_snooped = false;
     any_remembers_absence = any_remembers_absence || has.remembers_absence();
+    any_has_buffer = any_has_buffer || has.has_write_buffer();
+    all_force_snoop = all_force_snoop && has.forces_snoop();
     all_remap_interrupts = all_remap_interrupts && has.remaps_interrupts();
     all_know_x2apic = all_know_x2apic && has.knows_x2apic();
 
     const HostPhys queue = boot_allocator::allocate(IommuUnit::queue_entries * sizeof(Descriptor));
     const HostPhys done = boot_allocator::allocate(page_size);
-    new (unit_storage[i]) IommuUnit{registers, queue, direct<Descriptor>(queue), done,
-                                    direct<std::atomic<std::uint32_t>>(done)};
-    new (fault_storage[i]) UnitFaults{registers, has};
+    new (unit_storage[unit_count]) IommuUnit{registers, queue, direct<Descriptor>(queue), done,
+                                             direct<std::atomic<std::uint32_t>>(done)};
+    new (fault_storage[unit_count]) UnitFaults{registers, has};
+    ++unit_count;
     return true;
 }
 
 bool look_at_all() {
-    for (unsigned i = 0; i < dmar.unit_count; ++i)
-        if (!look_at(i)) return false;
+    for (unsigned i = 0; i < dmar.unit_count; ++i) {
+        if (look_at(i)) continue;
+        log("margay: the IOMMU at {x} is off, or cannot be driven: nothing confines its devices\n",
+            dmar.units[i].registers.value());
+        dmar.leave_out(static_cast<std::uint8_t>(i));
+    }
     // Tables of as many levels, all units have.
-    for (unsigned i = 0; i < dmar.unit_count; ++i)
+    for (unsigned i = 0; i < unit_count; ++i)
         if (!unit(i).capabilities().has_levels(common.levels)) return false;
     const std::uint64_t reach = 1ull << (12 + 9 * common.levels);
     if (reach < common.end) common.end = reach;
+    if (all_force_snoop) VtdFormat::snoop = VtdFormat::force_snoop;
     all_remap_interrupts = all_remap_interrupts && dmar.remaps_interrupts;
     all_know_x2apic = all_know_x2apic && apic::is_x2apic();
-    return true;
+    return unit_count != 0;
 }
 
 HostPhys make_contexts() {
@@ -257,10 +284,12 @@ HostPhys make_contexts() {
 HostPhys make_interrupts() {
     const HostPhys at = boot_allocator::allocate(interrupt_table_bytes);
     interrupts = direct<InterruptEntry>(at);
-    for (unsigned id = 0; id < Handles::max_io_apics; ++id) {
+    for (unsigned id = 0; id < 256; ++id) {
         const Coverage::Special* s = coverage.io_apic(id);
-        for (unsigned pin = 0; s != nullptr && pin < Handles::lines_each; ++pin)
-            interrupts[Handles::line(id, pin)].set_owner(s->source);
+        if (s == nullptr || line_owner_count == Handles::max_io_apics) continue;
+        for (unsigned pin = 0; pin < Handles::lines_each; ++pin)
+            interrupts[Handles::line(line_owner_count, pin)].set_owner(s->source);
+        line_owners[line_owner_count++] = static_cast<std::uint8_t>(id);
     }
     written(interrupts, interrupt_entries);
     return at;
@@ -283,9 +312,12 @@ Driver* start(const acpi::Platform& platform) {
             dmar.left_out + coverage.left_out());
     if (!all_remap_interrupts)
         log("margay: the IOMMU does not remap interrupts: no device can be given\n");
+    if (!has_large_leaves())
+        log("margay: the IOMMU has no pages of 2 MiB: no device can be given\n");
+    if (dmar.opts_out_of_x2apic && apic::is_x2apic())
+        log("margay: the DMAR asks not to use x2APIC, which is in use\n");
     const HostPhys root = make_contexts();
     const HostPhys table = all_remap_interrupts ? make_interrupts() : HostPhys{};
-    unit_count = dmar.unit_count;
     for (unsigned i = 0; i < unit_count; ++i)
         if (!unit(i).enable(root, table, all_know_x2apic)) stop_for_unit();
     return &the_driver;

@@ -29,6 +29,8 @@ constexpr std::uint32_t flush_buffer = 1u << 27;  // once
 constexpr std::uint32_t queue = 1u << 26;
 constexpr std::uint32_t interrupts = 1u << 25;
 constexpr std::uint32_t set_interrupt_table = 1u << 24;  // once
+constexpr std::uint32_t old_messages = 1u << 23;  // interrupt messages of the old format pass
+constexpr std::uint32_t advanced_log = 1u << 28;  // faults are written into memory
 constexpr std::uint32_t once = set_root | 1u << 29 | flush_buffer | set_interrupt_table;
 }  // namespace command
 
@@ -55,7 +57,10 @@ struct Capabilities {
     unsigned fault_records() const { return static_cast<unsigned>(basic >> 40 & 0xff) + 1; }
     unsigned fault_offset() const { return static_cast<unsigned>(basic >> 24 & 0x3ff) * 16; }
 
+    // Firmware has turned it off: nobody answers.
+    bool is_off() const { return basic == ~0ull || extended == ~0ull; }
     bool is_snooped() const { return (extended & 1) != 0; }
+    bool forces_snoop() const { return (extended >> 7 & 1) != 0; }
     bool has_queue() const { return (extended >> 1 & 1) != 0; }
     bool remaps_interrupts() const { return (extended >> 3 & 1) != 0; }
     bool knows_x2apic() const { return (extended >> 4 & 1) != 0; }
@@ -88,10 +93,10 @@ class Unit {
     bool enable(HostPhys root, HostPhys interrupts, bool x2apic) {
         drain_ = capabilities().drain();
         has_buffer_ = capabilities().has_write_buffer();
-        // Firmware may have left it running.
-        if (!turn(command::translation, false) || !turn(command::interrupts, false) ||
-            !turn(command::queue, false) || !unprotect())
-            return false;
+        // Firmware may have left it running, and keeps devices from memory: its tables hold until there are these.
+        if (!end_queue() || !turn(command::advanced_log, false)) return false;
+        // Errors of before would stop the queue.
+        registers_.write32(reg::fault_status, queue_errors);
         registers_.write(reg::queue_tail, 0);
         registers_.write(reg::queue_address, queue_.value());  // 256 descriptors: size 0
         if (!turn(command::queue, true)) return false;
@@ -107,10 +112,10 @@ class Unit {
                                                        (interrupt_entries_log2 - 1));
             if (!once(command::set_interrupt_table)) return false;
             submit(invalidate_interrupts());
-            // Messages of the old format stay forbidden: nothing turns them on.
-            if (!complete() || !turn(command::interrupts, true)) return false;
+            if (!complete() || !turn(command::old_messages, false)) return false;
         }
-        return turn(command::translation, true);
+        return turn(command::interrupts, interrupts.value() != 0) &&
+               turn(command::translation, true) && unprotect();
     }
 
     // The queue has room for it, if need be after a wait.
@@ -132,6 +137,17 @@ class Unit {
 
   private:
     static constexpr unsigned most_turns = 1 << 24;
+    static constexpr std::uint32_t queue_errors = 1 << 4 | 1 << 5 | 1 << 6;
+
+    // What is under way in it ends first, unless it has failed.
+    bool end_queue() {
+        if ((registers_.read32(reg::status) & command::queue) == 0) return true;
+        if ((registers_.read32(reg::fault_status) & queue_errors) == 0)
+            (void)becomes([&] {
+                return registers_.read(reg::queue_head) == registers_.read(reg::queue_tail);
+            });
+        return turn(command::queue, false);
+    }
 
     template <typename F>
     bool becomes(F done) {
