@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <deque>
 #include <map>
 #include <vector>
 
+#include "table_frames.hpp"
 #include "ukernel/memory/format/amd_vi.hpp"
 #include "ukernel/memory/page_table.hpp"
 
@@ -128,21 +128,10 @@ TEST(AmdViDevice, EntriesAreBlockedInBetween) {
     EXPECT_EQ(interrupt_entry(0x41, 3), 1u | 3u << 8 | 0x41u << 16);
 }
 
-struct Frames {
-    std::uint64_t* table(HostPhys p) { return tables.at(p.value() / 4096 - 1).data(); }
-    std::optional<HostPhys> allocate() {
-        tables.emplace_back();
-        return HostPhys{tables.size() * 4096};
-    }
-    void release(HostPhys) { ++released; }
-    std::deque<std::array<std::uint64_t, 512>> tables;
-    unsigned released = 0;
-};
-
 TEST(AmdViFormatTest, LeavesOfEachSizeAndWhatLeadsToThem) {
-    Frames frames;
+    TableFrames frames;
     const HostPhys root = *frames.allocate();
-    PageTable<Frames, AmdViFormat> t{frames, root, 2};
+    PageTable<TableFrames, AmdViFormat> t{frames, root, 2};
     constexpr std::uint64_t rights = AmdViFormat::read | AmdViFormat::write;
     const auto entry = [&](HostPhys table, unsigned index) { return frames.table(table)[index]; };
     const auto next = [](std::uint64_t e) { return HostPhys{e & AmdViFormat::address_mask}; };

@@ -3,12 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <deque>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "table_frames.hpp"
 #include "ukernel/arch/x86_64/iommu/vtd/fault_records.hpp"
 #include "ukernel/arch/x86_64/iommu/vtd/handles.hpp"
 #include "ukernel/memory/format/vtd.hpp"
@@ -324,24 +324,13 @@ TEST_F(VtdFaults, ErrorsOfTheQueueAndLostFaults) {
     EXPECT_EQ(model.registers[reg::fault_status] & 1, 0u);
 }
 
-struct Frames {
-    std::uint64_t* table(HostPhys p) { return tables.at(p.value() / 4096 - 1).data(); }
-    std::optional<HostPhys> allocate() {
-        tables.emplace_back();
-        return HostPhys{tables.size() * 4096};
-    }
-    void release(HostPhys) { ++released; }
-    std::deque<std::array<std::uint64_t, 512>> tables;
-    unsigned released = 0;
-};
-
 TEST(VtdFormatTest, LeavesOfEachSizeInTablesOfFourLevelsAndOfThree) {
     for (const unsigned levels : {4u, 3u})
         for (const bool is_snooped : {true, false}) {
             VtdFormat::is_snooped = is_snooped;
-            Frames frames;
+            TableFrames frames;
             const HostPhys root = *frames.allocate();
-            PageTable<Frames, VtdFormat> t{frames, root, 2, levels};
+            PageTable<TableFrames, VtdFormat> t{frames, root, 2, levels};
             constexpr std::uint64_t rights = VtdFormat::read | VtdFormat::write;
             const auto entry = [&](HostPhys table, unsigned index) {
                 return frames.table(table)[index];

@@ -6,6 +6,7 @@
 
 #include "support/address.hpp"
 #include "ukernel/arch/x86_64/iommu/amd_vi/ivrs.hpp"
+#include "ukernel/arch/x86_64/iommu/command_ring.hpp"
 
 namespace margay::iommu::amd_vi {
 
@@ -102,24 +103,20 @@ constexpr std::uint64_t commands = 1 << 12;
 template <typename Registers>
 class Unit {
   public:
-    static constexpr unsigned ring_entries = 256;
+    static constexpr unsigned ring_entries = CommandRing<Command>::entries;
 
     // ring: ring_entries commands, page-aligned, where `commands` is seen by the kernel; done: 8 bytes behind which
     // `done_word` is.
     Unit(Registers registers, HostPhys ring, Command* commands, HostPhys done,
          std::atomic<std::uint64_t>* done_word)
-        : registers_{registers},
-          ring_{ring},
-          commands_{commands},
-          done_{done},
-          done_word_{done_word} {}
+        : registers_{registers}, ring_{ring, commands}, done_{done}, done_word_{done_word} {}
 
     // From here on the device table decides.
     void enable(HostPhys device_table, std::uint8_t flags) {
         constexpr std::uint64_t ring_length = 8ull << 56;  // log2 of its entries
         registers_.write(reg::control, 0);                 // firmware may have left it running
         registers_.write(reg::device_table, device_table.value() | (device_table_bytes / 4096 - 1));
-        registers_.write(reg::command_buffer, ring_.value() | ring_length);
+        registers_.write(reg::command_buffer, ring_.at().value() | ring_length);
         registers_.write(reg::command_head, 0);
         registers_.write(reg::command_tail, 0);
         // Its reads of tables are to see what is in caches, whatever firmware thinks of that.
@@ -134,7 +131,7 @@ class Unit {
 
     // The ring has room for it, if need be after a wait.
     void submit(const Command& c) {
-        if (outstanding_ == ring_entries - 2) complete();
+        if (ring_.is_full()) complete();
         put(c);
     }
 
@@ -143,7 +140,7 @@ class Unit {
     bool complete() {
         const std::uint64_t number = ++number_;
         put(completion_wait(done_, number));
-        outstanding_ = 0;
+        ring_.expect_end();
         for (unsigned turn = 0; turn < most_turns; ++turn) {
             if (done_word_->load(std::memory_order_acquire) == number) return true;
             registers_.pause();
@@ -154,22 +151,13 @@ class Unit {
   private:
     static constexpr unsigned most_turns = 1 << 24;
 
-    void put(const Command& c) {
-        commands_[tail_] = c;
-        tail_ = (tail_ + 1) % ring_entries;
-        ++outstanding_;
-        std::atomic_thread_fence(std::memory_order_seq_cst);
-        registers_.write(reg::command_tail, tail_ * sizeof(Command));
-    }
+    void put(const Command& c) { registers_.write(reg::command_tail, ring_.put(c)); }
 
     Registers registers_;
-    HostPhys ring_;
-    Command* commands_;
+    CommandRing<Command> ring_;
     HostPhys done_;
     std::atomic<std::uint64_t>* done_word_;
     std::uint64_t number_ = 0;
-    unsigned tail_ = 0;
-    unsigned outstanding_ = 0;
 };
 
 }  // namespace margay::iommu::amd_vi

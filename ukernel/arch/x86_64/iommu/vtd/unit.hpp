@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "support/address.hpp"
+#include "ukernel/arch/x86_64/iommu/command_ring.hpp"
 #include "ukernel/arch/x86_64/iommu/vtd/entries.hpp"
 
 namespace margay::iommu::vtd {
@@ -72,17 +73,13 @@ struct Capabilities {
 template <typename Registers>
 class Unit {
   public:
-    static constexpr unsigned queue_entries = 256;
+    static constexpr unsigned queue_entries = CommandRing<Descriptor>::entries;
 
     // queue: queue_entries descriptors, page-aligned, where `descriptors` is seen by the kernel; done: 4 bytes behind which `done_word`
     // is.
     Unit(Registers registers, HostPhys queue, Descriptor* descriptors, HostPhys done,
          std::atomic<std::uint32_t>* done_word)
-        : registers_{registers},
-          queue_{queue},
-          descriptors_{descriptors},
-          done_{done},
-          done_word_{done_word} {}
+        : registers_{registers}, queue_{queue, descriptors}, done_{done}, done_word_{done_word} {}
 
     Capabilities capabilities() const {
         return {registers_.read(reg::capability), registers_.read(reg::extended_capability)};
@@ -98,7 +95,7 @@ class Unit {
         // Errors of before would stop the queue.
         registers_.write32(reg::fault_status, queue_errors);
         registers_.write(reg::queue_tail, 0);
-        registers_.write(reg::queue_address, queue_.value());  // 256 descriptors: size 0
+        registers_.write(reg::queue_address, queue_.at().value());  // 256 descriptors: size 0
         if (!turn(command::queue, true)) return false;
         registers_.write(reg::root_table, root.value());
         if (!once(command::set_root)) return false;
@@ -120,7 +117,7 @@ class Unit {
 
     // The queue has room for it, if need be after a wait.
     void submit(const Descriptor& d) {
-        if (outstanding_ == queue_entries - 2) complete();
+        if (queue_.is_full()) complete();
         put(d);
     }
     void forget_domain(std::uint16_t domain) { submit(invalidate_domain(domain, drain_)); }
@@ -131,7 +128,7 @@ class Unit {
         if (has_buffer_ && !once(command::flush_buffer)) return false;
         const std::uint32_t number = ++number_;
         put(wait(done_, number));
-        outstanding_ = 0;
+        queue_.expect_end();
         return becomes([&] { return done_word_->load(std::memory_order_acquire) == number; });
     }
 
@@ -179,23 +176,14 @@ class Unit {
                            registers_.read32(reg::protected_memory) & ~enable);
         return becomes([&] { return (registers_.read32(reg::protected_memory) & is_on) == 0; });
     }
-    void put(const Descriptor& d) {
-        descriptors_[tail_] = d;
-        tail_ = (tail_ + 1) % queue_entries;
-        ++outstanding_;
-        std::atomic_thread_fence(std::memory_order_seq_cst);
-        registers_.write(reg::queue_tail, tail_ * sizeof(Descriptor));
-    }
+    void put(const Descriptor& d) { registers_.write(reg::queue_tail, queue_.put(d)); }
 
     Registers registers_;
-    HostPhys queue_;
-    Descriptor* descriptors_;
+    CommandRing<Descriptor> queue_;
     HostPhys done_;
     std::atomic<std::uint32_t>* done_word_;
     std::uint64_t drain_ = 0;
     std::uint32_t number_ = 0;
-    unsigned tail_ = 0;
-    unsigned outstanding_ = 0;
     bool has_buffer_ = false;
 };
 
