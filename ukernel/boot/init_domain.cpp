@@ -179,7 +179,7 @@ void create_init(const BootData& boot, const acpi::Platform& platform, const Mem
     info.abi = abi_version;
     info.cores = Core::count();
     info.tsc_khz = features().tsc_khz;
-    info.iommu = iommu::is_present() ? iommu::driver()->kind() : 0;
+    info.iommu = iommu::driver() != nullptr ? iommu::driver()->kind() : 0;
     info.virtualization = core.virtualization ? 1 : 0;
     std::memcpy(info.rsdp, boot.rsdp, sizeof(info.rsdp));
     std::memcpy(info.processor, features().name, sizeof(info.processor));
