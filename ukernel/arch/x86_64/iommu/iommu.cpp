@@ -49,13 +49,17 @@ void take_faults() {
     log("margay: what else devices are kept from is not told until one is given or taken\n");
 }
 
+// What was there before interrupts nobody: only the first one does.
+void listen() {
+    chosen->set_fault_interrupts(true);
+    take_faults();
+}
+
 // Whoever gives devices or takes them wants to hear of them. What was not told meanwhile is not told.
 void look_after_faults() {
     if (!reports.begin()) return;
     chosen->drop_faults();
-    chosen->set_fault_interrupts(true);
-    // What came in between interrupts nobody: only the first one does.
-    take_faults();
+    listen();
 }
 
 }  // namespace
@@ -77,7 +81,8 @@ void start_faults(unsigned apic_id) {
     if (chosen == nullptr || apic_id > largest_apic_id) return;
     if (!chosen->start_faults(apic_id, apic::vector::iommu))
         log("margay: an IOMMU cannot tell what it has kept from happening\n");
-    chosen->set_fault_interrupts(true);
+    const SpinGuard guard{lock};
+    listen();
 }
 
 void serve_faults() {
