@@ -176,9 +176,10 @@ void check_coverage(const iommu::Hierarchy& hierarchy) {
         require(reserved == nullptr || reserved < dmar.reserved + dmar.reserved_count,
                 "a range of the table");
         const iommu::Coverage::Special* s = coverage.io_apic(bus);
-        require(s == nullptr || (s->is_io_apic && s->handle == bus && s->unit < dmar.unit_count &&
-                                 coverage.is_special(s->source)),
-                "an I/O APIC of a unit");
+        require(s == nullptr ||
+                    (s->is_io_apic && s->handle == bus && coverage.is_special(s->source) &&
+                     (s->unit < dmar.unit_count || s->unit == iommu::Dmar::no_unit)),
+                "an I/O APIC of a unit, or of one that is left out");
         require(hierarchy.exists(b) || coverage.is_hidden(r), "nobody knows");
         if (!hierarchy.is_behind_bridge(b)) continue;
         const iommu::Requester above = hierarchy.bridge_above(b);
@@ -197,6 +198,11 @@ void check_coverage(const iommu::Hierarchy& hierarchy) {
         const auto r = static_cast<iommu::Requester>(s.start_bus << 8 | s.hops[0]);
         require(coverage.unit_of(r) != iommu::Dmar::no_unit, "named");
     }
+    // One that turns out to be off has nobody any more.
+    dmar.leave_out(0);
+    coverage.build(dmar, hierarchy);
+    for (unsigned r = 0; r < 65536; r += 8)
+        require(coverage.unit_of(static_cast<iommu::Requester>(r)) != 0, "it is off");
 }
 
 void check_buses(Input& in) {

@@ -360,7 +360,27 @@ TEST_F(VtdCoverage, AUnitThatIsLeftOutCoversNobody) {
     EXPECT_EQ(coverage.unit_of(at(1, 0)), Dmar::no_unit);
     EXPECT_EQ(coverage.unit_of(at(3, 0)), Dmar::no_unit);
     EXPECT_EQ(coverage.unit_of(at(0, 5)), Dmar::no_unit) << "might be its";
-    EXPECT_EQ(coverage.io_apic(3), nullptr);
+    ASSERT_NE(coverage.io_apic(3), nullptr);
+    EXPECT_EQ(coverage.io_apic(3)->unit, Dmar::no_unit);
+}
+
+// What firmware has turned off is known by name: it is nobody's, the one that covers all others has the rest.
+TEST_F(VtdCoverage, AUnitThatIsOffCoversNobody) {
+    machine.port(at(0, 1), 1, 2);
+    machine.device(at(0, 2));
+    build(table(unit(first, scope(endpoint, 0, {{2, 0}}) + scope(bridge, 0, {{1, 0}}) +
+                                scope(io_apic, 0, {{9, 0}}, 3)) +
+                unit(first + 0x1000, {}, true)));
+    EXPECT_EQ(coverage.unit_of(at(0, 2)), 0u);
+    dmar.leave_out(0);
+    coverage.build(dmar, found);
+    for (const Requester r : {at(0, 2), at(0, 1), at(1, 0), at(2, 7)})
+        EXPECT_EQ(coverage.unit_of(r), Dmar::no_unit) << r;
+    EXPECT_EQ(coverage.unit_of(at(0, 5)), 1u);
+    EXPECT_EQ(coverage.io_apic(3)->unit, Dmar::no_unit) << "nobody looks its messages up";
+    dmar.leave_out(1);
+    coverage.build(dmar, found);
+    EXPECT_EQ(coverage.unit_of(at(0, 5)), Dmar::no_unit);
 }
 
 TEST_F(VtdCoverage, MemoryThatFirmwareUses) {

@@ -44,7 +44,7 @@ bool Coverage::resolve(const Dmar::Scope& scope, Requester& function) const {
 template <unsigned most>
 void Coverage::build_map(Map<most>& map, const Dmar::Scope* scopes, unsigned count) {
     map.named_count = 0;
-    for (std::uint8_t& owner : map.of_bus) owner = Dmar::no_unit;
+    map.behind_named = {};
     unsigned size_of_bus[Hierarchy::bus_count] = {};
     for (const Kind kind : {Kind::endpoint, Kind::bridge}) {
         for (unsigned i = 0; i < count; ++i) {
@@ -63,6 +63,7 @@ void Coverage::build_map(Map<most>& map, const Dmar::Scope* scopes, unsigned cou
             for (unsigned bus = behind.first; bus <= behind.last; ++bus) {
                 if (size_of_bus[bus] != 0 && size_of_bus[bus] <= size) continue;
                 size_of_bus[bus] = size;
+                map.behind_named.add(static_cast<std::uint8_t>(bus));
                 map.of_bus[bus] = s.owner;
             }
         }
@@ -71,8 +72,6 @@ void Coverage::build_map(Map<most>& map, const Dmar::Scope* scopes, unsigned cou
 
 void Coverage::add_special(const Dmar::Scope& scope) {
     Requester source = 0;
-    // One whose unit is left out is seen by nobody.
-    if (scope.owner == Dmar::no_unit) return;
     if (special_count_ == max_specials || !resolve(scope, source))
         ++left_out_;
     else
@@ -81,20 +80,22 @@ void Coverage::add_special(const Dmar::Scope& scope) {
 }
 
 template <unsigned most>
-std::uint8_t Coverage::Map<most>::owner_of(Requester r) const {
+std::optional<std::uint8_t> Coverage::Map<most>::owner_of(Requester r) const {
     for (unsigned i = 0; i < named_count; ++i)
         if (named[i].function == r) return named[i].owner;
-    return of_bus[r >> 8];
+    const auto bus = static_cast<std::uint8_t>(r >> 8);
+    if (!behind_named.has(bus)) return std::nullopt;
+    return of_bus[bus];
 }
 
+// What a unit that is not used has by name is not another one's.
 std::uint8_t Coverage::unit_of(Requester r) const {
-    const std::uint8_t unit = units_.owner_of(r);
-    return unit == Dmar::no_unit ? dmar_->catch_all : unit;
+    return units_.owner_of(r).value_or(dmar_->catch_all);
 }
 
 const Dmar::Reserved* Coverage::reserved_of(Requester r) const {
-    const std::uint8_t i = reserved_.owner_of(r);
-    return i == Dmar::no_unit ? nullptr : &dmar_->reserved[i];
+    const std::optional<std::uint8_t> i = reserved_.owner_of(r);
+    return i && *i != Dmar::no_unit ? &dmar_->reserved[*i] : nullptr;
 }
 
 const Coverage::Special* Coverage::io_apic(unsigned id) const {

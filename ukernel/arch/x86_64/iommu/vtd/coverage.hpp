@@ -2,6 +2,7 @@
 // §8.4).
 #pragma once
 #include <cstdint>
+#include <optional>
 
 #include "ukernel/arch/x86_64/iommu/requester.hpp"
 #include "ukernel/arch/x86_64/iommu/vtd/dmar.hpp"
@@ -34,7 +35,7 @@ class Coverage {
     bool is_hidden(Requester r) const { return hierarchy_->is_hidden(r); }
     // Memory that firmware lets the function use; null: none.
     const Dmar::Reserved* reserved_of(Requester r) const;
-    // The I/O APIC with that id, if a unit sees its messages; null: none does.
+    // The I/O APIC with that id; null: no scope names it. Its `unit` may be Dmar::no_unit: nobody looks its messages up.
     const Special* io_apic(unsigned id) const;
     // Whether messages of an I/O APIC or an HPET bear that name.
     bool is_special(Requester r) const;
@@ -46,14 +47,16 @@ class Coverage {
         Requester function;
         std::uint8_t owner;
     };
-    // Scopes of one kind of owner. None: Dmar::no_unit.
+    // Scopes of one kind of owner.
     template <unsigned most>
     struct Map {
         Named named[most];  // those of endpoints first
         unsigned named_count;
+        BusSet behind_named;  // whose bridge is named, or one above it
         std::uint8_t of_bus[Hierarchy::bus_count];
 
-        std::uint8_t owner_of(Requester r) const;
+        // Not set: nobody names it. It may be named as no_unit's.
+        std::optional<std::uint8_t> owner_of(Requester r) const;
     };
     template <unsigned most>
     void build_map(Map<most>& map, const Dmar::Scope* scopes, unsigned count);

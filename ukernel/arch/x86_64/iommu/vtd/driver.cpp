@@ -161,7 +161,9 @@ class Vtd final : public Driver {
         return all_remap_interrupts && block_of(io_apic_id) != line_owner_count;
     }
     bool blocks_lines(unsigned io_apic_id) const override {
-        return all_remap_interrupts && block_of(io_apic_id) == line_owner_count;
+        const Coverage::Special* s = coverage.io_apic(io_apic_id);
+        return all_remap_interrupts && block_of(io_apic_id) == line_owner_count &&
+               (s == nullptr || s->unit != Dmar::no_unit);
     }
     LineEntry set_line(unsigned io_apic_id, unsigned pin, unsigned vector, unsigned apic_id,
                        bool is_level) override {
@@ -218,7 +220,9 @@ constinit Vtd the_driver;
 bool look_at(unsigned i) {
     const Dmar::Unit& described = dmar.units[i];
     window_bytes[i] = described.pages * std::uint64_t{page_size};
-    if (described.registers.value() >> dmar.physical_bits != 0) return false;
+    constexpr unsigned most_bits = 52;  // of any address
+    const unsigned bits = dmar.physical_bits < most_bits ? dmar.physical_bits : most_bits;
+    if (described.registers.value() >> bits != 0) return false;
     Mmio registers{described.registers, reg::bytes};
     const Capabilities has{registers.read(reg::capability),
                            registers.read(reg::extended_capability)};
@@ -286,7 +290,8 @@ HostPhys make_interrupts() {
     interrupts = direct<InterruptEntry>(at);
     for (unsigned id = 0; id < 256; ++id) {
         const Coverage::Special* s = coverage.io_apic(id);
-        if (s == nullptr || line_owner_count == Handles::max_io_apics) continue;
+        if (s == nullptr || s->unit == Dmar::no_unit || line_owner_count == Handles::max_io_apics)
+            continue;
         for (unsigned pin = 0; pin < Handles::lines_each; ++pin)
             interrupts[Handles::line(line_owner_count, pin)].set_owner(s->source);
         line_owners[line_owner_count++] = static_cast<std::uint8_t>(id);
