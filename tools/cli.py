@@ -340,10 +340,17 @@ def bench(options):
         return 0
     fetch.zydis()
     if options.what == "native":
+        if options.only:
+            raise common.Usage("--only is for ./margay bench alone; --part is for: ./margay bench native")
         _build(options.preset, NATIVE_TARGETS)
         return _bench_native(options)
-    _build(options.preset)
-    return bench_tool.bench(build.directory(options.preset), options.json)
+    tree = build.directory(options.preset)
+    if build.build(options.preset, ["build.ninja"], quiet=True) != 0:
+        raise common.Failure("the build cannot be configured")
+    names = bench_tool.chosen(tree, options.only)
+    if wanted := sorted(bench_tool.targets(tree, names)):
+        _build(options.preset, wanted)
+    return bench_tool.bench(tree, names, options.json)
 
 
 def format_command(options):
@@ -464,6 +471,8 @@ def _parser():
         help="with native, only this: counted instructions with one processor, or wall-clock time with two")
     command.add_argument("--pairs", metavar="N", type=_number(3, 100),
         help="with native: how often each side runs with two processors (default: 5)")
+    command.add_argument("--only", metavar="PART,…", help="only these parts: the declared runs of tests/bench, guest_boot, devices,"
+        " sizes, setup, holds")
     command.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the figures there")
     command.add_argument("--plot", metavar="DIR", type=pathlib.Path,
         help="measure nothing: draw bar charts of the figures in tests/bench/history, costs.svg and native.svg, there")

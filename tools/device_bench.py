@@ -14,6 +14,7 @@ import re
 import subprocess
 import tempfile
 
+import bench_run
 import common
 import fetch
 import image
@@ -102,8 +103,8 @@ def _under_margay(tree, initrd, directory):
     return qemu.command(iso, MEMORY_MIB + qemu.NODE_MEMORY_MIB + 64, icount=True) + DISK + IOMMU
 
 
-def measure(tree, figure):
-    """The figures. figure: makes one of value, unit and repeats."""
+def measure(tree):
+    """The figures."""
     with tempfile.TemporaryDirectory(prefix="margay-") as directory:
         directory = pathlib.Path(directory)
         initrd = _initrd(directory, _command())
@@ -117,14 +118,14 @@ def measure(tree, figure):
             invalid = sum(median > LARGEST_SPREAD * best for best, median, _, _ in passes)
             medians = " ".join(str(median) for _, median, _, _ in passes)
             common.progress(f"{name}{key}: shortest {shortest[key]}, medians {medians}, {invalid} of {len(passes)} invalid")
-            figures[f"{name}_ticks{key}"] = figure(shortest[key], "instructions", len(passes))
-        figures[f"{name}_ratio"] = figure(round(shortest["_bare"] / shortest[""], 4), "ratio", len(ours[kind]))
+            figures[f"{name}_ticks{key}"] = bench_run.figure(shortest[key], "instructions", len(passes))
+        figures[f"{name}_ratio"] = bench_run.figure(round(shortest["_bare"] / shortest[""], 4), "ratio", len(ours[kind]))
         at = exits[number * (PASSES + 1) :]
         spent = [after - before for before, after in zip(at, at[1:])][: PASSES + 1]
         of_reads = min(spent[1:]) - spent[0]
         interrupts = ours[kind][spent.index(min(spent[1:]), 1) - 1][3]
         common.progress(f"{name}: exits {' '.join(str(n - spent[0]) for n in spent[1:])}")
         if kind == "random":
-            figures["exits_per_1000_io"] = figure(round(1000 * of_reads / count), "exits", PASSES)
-            figures["exits_per_interrupt"] = figure(round(of_reads / max(interrupts, 1), 3), "exits", PASSES)
+            figures["exits_per_1000_io"] = bench_run.figure(round(1000 * of_reads / count), "exits", PASSES)
+            figures["exits_per_interrupt"] = bench_run.figure(round(of_reads / max(interrupts, 1), 3), "exits", PASSES)
     return figures

@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 import bench  # noqa: E402
+import bench_run  # noqa: E402
 import bochs  # noqa: E402
 import common  # noqa: E402
 import ctl  # noqa: E402
@@ -167,10 +168,25 @@ class Bochs(unittest.TestCase):
 
 class BenchLines(unittest.TestCase):
     def test_line(self):
-        found = bench.LINE.match('bench: exit_cpuid 500.5 instructions 1000 {"vmrun": 1}\r')
+        found = bench_run.LINE.match('bench: exit_cpuid 500.5 instructions 1000 {"vmrun": 1}\r')
         self.assertEqual(found.groups(), ("exit_cpuid", "500.5", "instructions", "1000", '{"vmrun": 1}'))
-        self.assertTrue(bench.LINE.match("bench: a 1 bytes 1"))
-        self.assertFalse(bench.LINE.match("bench: starting"))
+        self.assertTrue(bench_run.LINE.match("bench: a 1 bytes 1"))
+        self.assertFalse(bench_run.LINE.match("bench: starting"))
+
+    def test_parts_in_their_order_and_what_they_need(self):
+        with tempfile.TemporaryDirectory() as directory:
+            tree = pathlib.Path(directory)
+            (tree / "bench").mkdir()
+            run = {"kernel": str(tree / "modules/ukernel"), "prefix": "", "modules":
+                   [f"init={tree}/modules/bench_ipc", "manifest=/source/ipc.json", "text=text:words"]}
+            (tree / "bench" / "ipc.json").write_text(json.dumps(run))
+            self.assertEqual(bench.parts(tree)[0], "ipc")
+            self.assertEqual(bench.targets(tree, ["ipc"]), {"ukernel", "bench_ipc"})
+            self.assertIn("pci", bench.targets(tree, ["ipc", "devices"]))
+            self.assertEqual(bench.chosen(tree, "sizes,ipc"), ["ipc", "sizes"])
+            self.assertEqual(bench.chosen(tree, None), bench.parts(tree))
+            with self.assertRaises(common.Usage):
+                bench.chosen(tree, "ipc,")
 
     def test_code_lines(self):
         with tempfile.TemporaryDirectory() as directory:
