@@ -101,12 +101,13 @@ function(margay_system_test)
 endfunction()
 
 # margay_bench_run(NAME n MODULES … [KERNEL target] [ARGUMENTS string] [CORES n] [MEMORY mib]
-#                  [TIMEOUT s] [PREFIX string] [DRIVE name])
+#                  [TIMEOUT s] [PREFIX string] [DRIVE name] [EXTRA option …])
 # declares one boot whose console output has lines `bench: KEY VALUE UNIT REPEATS {…}` for
 # ./margay bench (tools/bench.py). Options as for margay_system_test; always with counted
-# instructions. PREFIX stands before each key of this boot. DRIVE: what happens to it from outside (DRIVES there).
+# instructions. PREFIX stands before each key of this boot. DRIVE: what happens to it from outside (DRIVES in
+# tools/bench_run.py). EXTRA: more options for QEMU.
 function(margay_bench_run)
-    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;KERNEL;ARGUMENTS;CORES;MEMORY;TIMEOUT;PREFIX;DRIVE" "MODULES")
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;KERNEL;ARGUMENTS;CORES;MEMORY;TIMEOUT;PREFIX;DRIVE" "MODULES;EXTRA")
     if(MARGAY_FUZZ)
         return()
     endif()
@@ -122,9 +123,12 @@ function(margay_bench_run)
     list(TRANSFORM modules PREPEND "\"")
     list(TRANSFORM modules APPEND "\"")
     list(JOIN modules ", " modules)
+    list(TRANSFORM arg_EXTRA PREPEND "\"" OUTPUT_VARIABLE extra)
+    list(TRANSFORM extra APPEND "\"")
+    list(JOIN extra ", " extra)
     file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/bench/${arg_NAME}.json @ONLY CONTENT
 [[{ "kernel": "@PROJECT_BINARY_DIR@/modules/@arg_KERNEL@", "modules": [@modules@],
   "arguments": "@arg_ARGUMENTS@", "cores": @arg_CORES@, "memory": @arg_MEMORY@, "timeout": @arg_TIMEOUT@,
-  "prefix": "@arg_PREFIX@", "drive": "@arg_DRIVE@" }
+  "prefix": "@arg_PREFIX@", "drive": "@arg_DRIVE@", "extra": [@extra@] }
 ]])
 endfunction()

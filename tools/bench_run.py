@@ -122,7 +122,8 @@ def declared(path):
     run = json.loads(path.read_text())
     modules = [_module(text) for text in run["modules"]]
     drive = DRIVES[run["drive"]]
-    found, _ = boot(run["kernel"], modules, run["arguments"], run["memory"], run["timeout"], path.stem, drive, run["cores"])
+    found, _ = boot(run["kernel"], modules, run["arguments"], run["memory"], run["timeout"], path.stem, drive, run["cores"],
+                    run["extra"])
     return {run["prefix"] + key: figure for key, figure in found.items()}
 
 
