@@ -37,7 +37,8 @@ function(margay_unit_test)
         PRIVATE margay_host margay_warnings ${arg_LIBRARIES} GTest::gmock GTest::gtest_main)
     set_target_properties(${target} PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/unit)
-    gtest_discover_tests(${target}
+    # Values are not printed: of those that are structures, it would be what happens to lie in their padding.
+    gtest_discover_tests(${target} NO_PRETTY_VALUES
         TEST_PREFIX unit.${arg_NAME}.
         DISCOVERY_TIMEOUT 60
         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}

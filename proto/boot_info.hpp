@@ -11,6 +11,7 @@ constexpr std::uint64_t boot_info_magic = 0x796167'72614d;  // "Margay"
 constexpr std::uint64_t boot_info_address = 0x1000'0000;
 constexpr std::uint64_t boot_info_bytes = 9 * page_size;
 constexpr unsigned boot_extents = 512;
+constexpr unsigned boot_firmware_memory = 64;
 
 // Slots that init finds filled.
 namespace init_slot {
@@ -37,6 +38,13 @@ struct BootExtent {
     char name[28];       // modules: the name given in the boot configuration
 };
 
+// Memory that firmware uses through a PCI function: that one stays with the node.
+struct BootFirmwareMemory {
+    std::uint64_t base, size;
+    std::uint32_t requester;  // bus << 8, device << 3, function
+    std::uint32_t unused;
+};
+
 struct BootInfo {
     std::uint64_t magic;
     std::uint32_t abi;
@@ -49,8 +57,12 @@ struct BootInfo {
     char command_line[128];
     std::uint64_t iommu;  // what confines devices: 1: AMD-Vi, 2: VT-d, 0: nothing does
     BootExtent extent[boot_extents];
+    std::uint32_t remaps_interrupts;  // 1: interrupts of devices are confined as well
+    std::uint32_t firmware_memories;  // how many
+    BootFirmwareMemory firmware_memory[boot_firmware_memory];
 };
 static_assert(sizeof(BootExtent) == 64);
+static_assert(sizeof(BootFirmwareMemory) == 24);
 static_assert(sizeof(BootInfo) <= boot_info_bytes);
 
 }  // namespace margay

@@ -105,6 +105,12 @@ constexpr std::uint64_t descendants = 0;  // everything derived from the capabil
 constexpr std::uint64_t self = 1;         // and the capability itself
 }  // namespace revoke_flag
 
+// With the function's number, when a Device is created.
+namespace device_flag {
+// Also where nothing confines its interrupts: it can raise any vector of any core, and be taken for another device.
+constexpr std::uint64_t may_raise_any = 1 << 16;
+}  // namespace device_flag
+
 // Rights of a mapping, and the memory type. Writable and executable together are refused.
 namespace map_right {
 constexpr std::uint64_t read = 1;

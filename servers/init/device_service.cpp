@@ -185,6 +185,13 @@ std::uint64_t DeviceService::next_look() const {
     return std::min(life_.next_look(), watch_.next_look());
 }
 
+const BootFirmwareMemory* DeviceService::firmware_use(std::uint16_t requester) const {
+    const BootInfo& info = node_->info();
+    for (unsigned i = 0; i < info.firmware_memories; ++i)
+        if (info.firmware_memory[i].requester == requester) return &info.firmware_memory[i];
+    return nullptr;
+}
+
 unsigned DeviceService::count() const {
     if (board_ == nullptr || board_->listed.load(std::memory_order_acquire) == 0) return 0;
     return std::min(board_->count.load(std::memory_order_relaxed), pci_functions);

@@ -40,6 +40,10 @@ class DeviceService {
     std::optional<PciOutcome> outcome(unsigned index) const;
     bool is_there() const { return board_ != nullptr; }
     bool has_iommu() const { return node_->info().iommu != 0; }
+    // Whether that confines their interrupts as well.
+    bool remaps_interrupts() const { return node_->info().remaps_interrupts != 0; }
+    // The first memory that firmware uses through the function; null: it does not.
+    const BootFirmwareMemory* firmware_use(std::uint16_t requester) const;
     // What confines devices; empty: nothing does.
     const char* iommu_name() const {
         constexpr const char* names[] = {"", "AMD-Vi", "VT-d"};

@@ -2,7 +2,9 @@
 #pragma once
 #include <cstdint>
 
+#include "proto/boot_info.hpp"
 #include "proto/pci.hpp"
+#include "support/format.hpp"
 
 namespace margay::init {
 
@@ -50,6 +52,11 @@ constexpr const char* to_text(PciOutcome o) {
     case PciOutcome::count: break;
     }
     return "the pci server says what cannot be";
+}
+
+template <typename Sink>
+void write_firmware_use(Sink& to, const BootFirmwareMemory& m) {
+    print(to, "firmware uses memory {x} to {x} through it", m.base, m.base + m.size - 1);
 }
 
 }  // namespace margay::init

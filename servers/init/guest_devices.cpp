@@ -75,7 +75,9 @@ unsigned GuestDevices::choose_one(const DeviceChoice& choice, Failure& why) cons
             is_held = true;
             continue;
         }
-        if (found == none || f.obstacle == PciOutcome::ok) found = i;
+        const bool is_usable =
+            f.obstacle == PciOutcome::ok && service_->firmware_use(f.requester) == nullptr;
+        if (found == none || is_usable) found = i;
     }
     if (found != none) return found;
     DeviceChoices one{1, {choice}};
@@ -88,6 +90,16 @@ unsigned GuestDevices::choose_one(const DeviceChoice& choice, Failure& why) cons
     return none;
 }
 
+void GuestDevices::refuse_firmwares(const PciFunction& f, Failure& why) const {
+    const std::uint16_t requester = f.requester;  // the board is not init's alone
+    const BootFirmwareMemory* m = service_->firmware_use(requester);
+    if (m == nullptr) return;
+    Line text;
+    write_firmware_use(text, *m);
+    why.set(FailureKind::failed, "device {} cannot be given: {}", address_text(requester).view(),
+            text.view());
+}
+
 std::uint64_t GuestDevices::wish() const {
     return holder_ | (config_->allow_no_reset ? pci_wish::allow_no_reset : 0);
 }
@@ -95,6 +107,7 @@ std::uint64_t GuestDevices::wish() const {
 bool GuestDevices::choose(Failure& why) {
     for (std::uint64_t k = 0; k < config_->devices.count; ++k) {
         const unsigned index = choose_one(config_->devices.choice[k], why);
+        if (!why.is_set()) refuse_firmwares(service_->function(index), why);
         if (why.is_set()) {
             count_ = 0;  // nothing was wished for
             return false;
@@ -249,8 +262,9 @@ Status GuestDevices::create_function(unsigned i, const char*& what) {
     const Result<Extent> storage = holdings_.allocate(storage_device);
     if (!storage) return storage.status();
     c.device = holdings_.new_slot();
-    Status s =
-        create(ObjectType::device, c.device, storage->slot, init_slot::device_control, f.requester);
+    Status s = create(ObjectType::device, c.device, storage->slot, init_slot::device_control,
+                      f.requester |
+                          (config_->allow_no_interrupt_remapping ? device_flag::may_raise_any : 0));
     if (s == Status::ok) s = device_ctl(c.device, DeviceOp::attach, space_);
     c.is_attached = s == Status::ok;
     if (s != Status::ok) return s;
@@ -317,6 +331,9 @@ Piece GuestDevices::create_piece(const Guest& guest, Failure& why) {
             why.set(FailureKind::failed, "devices: this node has no pci server");
         else if (!service_->has_iommu())
             why.set(FailureKind::failed, "devices: there is no IOMMU to confine them");
+        else if (!service_->remaps_interrupts() && !config_->allow_no_interrupt_remapping)
+            why.set(FailureKind::failed, "devices: the IOMMU does not remap their interrupts; a VM "
+                                         "with allow_no_interrupt_remapping takes them");
         if (why.is_set()) return Piece::failed;
         if (service_->count() == 0) return Piece::waits;
         if (!choose(why)) return Piece::failed;

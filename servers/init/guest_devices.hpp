@@ -56,6 +56,7 @@ class GuestDevices {
 
     bool choose(Failure& why);
     unsigned choose_one(const DeviceChoice& choice, Failure& why) const;
+    void refuse_firmwares(const PciFunction& f, Failure& why) const;
     bool is_chosen(unsigned index) const;
     std::uint64_t wish() const;
     Piece await_claims(Failure& why);

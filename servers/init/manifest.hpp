@@ -44,7 +44,8 @@ struct VmConfig {
     CpuPlaces cpus;
     char cpu[max_cpu_model] = "host";
     DeviceChoices devices;
-    bool allow_no_reset = false;  // of devices that nothing resets
+    bool allow_no_reset = false;                // of devices that nothing resets
+    bool allow_no_interrupt_remapping = false;  // of devices that can raise any
     bool attached = true;
     bool standby = false;            // a second VMM waits, loaded
     bool autostart = true;           // it is started when the node is

@@ -382,6 +382,8 @@ DeviceInfo Supervisor::device(unsigned index) {
     d.reset = f.reset;
     d.obstacle = f.obstacle;
     d.iommu = services_.devices().iommu_name();
+    d.may_raise_any = !services_.devices().remaps_interrupts();
+    d.firmware = services_.devices().firmware_use(f.requester);
     const std::uint16_t holder = services_.devices().holder(index);
     each([&](const VmPlace& p) {
         if (holder != 0 && p.holder == holder) d.holder = p.config.name;

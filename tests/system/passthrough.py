@@ -133,16 +133,6 @@ def refused(node):
         node.check_off(machine)
 
 
-def refused_vtd(node):
-    """One that does not remap interrupts confines nobody: a device could raise any."""
-    with _node(node, ["-device", "intel-iommu,intremap=off", *NVME]) as machine:
-        nvme = _devices(machine)["00:08.0"]
-        assert not nvme["usable"] and nvme["reason"] == "there is no IOMMU to confine it", nvme
-        machine.ctl(command="shutdown", timeout="0")
-        node.check_off(machine)
-        harness.check_lines(machine.lines(), ["the IOMMU does not remap interrupts: no device can be given"], [])
-
-
 def _idle(name, *devices, **keys):
     return json.dumps({"name": name, "memory_mib": 4, "kernel": "kernel", "console": "detached",
                        "devices": [{"pci": f"0000:{d}"} for d in devices], **keys})
@@ -445,7 +435,7 @@ def virtio_vtd(node):
 
 CASES = [virtio, virtio_vtd, kernel, kernel_vtd, kernel_vtd_39, devices, refused, claims, nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_reset,
          nvme_two, nvme_services, nvme_uefi,
-         nvme_vtd, nvme_vtd_uefi, nvme_vtd_dies, devices_vtd, refused_vtd]
+         nvme_vtd, nvme_vtd_uefi, nvme_vtd_dies, devices_vtd]
 
 
 def test(node):

@@ -180,6 +180,11 @@ void create_init(const BootData& boot, const acpi::Platform& platform, const Mem
     info.cores = Core::count();
     info.tsc_khz = features().tsc_khz;
     info.iommu = iommu::driver() != nullptr ? iommu::driver()->kind() : 0;
+    info.remaps_interrupts = iommu::remaps_interrupts() ? 1 : 0;
+    static_assert(boot_firmware_memory >= iommu::most_firmware_memory);
+    for (const iommu::FirmwareMemory& m : iommu::firmware_memory())
+        info.firmware_memory[info.firmware_memories++] = {m.begin.value(), m.end - m.begin,
+                                                          m.function, 0};
     info.virtualization = core.virtualization ? 1 : 0;
     std::memcpy(info.rsdp, boot.rsdp, sizeof(info.rsdp));
     std::memcpy(info.processor, features().name, sizeof(info.processor));

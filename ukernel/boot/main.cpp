@@ -153,7 +153,7 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t magic, std::uint32_t info
     find_platform();
     pic::disable();
     apic::map();
-    iommu::start(platform);
+    iommu::start(platform, memory);
     set_tsc_khz(measure_tsc_khz(platform.pm_timer_port));
     if (!features().constant_tsc)
         log("margay: the processor does not promise a constant time-stamp counter\n");

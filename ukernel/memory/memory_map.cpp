@@ -85,4 +85,10 @@ bool MemoryMap::is_free(HostPhys begin, HostPhys end) const {
     return false;
 }
 
+bool MemoryMap::has_free(HostPhys begin, HostPhys end) const {
+    for (const MemoryRange& r : *this)
+        if (r.kind == RamKind::free && begin < r.end && r.begin < end) return true;
+    return false;
+}
+
 }  // namespace margay

@@ -37,6 +37,8 @@ class MemoryMap {
     unsigned size() const { return count_; }
     // Whether [begin, end) is free RAM as a whole.
     bool is_free(HostPhys begin, HostPhys end) const;
+    // Whether a part of it is.
+    bool has_free(HostPhys begin, HostPhys end) const;
 
     // Bytes of free RAM that are left out: behind the end, or because there are too many ranges.
     std::uint64_t beyond_end() const { return beyond_end_; }

@@ -19,7 +19,9 @@ struct Device {
 
     // storage_device bytes. `in_use`: there is a Device for the function already, or firmware or an IOMMU needs it;
     // `not_supported`: no IOMMU confines it.
-    static Result<Device*> create(HostPhys base, std::uint64_t size, iommu::Requester requester);
+    // may_raise_any: also where it can raise any interrupt, because the IOMMU confines its DMA only.
+    static Result<Device*> create(HostPhys base, std::uint64_t size, iommu::Requester requester,
+                                  bool may_raise_any);
     void destroy();
     // There is no Device for it any more.
     static void free_function(iommu::Requester r);
@@ -27,11 +29,13 @@ struct Device {
     // One of its messages, for one Irq. `in_use`: it has one; `no_memory`: the IOMMU has no entry left.
     Status take_message(unsigned index);
     void release_message(unsigned index);
-    // Vector 0: it raises nothing.
+    // Vector 0: it raises nothing, where the IOMMU looks messages up.
     void set_message(unsigned index, unsigned vector, unsigned apic_id) {
-        iommu::set_message(requester, messages_, index, vector, apic_id);
+        if (iommu::remaps_interrupts())
+            iommu::set_message(requester, messages_, index, vector, apic_id);
     }
-    iommu::Message message(unsigned index) const { return iommu::message(messages_, index); }
+    // How the function sends it, so that it raises that vector there.
+    iommu::Message message(unsigned index, unsigned vector, unsigned apic_id) const;
 
     // It reaches what the space maps, until detach(). Not attached before.
     void attach(DmaSpace& to);

@@ -60,7 +60,7 @@ void Irq::set_message(unsigned vector) {
 
 Result<iommu::Message> Irq::message() const {
     if (device_ == nullptr) return Status::dead_partner;
-    return device_->message(number_);
+    return device_->message(number_, vector_, core_.apic_id);
 }
 
 Status Irq::bind(Event& to, std::uint64_t event_bits) {

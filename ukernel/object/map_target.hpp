@@ -1,10 +1,8 @@
 // What Domain, Space and DmaSpace share: page tables with a pool, and mapping records.
 #pragma once
-#include "ukernel/arch/x86_64/iommu/driver.hpp"
+#include "ukernel/arch/x86_64/iommu/dma_tables.hpp"
 #include "ukernel/core/core_set.hpp"
 #include "ukernel/core/spin_lock.hpp"
-#include "ukernel/memory/format/amd_vi.hpp"
-#include "ukernel/memory/format/vtd.hpp"
 #include "ukernel/memory/frame_pool.hpp"
 #include "ukernel/memory/page_table.hpp"
 #include "ukernel/tree/node.hpp"
@@ -31,11 +29,7 @@ class MapTarget {
     // f(Format{}, tables) of one that IOMMUs do.
     template <typename F>
     auto with_dma_tables(const iommu::DmaFormat& format, F f) {
-        if (format.entries == iommu::DmaFormat::Entries::vtd)
-            return f(VtdFormat{}, PageTable<FramePool, VtdFormat>{pool_, root_, format.largest_leaf,
-                                                                  format.levels});
-        return f(AmdViFormat{}, PageTable<FramePool, AmdViFormat>{pool_, root_, format.largest_leaf,
-                                                                  format.levels});
+        return iommu::with_dma_tables(format, pool_, root_, f);
     }
 
     // A free mapping record, or null. It comes back with release_record.

@@ -176,9 +176,11 @@ Result<void*> make_device(Request& r) {
     const Result<CapSlot*> authority =
         find_capability(r.t, r.argument(0), ObjectType::device_control, right::control);
     if (!authority) return authority.status();
-    if (r.argument(1) > 0xffff) return Status::bad_argument;
-    return pointer(
-        Device::create(r.base(), r.storage.size, static_cast<iommu::Requester>(r.argument(1))));
+    const std::uint64_t what = r.argument(1);
+    if ((what & ~(0xffff | device_flag::may_raise_any)) != 0) return Status::bad_argument;
+    return pointer(Device::create(r.base(), r.storage.size,
+                                  static_cast<iommu::Requester>(what & 0xffff),
+                                  (what & device_flag::may_raise_any) != 0));
 }
 
 Make maker_of(ObjectType type) {

@@ -34,13 +34,10 @@ std::uint64_t leaf_flags(const CapSlot& memory, bool guest, std::uint64_t rights
     return flags;
 }
 
-// Interrupt messages: there is nothing that a device could read or write.
-constexpr std::uint64_t messages_begin = 0xfee00000, messages_end = 0xfef00000;
-
 Status enter_dma(MapTarget& target, const CapSlot& memory, const Place& p) {
     if (memory.memory != MemoryType::ram || (p.rights & ~(map_right::read | map_right::write)) != 0)
         return Status::bad_argument;
-    if (p.address < messages_end && p.address + p.size > messages_begin)
+    if (p.address < iommu::messages_end && p.address + p.size > iommu::messages_begin)
         return Status::bad_argument;
     const HostPhys physical{memory.base + p.offset};
     const bool writes = (p.rights & map_right::write) != 0;

@@ -159,7 +159,7 @@ bool set_argument(Command& c, Parameter p, std::string_view value, ErrorText& er
         c.has_value = true;
         return true;
     }
-    if (value.size() >= max_name) {
+    if (value.size() >= (p == Parameter::key ? max_key : max_name)) {
         print(error, "'{}...' is too long for a name", shortened(value));
         return false;
     }

@@ -91,8 +91,10 @@ std::span<const CommandSpec> commands();
 const ParameterSpec& spec_of(Parameter p);
 const CommandSpec* find_command(std::string_view name);
 
-// A name of a VM, a module or a command.
-using Word = Text<max_name - 1>;
+// A name of a VM, a module or a command; or of a key of the manifest, which may be longer.
+constexpr unsigned max_key = 32;
+static_assert(max_key >= max_name);
+using Word = Text<max_key - 1>;
 using ErrorText = Text<160>;
 
 struct Command {

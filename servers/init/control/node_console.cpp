@@ -205,10 +205,10 @@ void NodeConsole::devices() {
     cell("Holder", 12);
     cell("Group", 5);
     cell("Reset", 5);
-    cell("IOMMU", 6);
+    cell("IOMMU", 8);
     cell("For guests", 0);
     say("\n");
-    rule(78);
+    rule(80);
     for (unsigned i = 0; i < operations_.device_count(); ++i) {
         const DeviceInfo d = operations_.device(i);
         Text<16> address, id;
@@ -222,9 +222,9 @@ void NodeConsole::devices() {
         cell(d.holder[0] != 0 ? d.holder : "-", 12);
         cell(d.group, 5);
         cell(to_text(d.reset), 5);
-        cell(d.iommu[0] != 0 ? d.iommu : "none", 6);
-        const char* const why = why_not(d);
-        cell(why[0] != 0 ? why : "yes", 0);
+        cell(d.iommu[0] == 0 ? "none" : d.may_raise_any ? "DMA only" : d.iommu, 8);
+        const auto why = why_not(d);
+        cell(why.empty() ? "yes" : why.view(), 0);
         say("\n");
     }
 }

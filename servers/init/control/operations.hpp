@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "proto/boot_info.hpp"
 #include "proto/pci.hpp"
 #include "servers/init/control/command.hpp"
 #include "servers/init/control/module_store.hpp"
@@ -50,8 +51,10 @@ struct DeviceInfo {
     std::uint32_t class_code = 0;
     PciReset reset = PciReset::none;
     PciOutcome obstacle = PciOutcome::ok;
-    const char* iommu = "";   // what confines it; empty: nothing does
-    const char* holder = "";  // a VM; empty: nobody
+    const char* iommu = "";                        // what confines it; empty: nothing does
+    bool may_raise_any = false;                    // not its interrupts
+    const BootFirmwareMemory* firmware = nullptr;  // null: firmware uses no memory through it
+    const char* holder = "";                       // a VM; empty: nobody
 };
 
 // What is in use. VMs that are off, and what was saved of none, hold nothing: it is then as it was at start.

@@ -185,9 +185,13 @@ void write_devices(Writer& w, Operations& operations) {
         w.field("group", d.group);
         w.field("reset", to_text(d.reset));
         w.field("iommu", d.iommu[0] != 0 ? d.iommu : "none");
+        w.field("confines", d.iommu[0] == 0   ? "nothing"
+                            : d.may_raise_any ? "DMA"
+                                              : "DMA and interrupts");
+        const auto why = why_not(d);
         w.key("usable");
-        w.truth(why_not(d)[0] == 0);
-        w.field("reason", why_not(d));
+        w.truth(why.empty());
+        w.field("reason", why.view());
         w.end_object();
     }
     w.end_array();

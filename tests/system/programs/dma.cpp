@@ -71,7 +71,7 @@ constexpr std::uint64_t read_write = map_right::read | map_right::write;
 void test_refusals(Slot space) {
     const Page page{0};
     const Slot ram = page.extent.slot;
-    EXPECT_STATUS(create_device(fresh(), 0x10000), Status::bad_argument);
+    EXPECT_STATUS(create_device(fresh(), 0x20000), Status::bad_argument);
     EXPECT_STATUS(create(ObjectType::device, fresh(), page.extent.slot, init_slot::irq_control, 0),
                   Status::in_use);
     const Extent storage = must(node->allocate(storage_device), "memory");

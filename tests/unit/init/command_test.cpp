@@ -5,6 +5,8 @@
 #include <set>
 #include <string>
 
+#include "servers/init/manifest_keys.hpp"
+
 namespace margay::init {
 namespace {
 
@@ -107,6 +109,12 @@ TEST(Commands, Errors) {
     const std::string name(23, 'n');
     EXPECT_EQ(parse("start " + name).result, LineResult::command);
     EXPECT_EQ(parse("start " + name + "o").error, "'" + name + "o...' is too long for a name");
+    // Any key can be named.
+    for (const ManifestKey& k : vm_keys)
+        EXPECT_EQ(parse("set n " + std::string{k.name} + " 1").result, LineResult::command)
+            << k.name;
+    EXPECT_EQ(parse("set n " + std::string(max_key, 'k') + " 1").error,
+              "'" + std::string(24, 'k') + "...' is too long for a name");
     EXPECT_EQ(parse(std::string(500, 'x')).error,
               "unknown command '" + std::string(24, 'x') + "'; try help");
     for (const char* line : {"lst", "dominfo", "list all"})

@@ -131,7 +131,7 @@ TEST_P(Devices, Refusals) {
                        authority, requester});
     };
     EXPECT_EQ(make(first::irq_control, function, page + 1), Status::wrong_type);
-    EXPECT_EQ(make(device_control, 0x10000, page + 1), Status::bad_argument);
+    EXPECT_EQ(make(device_control, 0x20000, page + 1), Status::bad_argument);
     EXPECT_EQ(make(device_control, function, page), Status::no_memory);
     EXPECT_EQ(make(device_control, 4, page + 1), Status::not_supported) << "not behind one";
     EXPECT_EQ(make(device_control, 0x20, page + 1), Status::in_use) << "firmware's";
@@ -251,6 +251,44 @@ TEST_P(Messages, OneSignalsItsEvent) {
               Status::ok);
     EXPECT_EQ(s.boot->gpr[gpr_rdi], 0xfee00000u);
     EXPECT_EQ(s.boot->gpr[gpr_rsi], index);
+}
+
+// Without a table of interrupts its messages are the processor's own.
+TEST_P(Devices, InterruptsThatNobodyConfines) {
+    iommu_model::pass_messages();
+    s.carve(page, storage_device);
+    const auto make = [&](std::uint64_t what) {
+        return s.call(Syscall::create,
+                      {pair(static_cast<std::uint64_t>(ObjectType::device), device), page,
+                       device_control, what});
+    };
+    EXPECT_EQ(make(function), Status::not_supported);
+    EXPECT_EQ(make(function | device_flag::may_raise_any << 1), Status::bad_argument);
+    EXPECT_EQ(make(0x20 | device_flag::may_raise_any), Status::in_use) << "firmware's";
+    ASSERT_EQ(make(function | device_flag::may_raise_any), Status::ok);
+    s.make(ObjectType::event, event, kib4);
+    s.make(ObjectType::irq, irq, kib4, {device, 5, first::core1});
+    ASSERT_EQ(s.call(Syscall::irq_ctl, {irq, static_cast<std::uint64_t>(IrqOp::query)}),
+              Status::ok);
+    EXPECT_EQ(s.boot->gpr[gpr_rdi], 0xfee0'0000u | machine::core(1).apic_id << 12);
+    const std::uint64_t vector = s.boot->gpr[gpr_rsi];
+    const auto fire = [&] {
+        machine::switch_to(1);
+        Irq::fire_message(static_cast<unsigned>(vector));
+        machine::switch_to(0);
+    };
+    const std::uint64_t strays = machine::core(1).stray_interrupts;
+    fire();
+    EXPECT_EQ(machine::core(1).stray_interrupts, strays + 1) << "not bound";
+    ASSERT_EQ(s.call(Syscall::irq_ctl, {irq, static_cast<std::uint64_t>(IrqOp::bind), event, 4}),
+              Status::ok);
+    fire();
+    EXPECT_EQ(s.object<Event>(event).take(), 4u);
+    ASSERT_EQ(s.call(Syscall::revoke, {device, revoke_flag::self}), Status::ok);
+    fire();
+    EXPECT_EQ(s.object<Event>(event).take(), 0u);
+    EXPECT_EQ(machine::core(1).stray_interrupts, strays + 2) << "the node counts it";
+    EXPECT_EQ(iommu_model::messages(), 0u);
 }
 
 TEST_P(Messages, Refusals) {

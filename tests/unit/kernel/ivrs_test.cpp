@@ -116,6 +116,15 @@ TEST_F(IvrsTable, MemoryThatFirmwareUses) {
     EXPECT_EQ(found.reserved_of(0x10)->end.value(), 0x3000u);
     EXPECT_EQ(found.reserved_of(0x87)->begin.value(), 0x9000u);
     EXPECT_EQ(found.reserved_of(0x88), nullptr);
+    EXPECT_FALSE(found.reserved_of(0x87)->reads || found.reserved_of(0x87)->writes);
+    for (const auto& [flags, reads, writes] :
+         {std::tuple{0x3, true, false}, {0x5, false, true}, {0x7, true, true}, {0x8, true, true}}) {
+        Bytes block = reserved(0x21, 0x10, 0, 0x1000, 0x2000);
+        block[1] = static_cast<std::uint8_t>(flags);
+        ASSERT_TRUE(parse(table(unit(first, entry(1, 0)) + block)));
+        EXPECT_EQ(found.reserved_of(0x10)->reads, reads) << flags;
+        EXPECT_EQ(found.reserved_of(0x10)->writes, writes) << flags;
+    }
     ASSERT_TRUE(parse(table(unit(first, entry(1, 0)) + reserved(0x20, 0, 0, 0x1000, 0x2000))));
     EXPECT_NE(found.reserved_of(0xffff), nullptr) << "everybody's";
 }

@@ -399,6 +399,19 @@ TEST_F(VtdCoverage, MemoryThatFirmwareUses) {
     EXPECT_EQ(coverage.reserved_of(at(2, 4))->begin.value(), 0xc000u);
     EXPECT_EQ(coverage.reserved_of(at(3, 0)), nullptr);
     EXPECT_EQ(coverage.unit_of(at(0, 20)), 0u) << "no matter";
+    FirmwareMemory all[4];
+    ASSERT_EQ(coverage.firmware_memory(all), 2u) << "one is hidden, by the bridge to PCI";
+    EXPECT_EQ(all[0].function, at(0, 20));
+    EXPECT_EQ(all[0].begin.value(), 0x7000u);
+    EXPECT_TRUE(all[0].reads && all[0].writes);
+    EXPECT_EQ(all[1].function, at(0, 28));
+    all[0] = {};
+    EXPECT_EQ(coverage.firmware_memory({}), 2u) << "without room as well";
+    EXPECT_EQ(coverage.firmware_memory({all, 1}), 2u);
+    EXPECT_EQ(all[0].function, at(0, 20));
+    dmar.leave_out(0);
+    coverage.build(dmar, found);
+    EXPECT_EQ(coverage.firmware_memory(all), 0u) << "nobody lets anything through there";
 }
 
 TEST_F(VtdCoverage, PathsThatLeadNowhere) {

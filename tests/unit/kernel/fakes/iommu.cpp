@@ -25,7 +25,7 @@ struct Attachment {
     HostPhys root;
 };
 iommu_model::Entries kind;
-bool present = false;
+bool present = false, remaps = true;
 unsigned looked = 0, levels = 4, most_messages = 1000;
 std::map<iommu::Requester, Attachment> attached;
 std::map<iommu::Requester, HostPhys> tables;
@@ -93,6 +93,7 @@ namespace iommu_model {
 
 void reset(bool is_there, Entries entries_of, unsigned level_count) {
     present = is_there;
+    remaps = true;
     kind = entries_of;
     levels = level_count;
     most_messages = 1000;
@@ -102,6 +103,8 @@ void reset(bool is_there, Entries entries_of, unsigned level_count) {
     cache.clear();
     taken = {0};
 }
+
+void pass_messages() { remaps = false; }
 
 void allow_messages(unsigned count) { most_messages = count; }
 
@@ -140,6 +143,8 @@ void serve_faults() { ++looked; }
 // Nobody is to keep away from its registers.
 const Driver* driver() { return nullptr; }
 bool is_present() { return present; }
+bool remaps_interrupts() { return present && remaps; }
+std::span<const FirmwareMemory> firmware_memory() { return {}; }
 DmaFormat dma_format() {
     return {kind, static_cast<std::uint8_t>(levels), 2,
             guest_end < 1ull << (12 + 9 * levels) ? guest_end : 1ull << (12 + 9 * levels)};
@@ -177,6 +182,7 @@ bool blocks_lines(unsigned) { return false; }
 void entries_added(std::uint16_t domain) { check(taken.contains(domain), "it has a number"); }
 
 void open_messages(Requester r, HostPhys table) {
+    check(remaps, "messages are looked up");
     for (unsigned i = 0; i < 4096; ++i)
         check(direct<std::uint8_t>(table)[i] == 0, "the driver's page is zero");
     tables[r] = table;
@@ -186,7 +192,7 @@ void close_messages(Requester r, HostPhys table) {
     std::erase_if(entries, [r](const Entry& e) { return e.requester == r; });
 }
 Status take_message(Requester r, HostPhys table, unsigned index) {
-    check(tables.at(r) == table && index < messages_per_function, "its own table");
+    check(remaps && tables.at(r) == table && index < messages_per_function, "its own table");
     check(find_message(r, index) == nullptr, "taken once");
     if (entries.size() >= most_messages) return Status::no_memory;
     entries.push_back({r, index, 0, 0});

@@ -11,6 +11,8 @@ namespace margay::iommu_model {
 // that firmware uses.
 using Entries = iommu::DmaFormat::Entries;
 void reset(bool present, Entries kind = Entries::amd_vi, unsigned levels = 4);
+// It leaves interrupts alone, until reset().
+void pass_messages();
 // It has so many, until reset().
 void allow_messages(unsigned count);
 

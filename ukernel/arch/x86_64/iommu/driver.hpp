@@ -5,19 +5,12 @@
 
 #include "proto/status.hpp"
 #include "support/address.hpp"
+#include "ukernel/arch/x86_64/iommu/dma_tables.hpp"
 #include "ukernel/arch/x86_64/iommu/fault.hpp"
+#include "ukernel/arch/x86_64/iommu/firmware_memory.hpp"
 #include "ukernel/arch/x86_64/iommu/requester.hpp"
 
 namespace margay::iommu {
-
-// The tables by which DMA finds its memory.
-struct DmaFormat {
-    enum class Entries : std::uint8_t { amd_vi, vtd };
-    Entries entries;
-    std::uint8_t levels;
-    std::uint8_t largest_leaf;  // its level, as PageTable counts them
-    std::uint64_t end;          // addresses below it can be mapped
-};
 
 // What a function writes, and where, to send a message.
 struct Message {
@@ -46,6 +39,16 @@ class Driver {
     // Where registers are, of units that are not used as well: `bytes` of them.
     virtual unsigned windows() const = 0;
     virtual HostPhys window(unsigned i, std::uint64_t& bytes) const = 0;
+
+    // False: what a function writes to the local APICs' addresses interrupts, whatever its tables say, and messages of Devices are
+    // the processor's own. The calls about messages are not made then.
+    virtual bool remaps_interrupts() const = 0;
+
+    // What functions are to reach whose firmware says so; how many there are, which may be more than there is room for. Each has
+    // let_through() once, before enable(). From enable() on nothing else is let through that was not granted.
+    virtual unsigned firmware_memory(std::span<FirmwareMemory> found) const = 0;
+    virtual void let_through(Requester r, std::uint16_t domain, HostPhys root) = 0;
+    virtual void enable() = 0;
 
     // The calls as iommu.hpp has them.
     virtual Status can_confine(Requester r) const = 0;

@@ -5,6 +5,8 @@
 #include "ukernel/arch/x86_64/iommu/vtd/driver.hpp"
 #include "ukernel/core/spin_lock.hpp"
 #include "ukernel/debug/console.hpp"
+#include "ukernel/memory/boot_allocator.hpp"
+#include "ukernel/memory/direct_map.hpp"
 
 namespace margay::iommu {
 
@@ -55,6 +57,51 @@ void listen() {
     take_faults();
 }
 
+// --- memory that firmware uses
+
+FirmwareMemory of_firmware[most_firmware_memory];
+unsigned of_firmware_count = 0;
+
+struct BootFrames {
+    std::uint64_t* table(HostPhys p) const { return direct<std::uint64_t>(p); }
+    // The node starts without these tables as well.
+    std::optional<HostPhys> allocate() {
+        constexpr std::uint64_t left_to_others = 1 << 20;
+        if (boot_allocator::left() < left_to_others) return std::nullopt;
+        return boot_allocator::allocate(page_size);
+    }
+    void release(HostPhys) {}
+};
+
+void report(const FirmwareMemory& m, const char* what) {
+    const Requester r = m.function;
+    log("margay: firmware uses memory {x} to {x} through device {x}:{x}.{}: {}\n", m.begin.value(),
+        m.end.value() - 1, r >> 8, r >> 3 & 31, r & 7, what);
+}
+
+void let_firmware_through(const MemoryMap& memory) {
+    const unsigned all = chosen->firmware_memory(of_firmware);
+    of_firmware_count = all < most_firmware_memory ? all : most_firmware_memory;
+    BootFrames frames;
+    FirmwareSpaces<BootFrames> spaces{frames, chosen->format(), memory};
+    using Answer = FirmwareSpaces<BootFrames>::Answer;
+    for (unsigned i = 0; i < of_firmware_count; ++i) {
+        switch (spaces.let_through(of_firmware[i])) {
+        case Answer::ok: report(of_firmware[i], "it stays with the node"); break;
+        case Answer::is_ram: report(of_firmware[i], "that is RAM, it is blocked"); break;
+        case Answer::unmappable: report(of_firmware[i], "that cannot be, it is blocked"); break;
+        case Answer::no_room: report(of_firmware[i], "no room for that, it is blocked"); break;
+        }
+    }
+    if (all > of_firmware_count)
+        log("margay: {} more functions through which firmware uses memory are blocked\n",
+            all - of_firmware_count);
+    for (const auto& s : spaces.spaces()) {
+        std::uint16_t domain = 0;
+        if (take_domain(domain) == Status::ok) chosen->let_through(s.function, domain, s.root);
+    }
+}
+
 // Whoever gives devices or takes them wants to hear of them. What was not told meanwhile is not told.
 void look_after_faults() {
     if (!reports.begin()) return;
@@ -64,16 +111,21 @@ void look_after_faults() {
 
 }  // namespace
 
-void start(const acpi::Platform& platform) {
+void start(const acpi::Platform& platform, const MemoryMap& memory) {
     chosen = amd_vi::start(platform);
     if (chosen == nullptr) chosen = vtd::start(platform);
     if (chosen == nullptr) return;
-    log("margay: {} IOMMU ({}, {} bits): DMA and interrupts of devices are blocked until granted\n",
-        chosen->units(), chosen->name(), 63 - __builtin_clzll(chosen->format().end));
+    let_firmware_through(memory);
+    chosen->enable();
+    log("margay: {} IOMMU ({}, {} bits): {} of devices are blocked until granted\n",
+        chosen->units(), chosen->name(), 63 - __builtin_clzll(chosen->format().end),
+        chosen->remaps_interrupts() ? "DMA and interrupts" : "DMA, but not interrupts,");
 }
 
 const Driver* driver() { return chosen; }
 bool is_present() { return chosen != nullptr; }
+bool remaps_interrupts() { return chosen != nullptr && chosen->remaps_interrupts(); }
+std::span<const FirmwareMemory> firmware_memory() { return {of_firmware, of_firmware_count}; }
 
 void start_faults(unsigned apic_id) {
     // What interrupts is no message that is remapped: the unit itself sends it.

@@ -12,11 +12,17 @@
 
 namespace margay::iommu {
 
-// Takes over the units that firmware describes. Once, on the boot core, before any line of an I/O APIC is unmasked.
-void start(const acpi::Platform& platform);
+// Takes over the units that firmware describes. Once, on the boot core, before any line of an I/O APIC is unmasked. What of
+// memory is nobody else's, firmware may go on to use.
+void start(const acpi::Platform& platform, const MemoryMap& memory);
 // Null: there is none. What it is, and where its registers are, nobody else's.
 const Driver* driver();
 bool is_present();
+// Whether they confine interrupts of devices as well as DMA. If not, the calls about messages below are not to be made.
+bool remaps_interrupts();
+constexpr unsigned most_firmware_memory = 64;
+// What firmware uses, and through which functions, whether it could be let through or not.
+std::span<const FirmwareMemory> firmware_memory();
 // What is kept from happening is told from here on, by interrupts of the core with that APIC id.
 void start_faults(unsigned apic_id);
 // On that core, when its vector comes.

@@ -46,6 +46,8 @@ const Ivrs::Special* io_apic_of(unsigned id) {
     return nullptr;
 }
 
+bool exists(PortConfig& config, Requester r) { return (config.read(r, 0) & 0xffff) != 0xffff; }
+
 Fault fault_of(const Event& e) {
     using Kind = Fault::Kind;
     const auto kind = [&e] {
@@ -73,17 +75,59 @@ class AmdVi final : public Driver {
         return {DmaFormat::Entries::amd_vi, DeviceEntry::levels, 2, guest_end};
     }
     unsigned domains() const override { return 65536; }
-    unsigned units() const override { return unit_count; }
-    unsigned windows() const override { return unit_count; }
+    unsigned units() const override { return ivrs.unit_count; }
+    unsigned windows() const override { return ivrs.unit_count; }
     HostPhys window(unsigned i, std::uint64_t& bytes) const override {
         bytes = reg::bytes;
         return ivrs.units[i].registers;
     }
 
+    // Firmware that does not say whose an I/O APIC's messages are has turned it off.
+    bool remaps_interrupts() const override {
+        for (unsigned i = 0; i < ivrs.special_count; ++i)
+            if (ivrs.specials[i].is_io_apic) return true;
+        return false;
+    }
+
+    unsigned firmware_memory(std::span<FirmwareMemory> found) const override {
+        PortConfig config;
+        unsigned count = 0;
+        for (unsigned i = 0; i < ivrs.reserved_count; ++i) {
+            const Ivrs::Reserved& m = ivrs.reserved[i];
+            for (std::uint32_t r = m.first; r <= m.last; ++r) {
+                const auto function = static_cast<Requester>(r);
+                const Ivrs::Range* range = ivrs.range_of(function);
+                if (range == nullptr || range->aliased || !exists(config, function)) continue;
+                if (count < found.size())
+                    found[count] = {function, m.reads, m.writes,
+                                    HostPhys{align_down(m.begin.value(), page_size)},
+                                    HostPhys{align_up(m.end.value(), page_size)}};
+                ++count;
+            }
+        }
+        return count;
+    }
+    void let_through(Requester r, std::uint16_t domain, HostPhys root) override {
+        devices[r].translate(domain, root);
+    }
+    void enable() override {
+        for (unsigned i = 0; i < ivrs.unit_count; ++i) {
+            const HostPhys ring =
+                boot_allocator::allocate(IommuUnit::ring_entries * sizeof(Command));
+            const HostPhys done = boot_allocator::allocate(page_size);
+            new (unit_storage[i])
+                IommuUnit{Mmio{ivrs.units[i].registers, reg::bytes}, ring, direct<Command>(ring),
+                          done, direct<std::atomic<std::uint64_t>>(done)};
+            unit(i).enable(table_, ivrs.units[i].flags);
+            ++unit_count;
+        }
+        complete();
+    }
+
     Status can_confine(Requester r) const override {
         const Ivrs::Range* range = ivrs.range_of(r);
         if (range == nullptr || range->aliased) return Status::not_supported;
-        for (unsigned i = 0; i < unit_count; ++i)
+        for (unsigned i = 0; i < ivrs.unit_count; ++i)
             if (ivrs.units[i].self == r) return Status::in_use;
         for (unsigned i = 0; i < ivrs.special_count; ++i)
             if (ivrs.specials[i].source == r) return Status::in_use;
@@ -91,7 +135,7 @@ class AmdVi final : public Driver {
     }
 
     void attach(Requester r, std::uint16_t domain, HostPhys root) override {
-        devices[r].translate(domain, root);
+        let_through(r, domain, root);
         submit_to_all(invalidate_device(r));
         complete();
     }
@@ -184,7 +228,14 @@ class AmdVi final : public Driver {
         }
     }
 
-    void start_lines() {
+    // Nothing is let through yet. Without a way to look them up, messages pass as they are.
+    void make_tables() {
+        table_ = boot_allocator::allocate(device_table_bytes);
+        devices = direct<DeviceEntry>(table_);
+        for (unsigned r = 0; r < 65536; ++r) {
+            devices[r].block_dma();
+            if (remaps_interrupts()) devices[r].block_interrupts();
+        }
         for (unsigned i = 0; i < ivrs.special_count; ++i) {
             if (!ivrs.specials[i].is_io_apic) continue;
             line_tables[i] = boot_allocator::allocate(page_size);
@@ -201,6 +252,7 @@ class AmdVi final : public Driver {
         complete();
     }
 
+    HostPhys table_{};
     bool was_full_[Ivrs::max_units] = {};
 };
 
@@ -218,23 +270,7 @@ Driver* start(const acpi::Platform& platform) {
         log("margay: {} entries of the IVRS are left out: more of a kind than this build expects, "
             "or of another PCI segment\n",
             ivrs.left_out);
-    const HostPhys table = boot_allocator::allocate(device_table_bytes);
-    devices = direct<DeviceEntry>(table);
-    for (unsigned r = 0; r < 65536; ++r) {
-        devices[r].block_dma();
-        devices[r].block_interrupts();
-    }
-    the_driver.start_lines();
-    for (unsigned i = 0; i < ivrs.unit_count; ++i) {
-        const HostPhys ring = boot_allocator::allocate(IommuUnit::ring_entries * sizeof(Command));
-        const HostPhys done = boot_allocator::allocate(page_size);
-        new (unit_storage[i])
-            IommuUnit{Mmio{ivrs.units[i].registers, reg::bytes}, ring, direct<Command>(ring), done,
-                      direct<std::atomic<std::uint64_t>>(done)};
-        unit(i).enable(table, ivrs.units[i].flags);
-        ++unit_count;
-    }
-    complete();
+    the_driver.make_tables();
     return &the_driver;
 }
 

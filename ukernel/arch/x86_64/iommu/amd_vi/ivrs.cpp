@@ -100,10 +100,18 @@ void read_reserved(const std::uint8_t* b, std::uint32_t bytes, Ivrs& out) {
     Requester first = field<std::uint16_t>(b, 4), last = first;
     if (b[0] == 0x20) first = 0, last = 0xffff;
     if (b[0] == 0x22) last = field<std::uint16_t>(b, 6);
+    // An exclusion range is not translated at all: both.
+    constexpr std::uint8_t reads = 1 << 1, writes = 1 << 2, excluded = 1 << 3;
+    const std::uint8_t flags = b[1];
     if (out.reserved_count == Ivrs::max_reserved)
         ++out.left_out;
     else
-        out.reserved[out.reserved_count++] = {first, last, HostPhys{begin}, HostPhys{begin + size}};
+        out.reserved[out.reserved_count++] = {first,
+                                              last,
+                                              HostPhys{begin},
+                                              HostPhys{begin + size},
+                                              (flags & (reads | excluded)) != 0,
+                                              (flags & (writes | excluded)) != 0};
 }
 
 }  // namespace

@@ -35,6 +35,7 @@ struct Ivrs {
     struct Reserved {
         Requester first, last;
         HostPhys begin, end;
+        bool reads, writes;  // what firmware's functions do there
     };
 
     Unit units[max_units];

@@ -98,6 +98,19 @@ const Dmar::Reserved* Coverage::reserved_of(Requester r) const {
     return i && *i != Dmar::no_unit ? &dmar_->reserved[*i] : nullptr;
 }
 
+unsigned Coverage::firmware_memory(std::span<FirmwareMemory> found) const {
+    unsigned count = 0;
+    for (unsigned i = 0; i < reserved_.named_count; ++i) {
+        const auto [function, owner] = reserved_.named[i];
+        if (owner == Dmar::no_unit || unit_of(function) == Dmar::no_unit || is_hidden(function))
+            continue;
+        const Dmar::Reserved& memory = dmar_->reserved[owner];
+        if (count < found.size()) found[count] = {function, true, true, memory.begin, memory.end};
+        ++count;
+    }
+    return count;
+}
+
 const Coverage::Special* Coverage::io_apic(unsigned id) const {
     for (unsigned i = 0; i < special_count_; ++i)
         if (specials_[i].is_io_apic && specials_[i].handle == id) return &specials_[i];

@@ -3,7 +3,9 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <span>
 
+#include "ukernel/arch/x86_64/iommu/firmware_memory.hpp"
 #include "ukernel/arch/x86_64/iommu/requester.hpp"
 #include "ukernel/arch/x86_64/iommu/vtd/dmar.hpp"
 #include "ukernel/arch/x86_64/iommu/vtd/hierarchy.hpp"
@@ -35,6 +37,9 @@ class Coverage {
     bool is_hidden(Requester r) const { return hierarchy_->is_hidden(r); }
     // Memory that firmware lets the function use; null: none.
     const Dmar::Reserved* reserved_of(Requester r) const;
+    // What functions that are named reach, each behind a unit that sees it alone; how many there are, which may be more than there is
+    // room for. Functions behind a bridge that is named are not among them: an RMRR names endpoints.
+    unsigned firmware_memory(std::span<FirmwareMemory> found) const;
     // The I/O APIC with that id; null: no scope names it. Its `unit` may be Dmar::no_unit: nobody looks its messages up.
     const Special* io_apic(unsigned id) const;
     // Whether messages of an I/O APIC or an HPET bear that name.
