@@ -134,7 +134,8 @@ TEST_F(ControlLineTest, Devices) {
     EXPECT_EQ(ask(R"({"id": 1, "command": "devices"})"),
               R"({"id":1,"ok":true,"result":[{"address":"0000:00:1f.2","vendor":"8086",)"
               R"("device":"2922","class":"010601","kind":"SATA","holder":"","group":7,)"
-              R"("reset":"none","iommu":"AMD-Vi","usable":false,)"
+              R"("reset":"none","iommu":"AMD-Vi","confines":"DMA and interrupts",)"
+              R"("usable":false,)"
               R"("reason":"others of its group cannot be given with it"}]})"
               "\n");
 }

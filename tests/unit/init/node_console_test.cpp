@@ -162,12 +162,21 @@ TEST_F(NodeConsoleTest, Devices) {
     // What another program says need not be what there is.
     d.obstacle = static_cast<PciOutcome>(200);
     operations_.devices.push_back(d);
+    d.obstacle = PciOutcome::ok;
+    const BootFirmwareMemory firmware{0x7d000000, 0x800000, 0x0310, 0};
+    d.firmware = &firmware;
+    operations_.devices.push_back(d);
+    d.firmware = nullptr;
+    d.may_raise_any = true;
+    operations_.devices.push_back(d);
     const std::string s = run("devices");
     for (const char* line :
-         {"0000:03:02.0  1b36:0010  NVMe           -             4      FLR    none    there is no "
+         {"0000:03:02.0  1b36:0010  NVMe           -             4      FLR    none      there is "
+          "no "
           "IOMMU to confine it",
-          "linux         4      FLR    AMD-Vi  yes", "others of its group cannot be given with it",
-          "the pci server says what cannot be"})
+          "linux         4      FLR    AMD-Vi    yes", "DMA only  yes",
+          "AMD-Vi    firmware uses memory 7d000000 to 7d7fffff through it",
+          "others of its group cannot be given with it", "the pci server says what cannot be"})
         EXPECT_NE(s.find(line), s.npos) << line << "\n" << s;
 }
 
