@@ -41,6 +41,10 @@ MODULES = ("button.ko", "evdev.ko")
 NETWORK_MODULES = ("virtio_ring.ko", "virtio.ko", "virtio_pci_legacy_dev.ko", "virtio_pci_modern_dev.ko", "virtio_pci.ko",
                    "failover.ko", "net_failover.ko", "virtio_net.ko")
 
+# For Intel's, which the cloud kernel has no driver for.
+E1000E_KERNEL = "linux-image-amd64"
+E1000E_MODULES = ("e1000e.ko",)
+
 
 def kernel_modules(package=DEFAULT_KERNEL, names=MODULES):
     """The kernel's version, and the files of some of its modules, in the order in which they can be loaded."""
@@ -166,7 +170,7 @@ def _kernel(apt, package, to):
     depends = re.search(r"^Depends: .*?(linux-image-\d\S+)", described, re.MULTILINE)
     if not depends:
         raise common.Failure(f"{package} depends on no kernel package")
-    modules = "|".join(map(re.escape, (*MODULES, *NETWORK_MODULES)))
+    modules = "|".join(map(re.escape, (*MODULES, *NETWORK_MODULES, *E1000E_MODULES)))
     for name, file in apt.unpack(depends[1], rf"\./boot/vmlinuz-.*|.*/kernel/(.*/)?({modules})"):
         if "vmlinuz" in name:
             (to / "vmlinuz").write_bytes(file.read())
@@ -297,6 +301,7 @@ def everything():
     for package in KERNELS:
         kernel_modules(package)
         kernel_modules(package, NETWORK_MODULES)
+    kernel_modules(E1000E_KERNEL, E1000E_MODULES)
 
 
 def main(arguments):
