@@ -252,10 +252,26 @@ void write_configuration() {
     }
 }
 
+// Where RAM ends, as the boot protocol tells it.
+std::uint64_t end_of_ram(const char* boot_parameters) {
+    constexpr unsigned count_at = 0x1e8, ranges_at = 0x2d0, ram = 1;
+    struct [[gnu::packed]] Range {
+        std::uint64_t base, size;
+        std::uint32_t type;
+    } r;
+    std::uint64_t end = 0;
+    for (int i = 0; i < boot_parameters[count_at]; ++i) {
+        __builtin_memcpy(&r, boot_parameters + ranges_at + i * static_cast<int>(sizeof(r)), sizeof(r));
+        if (r.type == ram) end = r.base + r.size;
+    }
+    return end & ~(page - 1);
+}
+
 // Its RAM beyond what the program itself takes stays what it is.
-[[noreturn]] void watch() {
+[[noreturn]] void watch(const char* boot_parameters) {
     constexpr std::uint16_t status = 0x600, enable = 0x602, button = 1 << 8;
-    constexpr std::uint64_t first = 8 * mib, last = 16 * mib;
+    constexpr std::uint64_t first = 8 * mib;
+    const std::uint64_t last = end_of_ram(boot_parameters);
     for (std::uint64_t i = first; i < last; i += page) fill(i);
     out16(enable, button);
     unsigned rounds = 0;
@@ -273,7 +289,7 @@ void write_configuration() {
 
 void guest_main(void* boot_parameters) {
     const std::string_view what = command_line_of(boot_parameters);
-    if (what == "neighbour") watch();
+    if (what == "neighbour") watch(static_cast<const char*>(boot_parameters));
     switch_to_x2apic();
     disk_function.place(disk_at);
     disk.start();

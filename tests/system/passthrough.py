@@ -169,7 +169,7 @@ def functions_vtd(node):
         assert {found[address]["reset"] for address in functions} == {"none"}, found
         for name, devices in (("one", functions[:1]), ("two", functions[1:]), ("both", functions), ("again", functions)):
             ask(machine, command="define", config=idle(name, *devices, allow_no_reset=True))
-        other = "others of its group cannot be given with it: 0000:01:00.{} (network)"
+        other = "others of its group cannot be given with it: 0000:01:00.{} (Ethernet)"
         for name, own in (("one", 0), ("two", 1)):
             reason = refusal(machine, command="start", vm=name)
             assert reason == f"device 0000:01:00.{own} cannot be given: {other.format(1 - own)}", reason
@@ -184,11 +184,13 @@ def functions_vtd(node):
         assert reason.endswith("nothing resets it, and it was another's before"), reason
         ask(machine, command="start", vm="both")
         ask(machine, command="destroy", vm="both")
+        for name in ("one", "two", "both", "again"):
+            ask(machine, command="undefine", vm=name)
         machine.ctl(command="shutdown", timeout="0")
         node.check_off(machine)
 
 
-CASES = [functions_vtd, kernel, kernel_vtd, kernel_vtd_39, devices, devices_vtd, refused, refused_vtd, claims]
+CASES = [kernel, kernel_vtd, kernel_vtd_39, devices, devices_vtd, refused, refused_vtd, claims, functions_vtd]
 
 
 def test(node):

@@ -71,9 +71,10 @@ def linux(*devices, **keys):
             "devices": [{"pci": f"0000:{d}"} for d in devices], "on_reset": "stop", "on_crash": "stop", **keys}
 
 
-def boot_guests(node, extra, command, *vms, test_kill_services_us=0, initrd=None, kernel=fetch.DEFAULT_KERNEL, programs=(), **options):
+def boot_guests(node, extra, command, *vms, test_kill_services_us=0, initrd=None, kernel=fetch.DEFAULT_KERNEL, programs=(), keys=None,
+                **options):
     """A node with Linux in these VMs, each of which runs `command` and powers off."""
-    manifest = {"vms": vms, "test_exit_port": 244, "test_kill_services_us": test_kill_services_us}
+    manifest = {"vms": vms, "test_exit_port": 244, "test_kill_services_us": test_kill_services_us, **(keys or {})}
     modules = [(name, node.program(name)) for name in (*SERVERS, "vmm_next", *programs)]
     modules += [("manifest", json.dumps(manifest).encode()), ("kernel", fetch.kernel(kernel)),
                 ("initrd", initramfs.with_command(initrd or initramfs.base(kernel=kernel), command))]
