@@ -149,6 +149,9 @@ Piece GuestDevices::await_claims(Failure& why) {
         if (!outcome) return Piece::waits;
         if (*outcome == PciOutcome::ok) continue;
         explain(service_->function(claimed_[i].index), *outcome, why);
+        // None reaches the guest's memory yet: they are nobody's before anybody hears of it, and may be asked for again at once.
+        for (unsigned k = 0; k < count_; ++k) service_->wish(claimed_[k].index, 0);
+        count_ = 0;
         return Piece::failed;
     }
     return Piece::done;
