@@ -1,13 +1,14 @@
-"""What a device costs that a guest drives itself: the same kernel reads the same NVMe disk under Margay and on the
-emulated machine without it.
+"""What a device costs that a guest drives itself: the same kernel reads the same NVMe disk, and has its echo requests answered
+through the same network adapter, under Margay and on the emulated machine without it.
 
-Ticks are executed instructions, and jumps of the virtual clock while nobody works. The emulator completes a read in a
-thread of its own, so the host decides when it lands: of each kind several passes are made, the shortest read of all is the
-figure, and a pass is invalid whose median is more than 1.05 times its shortest read. How many were is told. Exits are those of
-the pass that had fewest. The disk has no backend: what is counted is the path to it. There is no IOMMU on the machine itself: the
-kernel that is used has no driver for one.
+Ticks are executed instructions, and jumps of the virtual clock while nobody works. The emulator completes a read, or answers a
+request, in a thread of its own, so the host decides when that lands: of each kind several passes are made, the shortest
+of all is the figure, and a pass is invalid whose median is more than 1.05 times its shortest. How many were is told. Exits
+are those of the pass that had fewest. Neither device has a backend: what is counted is the path to it. There is no IOMMU on
+the machine itself: the kernel that is used has no driver for one.
 """
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -22,33 +23,70 @@ import initramfs
 import qemu
 
 MEMORY_MIB = 256
-DISK = ["-drive", "if=none,id=disk,driver=null-co,read-zeroes=on,size=1073741824",
-        "-device", "nvme,drive=disk,serial=1,addr=8"]
 IOMMU = ["-device", "amd-iommu,intremap=on"]
 APPEND = "console=ttyS0 quiet panic=-1"
-# KIND: its figure, bytes of a read, reads in a pass.
-KINDS = {"random": ("nvme_rand_read", 4096, 3000), "sequential": ("nvme_seq_read", 131072, 300)}
 PASSES = 5
 LARGEST_SPREAD = 1.05
 TIMEOUT = 600
 LINE = re.compile(r"^io: (\w+) (\d+) (\d+) (\d+) (\d+)\s*$")
 
 
-def _initrd(directory, command):
-    program = directory / "io_times"
-    source = common.ROOT / "tests" / "bench" / "io_times.cpp"
+@dataclasses.dataclass
+class Kind:
+    """One figure: what the guest runs for a pass of so many."""
+
+    figure: str
+    command: str
+    count: int
+
+
+@dataclasses.dataclass
+class Device:
+    """One that is measured, in a boot of its own on each side."""
+
+    what: str
+    options: list  # for QEMU
+    keys: dict  # of the VM that has it
+    program: str  # a source in tests/bench
+    modules: tuple  # of the guest's kernel
+    ready: list  # what its shell does before
+    kinds: dict
+
+
+DISK = Device(
+    "reads of a disk",
+    ["-drive", "if=none,id=disk,driver=null-co,read-zeroes=on,size=1073741824", "-device", "nvme,drive=disk,serial=1,addr=8"],
+    {"devices": [{"pci": "0000:00:08.0"}]}, "io_times", (),
+    ["while [ ! -b /dev/nvme0n1 ]; do sleep 0.1; done"],
+    {"random": Kind("nvme_rand_read", "io_times /dev/nvme0n1 random 4096 {} 1", 3000),
+     "sequential": Kind("nvme_seq_read", "io_times /dev/nvme0n1 sequential 131072 {} 1", 300)})
+# The emulator's own network answers.
+NETWORK = Device(
+    "echo requests",
+    ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,addr=9"],
+    {"devices": [{"pci": "0000:00:09.0"}], "allow_no_reset": True}, "echo_times", fetch.NETWORK_MODULES,
+    ["ip addr add 10.0.2.15/24 dev eth0", "ip link set eth0 up"],
+    {"echo": Kind("net_round_trip", "echo_times 10.0.2.2 {}", 1000)})
+DEVICES = (DISK, NETWORK)
+
+
+def _initrd(device, directory):
+    program = directory / device.program
+    source = common.ROOT / "tests" / "bench" / f"{device.program}.cpp"
     subprocess.run(["g++", "-std=c++20", "-O2", "-static", "-s", "-o", program, source], check=True)
-    initrd = initramfs.with_files(initramfs.base(), {"bin/io_times": program.read_bytes()})
-    return initramfs.with_command(initrd, command)
+    initrd = initramfs.with_files(initramfs.base(), {f"bin/{device.program}": program.read_bytes()})
+    if device.modules:
+        initrd = initramfs.with_modules(initrd, device.modules)
+    return initramfs.with_command(initrd, _command(device))
 
 
-def _command():
-    """Passes one by one, between which the guest waits for a key so that exits can be counted: first one of no reads, which has
-    all the exits that are not the reads'."""
-    lines = ["while [ ! -b /dev/nvme0n1 ]; do sleep 0.1; done", "wait_for_key() { echo ready; read x </dev/ttyS0; }", "wait_for_key"]
-    for kind, (_, size, count) in KINDS.items():
-        for reads in [0] + [count] * PASSES:
-            lines += [f"io_times /dev/nvme0n1 {kind} {size} {reads} 1", "wait_for_key"]
+def _command(device):
+    """Passes one by one, between which the guest waits for a key so that exits can be counted: first one of nothing, which has
+    all the exits that are not the device's."""
+    lines = [*device.ready, "wait_for_key() { echo ready; read x </dev/ttyS0; }", "wait_for_key"]
+    for kind in device.kinds.values():
+        for count in [0] + [kind.count] * PASSES:
+            lines += [kind.command.format(count), "wait_for_key"]
     return "\n".join(lines)
 
 
@@ -59,73 +97,82 @@ def _exits(machine):
     return reply["result"][0]["exits"]
 
 
-def _passes(lines):
-    found = {kind: [] for kind in KINDS}
+def _passes(device, lines):
+    found = {kind: [] for kind in device.kinds}
     for line in lines:
         if matched := LINE.match(line):
             found[matched[1]].append(tuple(map(int, matched.groups()[1:])))
     return found
 
 
-def _run(line, what, look=lambda machine: 0):
+def _run(device, line, where, look=lambda machine: 0):
     """The passes, and what `look` has seen each time when the guest waits for a key."""
-    common.progress(f"measuring: reads of a disk, {what}")
+    common.progress(f"measuring: {device.what}, {where}")
     with qemu.Captured(line, TIMEOUT) as machine:
         seen = []
         try:
-            for _ in range(len(KINDS) * (PASSES + 1) + 1):
+            for _ in range(len(device.kinds) * (PASSES + 1) + 1):
                 machine.expect(r"^ready\r?$")
                 seen.append(look(machine))
                 machine.send("\n")
             machine.end()
         except (TimeoutError, EOFError) as error:
-            raise common.Failure("\n".join([*machine.lines()[-20:], f"measuring a device, {what}: {error}"])) from None
-        return _passes(machine.lines()), seen
+            raise common.Failure("\n".join([*machine.lines()[-20:], f"measuring a device, {where}: {error}"])) from None
+        return _passes(device, machine.lines()), seen
 
 
-def _direct(initrd, directory):
+def _direct(device, initrd, directory):
     file = directory / "initrd"
     file.write_bytes(initrd)
     line = ["qemu-system-x86_64", "-nodefaults", "-M", "q35", "-cpu", qemu.DEFAULT_CPU, "-m", str(MEMORY_MIB)]
     line += ["-display", "none", "-no-reboot", "-accel", "tcg", "-icount", "shift=0,sleep=off"]
     line += ["-rtc", "base=2024-01-01,clock=vm", "-kernel", str(fetch.kernel()), "-initrd", str(file)]
-    return line + ["-append", APPEND, *DISK]
+    return line + ["-append", APPEND, *device.options]
 
 
-def _under_margay(tree, initrd, directory):
+def _under_margay(device, tree, initrd, directory):
     vm = {"name": "linux", "memory_mib": MEMORY_MIB, "kernel": "kernel", "initrd": "initrd", "append": APPEND,
-          "console": "attached", "devices": [{"pci": "0000:00:08.0"}]}
+          "console": "attached", **device.keys}
     modules = [(name, tree / "modules" / name) for name in ("init", "pmem", "console", "pci", "vmm")]
     modules.append(("manifest", json.dumps({"vms": [vm], "test_exit_port": qemu.EXIT_PORT}).encode()))
     modules += [("kernel", fetch.kernel()), ("initrd", initrd)]
     iso = directory / "bench.iso"
     image.make(iso, tree / "modules" / "ukernel", modules, "")
-    return qemu.command(iso, MEMORY_MIB + qemu.NODE_MEMORY_MIB + 64, icount=True) + DISK + IOMMU
+    return qemu.command(iso, MEMORY_MIB + qemu.NODE_MEMORY_MIB + 64, icount=True) + device.options + IOMMU
+
+
+def _measure(device, tree):
+    with tempfile.TemporaryDirectory(prefix="margay-") as directory:
+        directory = pathlib.Path(directory)
+        initrd = _initrd(device, directory)
+        bare, _ = _run(device, _direct(device, initrd, directory), "on the machine itself")
+        ours, exits = _run(device, _under_margay(device, tree, initrd, directory), "under Margay", _exits)
+    figures = {}
+    for number, (name, kind) in enumerate(device.kinds.items()):
+        shortest = {}
+        for key, passes in (("", ours[name]), ("_bare", bare[name])):
+            shortest[key] = min(best for best, _, _, _ in passes)
+            invalid = sum(median > LARGEST_SPREAD * best for best, median, _, _ in passes)
+            medians = " ".join(str(median) for _, median, _, _ in passes)
+            common.progress(f"{kind.figure}{key}: shortest {shortest[key]}, medians {medians}, {invalid} of {len(passes)} invalid")
+            figures[f"{kind.figure}_ticks{key}"] = bench_run.figure(shortest[key], "instructions", len(passes))
+        figures[f"{kind.figure}_ratio"] = bench_run.figure(round(shortest["_bare"] / shortest[""], 4), "ratio", len(ours[name]))
+        at = exits[number * (PASSES + 1) :]
+        spent = [after - before for before, after in zip(at, at[1:])][: PASSES + 1]
+        of_all = min(spent[1:]) - spent[0]
+        interrupts = ours[name][spent.index(min(spent[1:]), 1) - 1][3]
+        common.progress(f"{kind.figure}: exits {' '.join(str(n - spent[0]) for n in spent[1:])}")
+        if name == "random":
+            figures["exits_per_1000_io"] = bench_run.figure(round(1000 * of_all / kind.count), "exits", PASSES)
+            figures["exits_per_interrupt"] = bench_run.figure(round(of_all / max(interrupts, 1), 3), "exits", PASSES)
+        if name == "echo":
+            figures["exits_per_1000_echoes"] = bench_run.figure(round(1000 * of_all / kind.count), "exits", PASSES)
+    return figures
 
 
 def measure(tree):
     """The figures."""
-    with tempfile.TemporaryDirectory(prefix="margay-") as directory:
-        directory = pathlib.Path(directory)
-        initrd = _initrd(directory, _command())
-        bare, _ = _run(_direct(initrd, directory), "on the machine itself")
-        ours, exits = _run(_under_margay(tree, initrd, directory), "under Margay", _exits)
     figures = {}
-    for number, (kind, (name, _, count)) in enumerate(KINDS.items()):
-        shortest = {}
-        for key, passes in (("", ours[kind]), ("_bare", bare[kind])):
-            shortest[key] = min(best for best, _, _, _ in passes)
-            invalid = sum(median > LARGEST_SPREAD * best for best, median, _, _ in passes)
-            medians = " ".join(str(median) for _, median, _, _ in passes)
-            common.progress(f"{name}{key}: shortest {shortest[key]}, medians {medians}, {invalid} of {len(passes)} invalid")
-            figures[f"{name}_ticks{key}"] = bench_run.figure(shortest[key], "instructions", len(passes))
-        figures[f"{name}_ratio"] = bench_run.figure(round(shortest["_bare"] / shortest[""], 4), "ratio", len(ours[kind]))
-        at = exits[number * (PASSES + 1) :]
-        spent = [after - before for before, after in zip(at, at[1:])][: PASSES + 1]
-        of_reads = min(spent[1:]) - spent[0]
-        interrupts = ours[kind][spent.index(min(spent[1:]), 1) - 1][3]
-        common.progress(f"{name}: exits {' '.join(str(n - spent[0]) for n in spent[1:])}")
-        if kind == "random":
-            figures["exits_per_1000_io"] = bench_run.figure(round(1000 * of_reads / count), "exits", PASSES)
-            figures["exits_per_interrupt"] = bench_run.figure(round(of_reads / max(interrupts, 1), 3), "exits", PASSES)
+    for device in DEVICES:
+        figures.update(_measure(device, tree))
     return figures

@@ -1,47 +1,12 @@
-// Reads a block device in a guest: what each read took. Runs under Margay and on the emulated machine itself.
+// Reads a block device in a guest: what each read took.
 //
-// io_times DEVICE random|sequential BYTES COUNT PASSES prints for each pass, in ticks of the time-stamp counter,
-//
-//     io: KIND SHORTEST MEDIAN COUNT INTERRUPTS
-//
-// where the interrupts are all that the processors took from the device's driver meanwhile.
+// io_times DEVICE random|sequential BYTES COUNT PASSES
+#include "io_times.hpp"
+
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <vector>
-
-namespace {
-
-std::uint64_t ticks() { return __builtin_ia32_rdtsc(); }
-
-// The lines of /proc/interrupts that name the driver, over all processors.
-std::uint64_t interrupts(const char* driver) {
-    std::FILE* file = std::fopen("/proc/interrupts", "r");
-    if (file == nullptr) return 0;
-    std::uint64_t sum = 0;
-    char line[4096];
-    while (std::fgets(line, sizeof(line), file) != nullptr) {
-        if (std::strstr(line, driver) == nullptr) continue;
-        char* at = std::strchr(line, ':');
-        if (at == nullptr) continue;
-        for (++at;;) {
-            char* end;
-            const std::uint64_t count = std::strtoull(at, &end, 10);
-            if (end == at) break;
-            sum += count;
-            at = end;
-        }
-    }
-    std::fclose(file);
-    return sum;
-}
-
-}  // namespace
+using namespace margay::bench;
 
 int main(int count, char** arguments) {
     if (count != 6) return 2;
@@ -65,12 +30,7 @@ int main(int count, char** arguments) {
             took[i] = ticks() - begin;
             if (got != static_cast<ssize_t>(bytes)) return std::perror("read"), 1;
         }
-        const std::uint64_t came = interrupts("nvme") - before;
-        std::sort(took.begin(), took.end());
-        if (reads != 0)
-            std::printf("io: %s %ju %ju %ju %ju\n", kind, static_cast<std::uintmax_t>(took[0]),
-                        static_cast<std::uintmax_t>(took[reads / 2]),
-                        static_cast<std::uintmax_t>(reads), static_cast<std::uintmax_t>(came));
+        tell(kind, took, interrupts("nvme") - before);
     }
     return 0;
 }

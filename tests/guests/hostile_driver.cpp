@@ -16,7 +16,7 @@ constexpr std::uint64_t mark = 0x5ca1'ab1e'0000'0000, mib = 1 << 20, gib = 1 << 
 constexpr std::uint64_t page = Nvme::page;
 constexpr std::uint64_t ram_end = 32 * mib;  // as the manifest has it
 constexpr std::uint64_t disk_at = 0xc000'0000, edu_at = 0xc100'0000;
-constexpr std::uint64_t own = 16 * mib;      // pages of RAM that nobody else uses
+constexpr std::uint64_t own = 16 * mib;        // pages of RAM that nobody else uses
 constexpr std::uint64_t a_while = 20'000'000;  // ticks
 constexpr unsigned vector = 0x51, everybody = 0xf1, nmi = 2;
 
@@ -41,7 +41,9 @@ volatile unsigned interrupts = 0;
 }
 [[gnu::naked]] void on_nmi() { asm volatile("iretq"); }
 
-void touch(std::uint64_t address) { [[maybe_unused]] const std::uint32_t got = at<std::uint32_t>(address); }
+void touch(std::uint64_t address) {
+    [[maybe_unused]] const std::uint32_t got = at<std::uint32_t>(address);
+}
 void fill(std::uint64_t base) {
     for (std::uint64_t i = 0; i < page; i += 8) at<std::uint64_t>(base + i) = mark | base | i;
 }
@@ -61,7 +63,8 @@ bool works() {
     fill(own);
     fill(own + page);
     disk.identify(own);
-    return disk.await() == Outcome::done && at<std::uint16_t>(own) == 0x1b36 && is_filled(own + page);
+    return disk.await() == Outcome::done && at<std::uint16_t>(own) == 0x1b36 &&
+           is_filled(own + page);
 }
 
 // Without an IOMMU each of these would be written to: other guests, the node, and what is no RAM.
@@ -73,14 +76,16 @@ void reach_beyond(bool messages) {
     };
     for (std::uint64_t to = ram_end; to < gib; to += mib) try_at(to);
     for (const std::uint64_t to :
-         {ram_end + page, ram_end + 2 * mib - page, disk_at, edu_at, 0xb000'0000ul, 0xfec0'0000ul, 0xfed8'0000ul, 0xfed9'0000ul,
-          4 * gib, 1ul << 39, (1ul << 46) - page, 1ul << 48, ~0ul - page + 1})
+         {ram_end + page, ram_end + 2 * mib - page, disk_at, edu_at, 0xb000'0000ul, 0xfec0'0000ul,
+          0xfed8'0000ul, 0xfed9'0000ul, 4 * gib, 1ul << 39, (1ul << 46) - page, 1ul << 48,
+          ~0ul - page + 1})
         try_at(to);
     if (messages) try_at(0xfee0'0000);
     fill(ram_end - page);
     disk.identify(ram_end - page / 2, ram_end);
     (void)disk.await();
-    check("what begins within its RAM is written there", at<std::uint16_t>(ram_end - page / 2) == 0x1b36);
+    check("what begins within its RAM is written there",
+          at<std::uint16_t>(ram_end - page / 2) == 0x1b36);
     check("it works after it wrote elsewhere", works());
 }
 
@@ -181,9 +186,16 @@ void write_table() {
         std::uint64_t address;
         std::uint32_t data;
     };
-    for (const auto& [address, data] :
-         {Message{0xfee0'0000, 0x400}, {0xfee0'0000, 0x200}, {0xfee0'0000, 0x700}, {0xfee0'0000, 5}, {0xfee0'0000, 0x600},
-          {0xfee0'5000, 0x30}, {0xfeef'f00c, everybody}, {0x1234'5000, 0xf1}, {~0xfffful, 0x51}, {0, ~0u}}) {
+    for (const auto& [address, data] : {Message{0xfee0'0000, 0x400},
+                                        {0xfee0'0000, 0x200},
+                                        {0xfee0'0000, 0x700},
+                                        {0xfee0'0000, 5},
+                                        {0xfee0'0000, 0x600},
+                                        {0xfee0'5000, 0x30},
+                                        {0xfeef'f00c, everybody},
+                                        {0x1234'5000, 0xf1},
+                                        {~0xfffful, 0x51},
+                                        {0, ~0u}}) {
         program_message(address, data);
         check("it works with a message of nonsense", works());
     }
@@ -201,7 +213,8 @@ void toggle() {
     disk_function.command(Function::memory);
     fill(own);
     disk.identify(own);
-    check("it is silent if it may not begin", disk.await(a_while) == Outcome::silent && is_filled(own));
+    check("it is silent if it may not begin",
+          disk.await(a_while) == Outcome::silent && is_filled(own));
     disk_function.command(Function::memory | Function::master);
     restore();
     check("it works after that", works());
@@ -229,11 +242,19 @@ void write_configuration() {
     };
     for (unsigned i = 0; i < 3000; ++i) {
         // Each tenth to its own.
-        const std::uint32_t select = i % 10 == 0 ? 0x80000000 | (2 + i / 10 % 2) << 11 | (random() & 0xfc) : 0x80000000 | random();
+        const std::uint32_t select = i % 10 == 0
+                                         ? 0x80000000 | (2 + i / 10 % 2) << 11 | (random() & 0xfc)
+                                         : 0x80000000 | random();
         out32(0xcf8, select);
         switch (random() % 3) {
-        case 0: out8(static_cast<std::uint16_t>(0xcfc + random() % 4), static_cast<std::uint8_t>(random())); break;
-        case 1: out16(static_cast<std::uint16_t>(0xcfc + random() % 2 * 2), static_cast<std::uint16_t>(random())); break;
+        case 0:
+            out8(static_cast<std::uint16_t>(0xcfc + random() % 4),
+                 static_cast<std::uint8_t>(random()));
+            break;
+        case 1:
+            out16(static_cast<std::uint16_t>(0xcfc + random() % 2 * 2),
+                  static_cast<std::uint16_t>(random()));
+            break;
         default: out32(0xcfc, random()); break;
         }
         (void)in32(0xcfc);
@@ -261,7 +282,8 @@ std::uint64_t end_of_ram(const char* boot_parameters) {
     } r;
     std::uint64_t end = 0;
     for (int i = 0; i < boot_parameters[count_at]; ++i) {
-        __builtin_memcpy(&r, boot_parameters + ranges_at + i * static_cast<int>(sizeof(r)), sizeof(r));
+        __builtin_memcpy(&r, boot_parameters + ranges_at + i * static_cast<int>(sizeof(r)),
+                         sizeof(r));
         if (r.type == ram) end = r.base + r.size;
     }
     return end & ~(page - 1);

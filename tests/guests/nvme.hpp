@@ -59,7 +59,8 @@ class Nvme {
         constexpr std::uint32_t enable = 1, entries = 6 << 16 | 4 << 20;
         at<std::uint32_t>(base_ + configuration) = 0;
         await_ready(0);
-        for (std::uint64_t i = 0; i < page / 4; ++i) at<std::uint32_t>(completion_base() + 4 * i) = 0;
+        for (std::uint64_t i = 0; i < page / 4; ++i)
+            at<std::uint32_t>(completion_base() + 4 * i) = 0;
         at<std::uint32_t>(base_ + sizes) = (length - 1) << 16 | (length - 1);
         set(queue, submissions);
         set(completions, completion_base());
