@@ -4,7 +4,7 @@ import hashlib
 import random
 import re
 
-from passthrough_node import AMD_VI, DISTURBANCES, VTD, VTD_39, ask, boot_guests, holders, linux, swap, until_died
+from passthrough_node import AMD_VI, DISTURBANCES, VTD, VTD_39, ask, boot_guests, holders, linux, refusal, settled, swap, until_died
 
 # What the guest does with its disk: half of it is a pattern of the host's, which it sums up; the other half it fills.
 DISK_MIB = 16
@@ -115,6 +115,22 @@ def nvme_vtd_reset(node):
     _loaded(node, _reset, iommu=VTD)
 
 
+def nvme_frozen(node):
+    """Suspended, and frozen when its VMMs fail: it keeps its disk, which goes on within its memory, and nothing is lost."""
+    def freeze(machine):
+        ask(machine, command="suspend", vm="linux")
+        assert holders(machine) == {"00:08.0": "linux"}
+        ask(machine, command="resume", vm="linux")
+        ask(machine, command="vmm-swap", vm="linux", module="vmm_faulty")
+        settled(machine, "linux", "frozen")
+        assert holders(machine) == {"00:08.0": "linux"}
+        assert "whose state cannot be saved" in refusal(machine, command="save", vm="linux")
+        ask(machine, command="vmm-swap", vm="linux", module="vmm_next")
+        settled(machine, "linux", "running")
+    dying = {"vmm_options": "every=50 offset=0", "restart_limit": 3, "restart_window_ms": 86400000}
+    _loaded(node, freeze, dying, programs=["vmm_faulty"])
+
+
 def nvme_two(node, iommu=AMD_VI):
     """Two VMs with a disk each, at once: each sees its own."""
     patterns = [random.Random(seed).randbytes(DISK_MIB // 2 << 20) for seed in (2, 3)]
@@ -167,7 +183,7 @@ def nvme_vtd_dies(node):
     _loaded(node, lambda machine: until_died(machine, 100), {"standby": True}, iommu=VTD)
 
 
-CASES = [nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_reset, nvme_two, nvme_services, nvme_uefi,
+CASES = [nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_reset, nvme_frozen, nvme_two, nvme_services, nvme_uefi,
          nvme_vtd, nvme_vtd_uefi, nvme_vtd_dies, nvme_vtd_swap, nvme_vtd_reset, nvme_vtd_two, nvme_vtd_services]
 
 
