@@ -10,6 +10,7 @@ import libraries
 from passthrough_node import AMD_VI, VTD, ask, boot_guests, holders, linux, settled
 
 PATTERN_MIB = 8
+APPEND = "console=ttyS0 quiet panic=-1"
 
 # Which step it is stands on the disk, as all else is gone. Each begins with the sum of the pattern, and goes with reads under way.
 STEPS = """
@@ -44,7 +45,8 @@ def _steps(node, iommu, ways, anew, initrd=None, **options):
     """A guest goes through all of `ways` to end; the last step ends by itself. The node has started it `anew` times."""
     command = STEPS % "\n".join(f"{i}) {way} ; sleep 1000 ;;" for i, way in enumerate(ways))
     pattern, drive = _disk(node)
-    vm = linux("00:08.0", on_reset="restart", on_crash="restart", restart_limit=100, **options.pop("vm", {}))
+    keys = {"append": APPEND, "on_reset": "restart", "on_crash": "restart", "restart_limit": 100, **options.pop("vm", {})}
+    vm = linux("00:08.0", **keys)
     # The kernels that it starts by itself have the command as well.
     initrd = initrd and initrd(command)
     with boot_guests(node, iommu + drive, command, vm, initrd=initrd, **options) as machine:
@@ -78,11 +80,10 @@ def _with_kexec(command):
 
 def kernels(node):
     """It starts another kernel by itself, in an orderly way and by a panic: nobody resets the disk but that kernel's driver."""
-    load = "kexec {} /boot/vmlinuz --initrd=/boot/initrd --command-line='console=ttyS0 panic=-1{}'"
-    ways = [load.format("-c -l", "") + "; kexec -e", "end_by acpi",
-            load.format("-p", " irqpoll nr_cpus=1 reset_devices") + "; echo c >/proc/sysrq-trigger"]
-    append = "console=ttyS0 panic=-1 crashkernel=192M"
-    _steps(node, AMD_VI, ways, 1, _with_kexec, vm={"memory_mib": 512, "append": append}, memory=1024)
+    load = "kexec {} /boot/vmlinuz --initrd=/boot/initrd --command-line='{}{}'"
+    ways = [load.format("-c -l", APPEND, "") + "; kexec -e", "end_by acpi",
+            load.format("-p", APPEND, " irqpoll nr_cpus=1 reset_devices") + "; echo c >/proc/sysrq-trigger"]
+    _steps(node, AMD_VI, ways, 1, _with_kexec, vm={"memory_mib": 512, "append": APPEND + " crashkernel=192M"}, memory=1024)
 
 
 # On a disk that takes half a second for each.
