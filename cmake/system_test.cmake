@@ -16,7 +16,7 @@
 #   CPU model            the emulator's processor model (default: EPYC,+svm; ryzen in Bochs)
 #   NUMA n               nodes with equal shares of cores and memory (QEMU)
 #   UEFI, ICOUNT         start by UEFI; count instructions
-#   ON_REQUEST           not part of a run without a pattern: ./margay test runs it when `smoke` or `matrix` is asked for
+#   ON_REQUEST           not part of a run without a pattern: ./margay test runs it when `smoke`, `matrix` or `passthrough` is asked for
 #   SCRIPT file.py       drives the node itself: its function test(node), see tests/system/harness.py;
 #                        ARGS … are in node.arguments. MODULES and the rest set the defaults.
 

@@ -260,7 +260,7 @@ def _node_fuzz(options):
 
 
 # One of these a pattern must have in it for tests that fetch large packages or take long: cmake/system_test.cmake, ON_REQUEST.
-REQUESTS = ("smoke", "matrix")
+REQUESTS = ("smoke", "matrix", "passthrough")
 SWEEPS = {"crash": _crash_sweep, "node-fuzz": _node_fuzz}
 
 

@@ -20,7 +20,7 @@ grep nvme /proc/interrupts
 """
 
 
-def _nvme(node, vm=None, command=DISK, meanwhile=lambda machine: None, iommu=AMD_VI, **options):
+def check_image(node, vm=None, command=DISK, meanwhile=lambda machine: None, iommu=AMD_VI, **options):
     """Debian's kernel drives an NVMe disk: what the host wrote it reads, and what it writes the host reads.
 
     What the guest says, and what the node says.
@@ -39,12 +39,12 @@ def _nvme(node, vm=None, command=DISK, meanwhile=lambda machine: None, iommu=AMD
 
 
 def nvme(node):
-    _nvme(node, {"devices": [{"class": "0108"}]})
+    check_image(node, {"devices": [{"class": "0108"}]})
 
 
 def nvme_smp(node):
     """With two vCPUs, each with a queue and a message of its own."""
-    output, _ = _nvme(node, {"cpus": 2}, cores=3)
+    output, _ = check_image(node, {"cpus": 2}, cores=3)
     queues = re.findall(r"PCI-MSI.*nvme0q(\d)", output)
     assert {"0", "1", "2"} <= set(queues), output[-3000:]
 
@@ -72,12 +72,12 @@ wait
 
 
 def _loaded(node, disturb, vm=None, **options):
-    """As _nvme(), with `disturb` in the midst of reading. What the node says."""
+    """As check_image(), with `disturb` in the midst of reading. What the node says."""
     def meanwhile(machine):
         machine.expect(r"^loaded\r\n")
         disturb(machine)
         machine.send("enough\n")
-    output, log = _nvme(node, {"restart_limit": 1_000_000, **(vm or {})}, LOAD, meanwhile, **options)
+    output, log = check_image(node, {"restart_limit": 1_000_000, **(vm or {})}, LOAD, meanwhile, **options)
     assert "misread" not in output and int(re.findall(r"rounds: (\d+)", output)[0]) > 0, output[-3000:]
     return log
 
@@ -165,17 +165,17 @@ def nvme_vtd_services(node):
 
 
 def nvme_uefi(node):
-    _nvme(node, uefi=True)
+    check_image(node, uefi=True)
 
 
 def nvme_vtd(node):
     """Its IOMMU as QEMU has it by itself: tables of three levels."""
-    _nvme(node, iommu=VTD_39)
+    check_image(node, iommu=VTD_39)
 
 
 def nvme_vtd_uefi(node):
     """With two vCPUs, and BARs above 512 GiB."""
-    output, _ = _nvme(node, {"cpus": 2}, cores=2, iommu=VTD, uefi=True)
+    output, _ = check_image(node, {"cpus": 2}, cores=2, iommu=VTD, uefi=True)
     assert {"0", "1", "2"} <= set(re.findall(r"PCI-MSI.*nvme0q(\d)", output)), output[-3000:]
 
 
