@@ -20,10 +20,17 @@ constexpr unsigned pci_config_bytes = 256;
 namespace pci_wish {
 constexpr std::uint64_t holder_mask = 0xffff;  // 0: nobody's
 constexpr std::uint64_t allow_no_reset = 1 << 16;
-constexpr std::uint64_t bus_master =
-    1 << 17;  // it may begin transactions; a wish that differs in this only resets nothing
+constexpr std::uint64_t bus_master = 1 << 17;  // it may begin transactions
+constexpr unsigned interrupts_shift = 18;      // two bits: PciInterrupts
+constexpr unsigned messages_shift = 20;        // three bits, with MSI: it sends 1 << them messages
+// A wish that differs in these only resets nothing.
+constexpr std::uint64_t adjustable = bus_master | 3 << interrupts_shift | 7 << messages_shift;
+constexpr std::uint64_t line = 1 << 23;  // its interrupt line as well, if it has one
 constexpr unsigned sequence_shift = 32;
 }  // namespace pci_wish
+
+// How a function interrupts.
+enum class PciInterrupts : std::uint8_t { none = 0, msi = 1, msix = 2, line = 3 };
 
 enum class PciReset : std::uint8_t { none, function, bus };
 
@@ -41,6 +48,8 @@ enum class PciOutcome : std::uint8_t {
     lost,           // it did not come back after a reset
     past_iommu,     // it is a virtio device that does not promise to do DMA by way of the IOMMU
     hidden,         // a bridge of conventional PCI above it sends its requests on as its own
+    no_line,        // it is to have its interrupt line, and nobody knows which that is
+    shared_line,    // likewise, and the line is another's or the node's as well
     count
 };
 
@@ -63,7 +72,9 @@ struct PciFunction {
     std::uint8_t reserved;
     std::uint16_t msi, msix;  // messages it can send by either; 0: it has none
     std::uint8_t bar_flags[pci_bars];
-    std::uint8_t reserved2[6];
+    std::uint16_t
+        line;  // global system interrupt of its INTx; 0: it has none, or it is not known which
+    std::uint8_t reserved2[4];
     std::uint64_t bar_base[pci_bars], bar_size[pci_bars];  // bytes
     // Where its MSI-X table and pending bits lie, if msix is not 0.
     std::uint32_t table_offset, pending_offset;  // bytes
@@ -73,6 +84,11 @@ struct PciFunction {
     // The wish that `outcome` is of: it is done, or refused.
     std::atomic<std::uint64_t> served;
     std::atomic<std::uint64_t> outcome;
+};
+
+// What the function writes, and where, to send its first message by MSI. The others differ from it in the low bits of the data.
+struct PciMessage {
+    std::atomic<std::uint64_t> address, data;
 };
 
 // All zero at first.
@@ -85,8 +101,9 @@ struct PciBoard {
     std::atomic<std::uint32_t> turns;     // counted up as it goes on
     std::uint32_t reserved;
     PciFunction function[pci_functions];
-    // Of init.
+    // Of init. Messages before the wish that needs them.
     std::atomic<std::uint64_t> wish[pci_functions];
+    PciMessage message[pci_functions];
 };
 
 constexpr std::uint64_t pci_board_bytes = 128 << 10;

@@ -31,13 +31,17 @@ constexpr std::uint64_t node = 1;  // the supervisor or the console has somethin
 constexpr std::uint64_t peer = 1ull << 63;  // another vCPU has, or a device that it serves
 // Of vCPU 0's Event: bit first_message + i says that interrupt message i of the VM's PCI functions has come.
 constexpr unsigned first_message = 8;
+// Likewise: bit first_line + i says that interrupt line i of theirs is asserted. It stays masked until the VMM acknowledges it.
+constexpr unsigned first_line = first_message + max_guest_messages;
+static_assert(first_line + max_guest_functions < 63);
 }  // namespace recall_bit
 
-// How a VM's PCI function is to be, as one word: bit 0: it may begin transactions; the bits above: how often its guest has
-// reset it.
+// How a VM's PCI function is to be, as one word.
 namespace function_wish {
-constexpr std::uint64_t bus_master = 1;
-constexpr unsigned resets_shift = 1;
+constexpr std::uint64_t bus_master = 1;   // it may begin transactions
+constexpr unsigned interrupts_shift = 1;  // two bits: PciInterrupts
+constexpr unsigned messages_shift = 3;    // three bits, with MSI: it sends 1 << them messages
+constexpr unsigned resets_shift = 6;      // the bits from here on: how often its guest has reset it
 }  // namespace function_wish
 
 struct FunctionControl {

@@ -11,6 +11,7 @@
 //   events   the first of as many slots: an Event recalls the vCPU of that number, right::signal
 //   functions  GuestFunctions, read-only: PCI functions that the guest drives; missing if there are none, as the next three
 //   parts    the first of so many slots as value says: Memory, see FunctionPart::memory; right::read and right::write
+//   lines    the first of so many Irqs as value says, right::control: interrupt lines of the functions; missing if there are none
 //   space    the guest's Space, right::map               messages  the first of as many Irqs as value says, right::control
 //   console  the VM's serial line (ConsoleChannel)      log      lines of the VMM itself
 //   supervisor  signalled, with the bits in value, when VmControl::phase has changed

@@ -40,10 +40,11 @@ MODULES = ("button.ko", "evdev.ko")
 # For a network adapter by virtio, which it may be given.
 NETWORK_MODULES = ("virtio_ring.ko", "virtio.ko", "virtio_pci_legacy_dev.ko", "virtio_pci_modern_dev.ko", "virtio_pci.ko",
                    "failover.ko", "net_failover.ko", "virtio_net.ko")
-
-# For Intel's, which the cloud kernel has no driver for.
-E1000E_KERNEL = "linux-image-amd64"
+# For Intel's, and for SATA disks, which the kernel for clouds does not know.
+GENERAL_KERNEL = "linux-image-amd64"
 E1000E_MODULES = ("e1000e.ko",)
+SATA_MODULES = ("scsi_common.ko", "scsi_mod.ko", "libata.ko", "libahci.ko", "ahci.ko", "crct10dif_common.ko", "crct10dif_generic.ko",
+                "crc-t10dif.ko", "crc64.ko", "crc64_rocksoft_generic.ko", "crc64-rocksoft.ko", "t10-pi.ko", "sd_mod.ko")
 
 
 def kernel_modules(package=DEFAULT_KERNEL, names=MODULES):
@@ -170,7 +171,7 @@ def _kernel(apt, package, to):
     depends = re.search(r"^Depends: .*?(linux-image-\d\S+)", described, re.MULTILINE)
     if not depends:
         raise common.Failure(f"{package} depends on no kernel package")
-    modules = "|".join(map(re.escape, (*MODULES, *NETWORK_MODULES, *E1000E_MODULES)))
+    modules = "|".join(map(re.escape, (*MODULES, *NETWORK_MODULES, *E1000E_MODULES, *SATA_MODULES)))
     for name, file in apt.unpack(depends[1], rf"\./boot/vmlinuz-.*|.*/kernel/(.*/)?({modules})"):
         if "vmlinuz" in name:
             (to / "vmlinuz").write_bytes(file.read())
@@ -301,7 +302,8 @@ def everything():
     for package in KERNELS:
         kernel_modules(package)
         kernel_modules(package, NETWORK_MODULES)
-    kernel_modules(E1000E_KERNEL, E1000E_MODULES)
+    for names in (E1000E_MODULES, SATA_MODULES):
+        kernel_modules(GENERAL_KERNEL, names)
 
 
 def main(arguments):

@@ -202,10 +202,15 @@ void DeviceService::wish(unsigned index, std::uint64_t what) {
     (void)signal(ring_, 1);
 }
 
-void DeviceService::set_master(unsigned index, bool on) {
+void DeviceService::adjust(unsigned index, std::uint64_t bits) {
     const std::uint64_t before = board_->wish[index].load(std::memory_order_relaxed);
-    board_->wish[index].store(on ? before | pci_wish::bus_master : before & ~pci_wish::bus_master);
+    board_->wish[index].store((before & ~pci_wish::adjustable) | bits);
     (void)signal(ring_, 1);
+}
+
+void DeviceService::set_message(unsigned index, const MessageAddress& message) {
+    board_->message[index].address.store(message.address, std::memory_order_relaxed);
+    board_->message[index].data.store(message.data, std::memory_order_relaxed);
 }
 
 std::uint16_t DeviceService::holder(unsigned index) const {

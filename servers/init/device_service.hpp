@@ -3,6 +3,7 @@
 #pragma once
 #include <optional>
 
+#include "libipc/system_call.hpp"
 #include "proto/pci.hpp"
 #include "servers/init/firmware.hpp"
 #include "servers/init/life/service_life.hpp"
@@ -33,8 +34,10 @@ class DeviceService {
     const PciFunction& function(unsigned index) const { return board_->function[index]; }
     // Whose it is to be: see pci_wish; the holder only, if it is nobody's. Says so to the server.
     void wish(unsigned index, std::uint64_t what);
-    // Whether its holder lets it begin transactions.
-    void set_master(unsigned index, bool on);
+    // How its holder has it: those bits of pci_wish::adjustable, and no others.
+    void adjust(unsigned index, std::uint64_t bits);
+    // What it is to write when it interrupts by MSI.
+    void set_message(unsigned index, const MessageAddress& message);
     std::uint16_t holder(unsigned index) const;
     // What came of the last wish; not set: nothing yet.
     std::optional<PciOutcome> outcome(unsigned index) const;

@@ -49,6 +49,8 @@ constexpr const char* to_text(PciOutcome o) {
     case PciOutcome::past_iommu:
         return "its DMA goes past the IOMMU (virtio without ACCESS_PLATFORM)";
     case PciOutcome::hidden: return "its transactions appear under a bridge's name";
+    case PciOutcome::no_line: return "which its interrupt line is, is not known";
+    case PciOutcome::shared_line: return "it shares its interrupt line with functions of another";
     case PciOutcome::count: break;
     }
     return "the pci server says what cannot be";

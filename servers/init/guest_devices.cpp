@@ -1,6 +1,7 @@
 #include "servers/init/guest_devices.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <new>
 
@@ -20,6 +21,7 @@ constexpr std::uint64_t rw = map_right::read | map_right::write;
 // In one piece of work.
 constexpr unsigned messages_at_once = 4;
 constexpr std::uint64_t msix_entry_bytes = 16;
+constexpr std::uint64_t first_bar_port = 0x1000, end_of_ports = 0x10000;
 
 // The whole pages of [offset, offset + size).
 struct Pages {
@@ -37,9 +39,13 @@ Line address_text(std::uint16_t requester) {
     return t;
 }
 
+bool is_ports(const PciFunction& f, unsigned bar) {
+    return f.bar_size[bar] != 0 && (f.bar_flags[bar] & pci_bar::ports) != 0;
+}
 bool is_memory(const PciFunction& f, unsigned bar) {
     return f.bar_size[bar] != 0 && (f.bar_flags[bar] & pci_bar::ports) == 0;
 }
+bool is_wide(const PciFunction& f, unsigned bar) { return (f.bar_flags[bar] & pci_bar::wide) != 0; }
 
 }  // namespace
 
@@ -51,7 +57,7 @@ void GuestDevices::begin(Node& node, DeviceService& service, const VmConfig& con
     holder_ = holder;
     holdings_.use(node);
     step_ = config.devices.count == 0 ? Step::none : Step::choose;
-    count_ = next_ = parts_ = messages_ = 0;
+    count_ = next_ = parts_ = messages_ = lines_ = 0;
     mapped_ = 0;
     keeps_memory_ = false;
 }
@@ -101,7 +107,8 @@ void GuestDevices::refuse_firmwares(const PciFunction& f, Failure& why) const {
 }
 
 std::uint64_t GuestDevices::wish() const {
-    return holder_ | (config_->allow_no_reset ? pci_wish::allow_no_reset : 0);
+    return holder_ | (config_->allow_no_reset ? pci_wish::allow_no_reset : 0) |
+           (config_->line_interrupts ? pci_wish::line : 0);
 }
 
 bool GuestDevices::choose(Failure& why) {
@@ -114,9 +121,42 @@ bool GuestDevices::choose(Failure& why) {
         }
         claimed_[count_++] = {.index = index};
     }
+    if (!place_bars(why)) {
+        count_ = 0;
+        return false;
+    }
     // All at once: those of a group are given together.
     for (unsigned i = 0; i < count_; ++i) service_->wish(claimed_[i].index, wish());
     return true;
+}
+
+bool GuestDevices::place_bars(Failure& why) {
+    windows_ = {};
+    for (unsigned i = 0; i < count_; ++i) {
+        const PciFunction& f = service_->function(claimed_[i].index);
+        for (unsigned bar = 0; bar < pci_bars; ++bar)
+            if (is_memory(f, bar)) windows_.add(f.bar_size[bar], is_wide(f, bar));
+    }
+    constexpr std::uint64_t mib = 1 << 20;
+    const auto mib_of = [](std::uint64_t bytes) {
+        return bytes / mib + (bytes % mib != 0 ? 1 : 0);
+    };
+    switch (windows_.place(config_->memory_mib * mib)) {
+    case FunctionWindows::Fit::ok: return true;
+    case FunctionWindows::Fit::low:
+        why.set(FailureKind::failed,
+                "devices: their BARs of 32 bits need {} MiB, and the guest has {} MiB for them",
+                mib_of(windows_.narrow()), function_window_bytes / mib);
+        return false;
+    case FunctionWindows::Fit::high:
+        why.set(FailureKind::failed,
+                "devices: their BARs of 64 bits need {} MiB above {} MiB of RAM, and the guest's "
+                "physical "
+                "addresses end at {} MiB",
+                mib_of(windows_.wide()), config_->memory_mib, (1ull << guest_physical_bits) / mib);
+        return false;
+    }
+    return false;
 }
 
 // Who else is in the way says more than that somebody is.
@@ -126,11 +166,16 @@ void GuestDevices::explain(const PciFunction& f, PciOutcome outcome, Failure& wh
         for (const char c : s) text(c);
     };
     put(to_text(outcome));
-    if (outcome == PciOutcome::group) {
+    if (outcome == PciOutcome::group || outcome == PciOutcome::shared_line) {
         put(":");
         for (unsigned i = 0; i < service_->count(); ++i) {
             const PciFunction& other = service_->function(i);
-            if (other.group != f.group || other.requester == f.requester) continue;
+            const bool is_in_the_way =
+                outcome == PciOutcome::group
+                    ? other.group == f.group
+                    : other.line == f.line && service_->holder(i) != holder_ &&
+                          (service_->holder(i) != 0 || other.obstacle != PciOutcome::ok);
+            if (!is_in_the_way || other.requester == f.requester) continue;
             text(' ');
             write_address(text, other.requester);
             put(" (");
@@ -139,6 +184,8 @@ void GuestDevices::explain(const PciFunction& f, PciOutcome outcome, Failure& wh
         }
     }
     if (outcome == PciOutcome::no_reset) put("; a VM with allow_no_reset takes it");
+    if (outcome == PciOutcome::no_messages && f.line != 0)
+        put("; a VM with line_interrupts takes it");
     why.set(FailureKind::failed, "device {} cannot be given: {}", address_text(f.requester).view(),
             text.view());
 }
@@ -168,6 +215,8 @@ Status GuestDevices::create_page() {
     std::memset(reinterpret_cast<void*>(*here), 0, page_size);
     description_ = new (reinterpret_cast<void*>(*here)) GuestFunctions{};
     description_->count = count_;
+    description_->high_window = windows_.base();
+    description_->high_window_bytes = windows_.bytes();
     return Status::ok;
 }
 
@@ -195,9 +244,11 @@ Status GuestDevices::add_part(unsigned i, unsigned bar, std::uint64_t offset, st
     if (size == 0) return Status::ok;
     if (parts_ == max_function_parts) return Status::no_memory;
     const PciFunction& f = service_->function(claimed_[i].index);
+    const bool ports = is_ports(f, bar);
     Extent& e = part_[parts_];
     e = {node_->new_slot(), f.bar_base[bar] + offset, size};
-    const Status s = node_->carve_device(e);
+    const Status s =
+        ports ? carve(e.slot, init_slot::ports, e.base, e.size) : node_->carve_device(e);
     if (s != Status::ok) {
         node_->give_back_slot(e.slot);
         return s;
@@ -206,8 +257,10 @@ Status GuestDevices::add_part(unsigned i, unsigned bar, std::uint64_t offset, st
     to.function = static_cast<std::uint8_t>(i);
     to.bar = static_cast<std::uint8_t>(bar);
     to.is_trapped = is_trapped ? 1 : 0;
+    to.is_ports = ports ? 1 : 0;
     to.offset = offset;
     to.size = size;
+    if (ports) to.address = e.base;
     if (is_trapped) {
         to.address = vmm_traps_address;
         for (unsigned k = 0; k < parts_; ++k)
@@ -225,13 +278,23 @@ Status GuestDevices::create_parts(unsigned i) {
     const PciFunction& f = service_->function(claimed_[i].index);
     GuestFunction& to = description_->function[i];
     for (unsigned bar = 0; bar < pci_bars; ++bar) {
-        if (!is_memory(f, bar)) continue;
         const std::uint64_t size = f.bar_size[bar];
+        if (is_ports(f, bar)) {
+            // Below are what the machine itself is driven by.
+            if (f.bar_base[bar] < first_bar_port || size > end_of_ports - first_bar_port ||
+                f.bar_base[bar] > end_of_ports - size)
+                return Status::not_supported;
+            to.bar_size[bar] = size;
+            to.bar_flags[bar] = 1;
+            const Status s = add_part(i, bar, 0, size, false);
+            if (s != Status::ok) return s;
+            continue;
+        }
+        if (!is_memory(f, bar)) continue;
         if (!is_aligned(f.bar_base[bar] | size, page_size)) return Status::not_supported;
         to.bar_size[bar] = size;
-        to.bar_flags[bar] =
-            static_cast<std::uint8_t>(((f.bar_flags[bar] & pci_bar::wide) != 0 ? 4 : 0) |
-                                      ((f.bar_flags[bar] & pci_bar::prefetchable) != 0 ? 8 : 0));
+        to.bar_flags[bar] = static_cast<std::uint8_t>(
+            (is_wide(f, bar) ? 4 : 0) | ((f.bar_flags[bar] & pci_bar::prefetchable) != 0 ? 8 : 0));
         Pages trapped[2];
         unsigned count = 0;
         if (f.msix != 0 && f.table_bar == bar)
@@ -280,27 +343,56 @@ Status GuestDevices::create_function(unsigned i, const char*& what) {
     return create_parts(i);
 }
 
+// By whichever of the two it sends them.
+unsigned GuestDevices::irqs_of(unsigned i) const {
+    const GuestFunction& f = description_->function[i];
+    return std::max<unsigned>(f.messages, f.msi_messages);
+}
+
+void GuestDevices::share_messages() {
+    const unsigned share = max_guest_messages / count_;
+    for (unsigned i = 0; i < count_; ++i) {
+        const PciFunction& real = service_->function(claimed_[i].index);
+        GuestFunction& f = description_->function[i];
+        f.first_message =
+            i == 0 ? 0 : static_cast<std::uint16_t>((&f)[-1].first_message + irqs_of(i - 1));
+        f.messages = static_cast<std::uint16_t>(std::min<unsigned>(real.msix, share));
+        f.msi_messages = static_cast<std::uint8_t>(
+            std::bit_floor(std::min<unsigned>({real.msi, share, max_msi_messages})));
+    }
+}
+
+// With several messages by MSI a function writes the same to the same address but for the low bits. Where the IOMMU does not tell
+// them apart by these, it has one.
+Status GuestDevices::set_first_message(unsigned i) {
+    GuestFunction& f = description_->function[i];
+    if (f.msi_messages == 0) return Status::ok;
+    const Result<MessageAddress> first = query_message(irq_[f.first_message]);
+    if (!first) return first.status();
+    for (unsigned n = 1; n < f.msi_messages; ++n) {
+        const Result<MessageAddress> next = query_message(irq_[f.first_message + n]);
+        if (!next) return next.status();
+        if (next->address != first->address || next->data != (first->data | n) ||
+            (first->data & (f.msi_messages - 1)) != 0)
+            f.msi_messages = 1;
+    }
+    service_->set_message(claimed_[i].index, *first);
+    return Status::ok;
+}
+
 // Each function has its share of them. On the core of vCPU 0, whose VMM takes them.
 Status GuestDevices::create_messages(const Guest& guest, bool& done) {
     if (messages_ == 0 && message_storage_.size == 0) {
-        for (unsigned i = 0; i < count_; ++i) {
-            GuestFunction& f = description_->function[i];
-            f.first_message = i == 0 ? 0 : (&f)[-1].first_message + (&f)[-1].messages;
-            f.messages = static_cast<std::uint16_t>(std::min<unsigned>(
-                service_->function(claimed_[i].index).msix, max_guest_messages / count_));
-        }
+        share_messages();
         const Result<Extent> storage = holdings_.allocate(max_guest_messages * storage_small);
         if (!storage) return storage.status();
         message_storage_ = *storage;
     }
-    const GuestFunction& last = description_->function[count_ - 1];
-    const unsigned all = last.first_message + last.messages;
+    const unsigned all = description_->function[count_ - 1].first_message + irqs_of(count_ - 1);
     Status s = Status::ok;
     for (unsigned n = 0; n < messages_at_once && messages_ < all && s == Status::ok; ++n) {
         unsigned i = 0;
-        while (messages_ >= description_->function[i].first_message +
-                                unsigned{description_->function[i].messages})
-            ++i;
+        while (messages_ >= description_->function[i].first_message + irqs_of(i)) ++i;
         irq_storage_[messages_] = node_->new_slot();
         irq_[messages_] = node_->new_slot();
         const Slot irq = irq_[messages_];
@@ -316,7 +408,32 @@ Status GuestDevices::create_messages(const Guest& guest, bool& done) {
         ++messages_;
     }
     done = messages_ == all;
+    for (unsigned i = 0; done && i < count_ && s == Status::ok; ++i) s = set_first_message(i);
     return s;
+}
+
+// Functions of a VM may have one in common, of which the guest knows then. It is let in at once; a function asserts it when the guest
+// wants that.
+Status GuestDevices::create_lines(const Guest& guest) {
+    if (!config_->line_interrupts) return Status::ok;
+    for (unsigned i = 0; i < count_; ++i) {
+        const unsigned gsi = service_->function(claimed_[i].index).line;
+        if (gsi == 0) continue;
+        unsigned k = 0;
+        while (k < lines_ && line_[k].gsi != gsi) ++k;
+        description_->function[i].line = static_cast<std::uint8_t>(k + 1);
+        if (k != lines_) continue;
+        const Result<Extent> storage = holdings_.allocate(storage_small);
+        if (!storage) return storage.status();
+        line_[lines_++] = {gsi, holdings_.new_slot()};
+        Status s =
+            create(ObjectType::irq, line_[k].irq, storage->slot, init_slot::irq_control, gsi);
+        if (s == Status::ok)
+            s = irq_ctl(line_[k].irq, IrqOp::bind, guest.first.event,
+                        1ull << (recall_bit::first_line + k));
+        if (s != Status::ok) return s;
+    }
+    return Status::ok;
 }
 
 Piece GuestDevices::create_piece(const Guest& guest, Failure& why) {
@@ -361,6 +478,10 @@ Piece GuestDevices::create_piece(const Guest& guest, Failure& why) {
         what = "no more interrupt messages can be taken";
         s = create_messages(guest, goes_on);
         break;
+    case Step::lines:
+        what = "their interrupt lines cannot be had";
+        s = create_lines(guest);
+        break;
     }
     if (s != Status::ok) {
         const FailureKind kind =
@@ -376,6 +497,16 @@ Piece GuestDevices::create_piece(const Guest& guest, Failure& why) {
     return step_ == Step::complete ? Piece::done : Piece::more;
 }
 
+// As the pci server knows it. A function sends no more messages than have an Irq.
+std::uint64_t GuestDevices::board_bits(unsigned i, std::uint64_t wanted) const {
+    const std::uint64_t kind = wanted >> function_wish::interrupts_shift & 3;
+    const unsigned given = std::max<unsigned>(description_->function[i].msi_messages, 1);
+    const auto log = std::min<std::uint64_t>(wanted >> function_wish::messages_shift & 7,
+                                             std::bit_width(given) - 1);
+    return ((wanted & function_wish::bus_master) != 0 ? pci_wish::bus_master : 0) |
+           kind << pci_wish::interrupts_shift | log << pci_wish::messages_shift;
+}
+
 // --- while it runs
 
 void GuestDevices::look(VmControl& control, Slot requests) {
@@ -385,12 +516,11 @@ void GuestDevices::look(VmControl& control, Slot requests) {
         FunctionControl& f = control.function[i];
         const std::uint64_t wanted = f.wanted.load();
         if (wanted != c.asked) {
-            const bool masters = (wanted & function_wish::bus_master) != 0;
-            const bool resets = (wanted ^ c.asked) >> function_wish::resets_shift != 0;
-            if (resets)
-                service_->wish(c.index, wish() | (masters ? pci_wish::bus_master : 0));
+            const std::uint64_t bits = board_bits(i, wanted);
+            if ((wanted ^ c.asked) >> function_wish::resets_shift != 0)
+                service_->wish(c.index, wish() | bits);
             else
-                service_->set_master(c.index, masters);
+                service_->adjust(c.index, bits);
             c.asked = wanted;
         }
         const std::optional<PciOutcome> outcome = service_->outcome(c.index);
@@ -446,13 +576,14 @@ Piece GuestDevices::release_piece() {
         if (p != Piece::done) return p;
         if (keeps_memory_) {
             for (unsigned i = 0; i < messages_; ++i) (void)irq_ctl(irq_[i], IrqOp::unbind);
+            for (unsigned i = 0; i < lines_; ++i) (void)irq_ctl(line_[i].irq, IrqOp::unbind);
             holdings_.abandon();
             step_ = Step::kept;
             return Piece::done;
         }
         give_back();
         step_ = Step::none;
-        count_ = 0;
+        count_ = lines_ = 0;
         page_ = message_storage_ = Extent{};
         description_ = nullptr;
         space_ = no_slot;

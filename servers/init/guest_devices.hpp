@@ -4,6 +4,7 @@
 #include "proto/guest_function.hpp"
 #include "servers/init/device_service.hpp"
 #include "servers/init/failure.hpp"
+#include "servers/init/function_windows.hpp"
 #include "servers/init/guest.hpp"
 #include "servers/init/life/vm_hands.hpp"
 
@@ -29,6 +30,8 @@ class GuestDevices {
     const Extent& page() const { return page_; }
     unsigned messages() const { return messages_; }
     Slot message(unsigned number) const { return irq_[number]; }
+    unsigned lines() const { return lines_; }
+    Slot line(unsigned number) const { return line_[number].irq; }
     const GuestFunctions& description() const { return *description_; }
     // Of FunctionPart i.
     const Extent& part(unsigned i) const { return part_[i]; }
@@ -43,6 +46,7 @@ class GuestDevices {
         mapping,
         function,  // one after the other
         messages,  // likewise
+        lines,
         complete,
         back,  // and wait until they are still
         kept,
@@ -54,7 +58,13 @@ class GuestDevices {
         std::uint64_t asked = 0;  // what the VMM wanted last: see function_wish
     };
 
+    struct IrqLine {
+        unsigned gsi = 0;
+        Slot irq = no_slot;
+    };
+
     bool choose(Failure& why);
+    bool place_bars(Failure& why);
     unsigned choose_one(const DeviceChoice& choice, Failure& why) const;
     void refuse_firmwares(const PciFunction& f, Failure& why) const;
     bool is_chosen(unsigned index) const;
@@ -68,7 +78,12 @@ class GuestDevices {
     Status create_parts(unsigned i);
     Status add_part(unsigned i, unsigned bar, std::uint64_t offset, std::uint64_t size,
                     bool is_trapped);
+    unsigned irqs_of(unsigned i) const;
+    void share_messages();
     Status create_messages(const Guest& guest, bool& done);
+    Status set_first_message(unsigned i);
+    Status create_lines(const Guest& guest);
+    std::uint64_t board_bits(unsigned i, std::uint64_t wanted) const;
     Piece await_rest();
     void give_back();
 
@@ -81,6 +96,7 @@ class GuestDevices {
     unsigned count_ = 0, next_ = 0;
     bool keeps_memory_ = false;
     std::uint64_t mapped_ = 0;  // bytes of the guest's RAM
+    FunctionWindows windows_;
 
     Holdings holdings_;
     Extent page_, message_storage_;
@@ -89,7 +105,8 @@ class GuestDevices {
     // Derived from the machine's device memory; each is emptied and given back by hand.
     Extent part_[max_function_parts];
     Slot irq_[max_guest_messages], irq_storage_[max_guest_messages];
-    unsigned parts_ = 0, messages_ = 0;
+    IrqLine line_[max_guest_functions];
+    unsigned parts_ = 0, messages_ = 0, lines_ = 0;
 };
 
 }  // namespace margay::init

@@ -46,6 +46,7 @@ struct VmConfig {
     DeviceChoices devices;
     bool allow_no_reset = false;                // of devices that nothing resets
     bool allow_no_interrupt_remapping = false;  // of devices that can raise any
+    bool line_interrupts = false;               // its devices have their interrupt lines
     bool attached = true;
     bool standby = false;            // a second VMM waits, loaded
     bool autostart = true;           // it is started when the node is

@@ -122,6 +122,7 @@ constexpr ManifestKey vm_keys[] = {
     {"allow_no_reset", ManifestKey::Kind::flag, MARGAY_MEMBER(VmConfig, allow_no_reset)},
     {"allow_no_interrupt_remapping", ManifestKey::Kind::flag,
      MARGAY_MEMBER(VmConfig, allow_no_interrupt_remapping)},
+    {"line_interrupts", ManifestKey::Kind::flag, MARGAY_MEMBER(VmConfig, line_interrupts)},
     {"console", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, attached), 0, 0, "attached",
      "detached", "must be \"attached\" or \"detached\""},
     {"unknown_msrs", ManifestKey::Kind::choice, MARGAY_MEMBER(VmConfig, zero_unknown_msrs), 0, 0,
@@ -245,7 +246,7 @@ constexpr ManifestKey::Change change_of(const ManifestKey& key) {
         if (key.name == name) return Change::never;
     for (const std::string_view name :
          {"memory_mib", "kernel", "initrd", "append", "vmm_options", "unknown_msrs", "core", "cpus",
-          "cpu", "allow_no_reset", "allow_no_interrupt_remapping"})
+          "cpu", "allow_no_reset", "allow_no_interrupt_remapping", "line_interrupts"})
         if (key.name == name) return Change::when_off;
     return key.name == "vmm" ? Change::at_next_start : Change::now;
 }

@@ -99,6 +99,10 @@ Status VmmProcess::give_devices() {
         s = p.give_capabilities(
             "messages", devices_->messages(), [this](unsigned i) { return devices_->message(i); },
             right::control);
+    if (s == Status::ok && devices_->lines() != 0)
+        s = p.give_capabilities(
+            "lines", devices_->lines(), [this](unsigned i) { return devices_->line(i); },
+            right::control);
     return s == Status::ok ? p.give_capability("space", guest_->space, right::map) : s;
 }
 

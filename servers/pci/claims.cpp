@@ -1,5 +1,6 @@
 #include "servers/pci/claims.hpp"
 
+#include "servers/pci/lines.hpp"
 #include "servers/pci/virtio.hpp"
 
 #include <algorithm>
@@ -33,6 +34,16 @@ std::uint16_t count_msi(Config& config, const Function& f) {
     if (f.capabilities.msi == 0) return 0;
     const unsigned log = config.read(f.address, f.capabilities.msi) >> 17 & 7;
     return static_cast<std::uint16_t>(1u << std::min(log, 5u));
+}
+
+PciInterrupts interrupts_of(std::uint64_t wish) {
+    return static_cast<PciInterrupts>(wish >> pci_wish::interrupts_shift & 3);
+}
+
+// The node's, which nobody turns off.
+bool is_kept(PciOutcome obstacle) {
+    return obstacle == PciOutcome::bridge || obstacle == PciOutcome::nodes_own ||
+           obstacle == PciOutcome::group || obstacle == PciOutcome::hidden;
 }
 
 PciReset shown(Reset r) {
@@ -71,8 +82,10 @@ void Claims::list() {
         to.msi = count_msi(config_, f);
         to.msix = static_cast<std::uint16_t>(f.msix.entries);
         to.obstacle = obstacle_of(topology_, i, to.msi | to.msix);
-        if (to.obstacle == PciOutcome::ok && bypasses_iommu(config_, f))
-            to.obstacle = PciOutcome::past_iommu;
+        to.line = static_cast<std::uint16_t>(line_of(config_, topology_, i));
+        const bool may_be_given =
+            to.obstacle == PciOutcome::ok || to.obstacle == PciOutcome::no_messages;
+        if (may_be_given && bypasses_iommu(config_, f)) to.obstacle = PciOutcome::past_iommu;
         to.table_bar = f.msix.bar;
         to.table_offset = f.msix.offset;
         to.pending_bar = f.msix.pending_bar;
@@ -101,7 +114,13 @@ PciOutcome Claims::refusal(unsigned i, std::uint64_t wished) const {
     const std::uint16_t holder = holder_of(wished);
     if (holder == 0) return c.is_owed ? PciOutcome::lost : PciOutcome::ok;
     if (c.is_lost) return PciOutcome::lost;
-    if (const PciOutcome o = board_.function[i].obstacle; o != PciOutcome::ok) return o;
+    const bool has_line =
+        (wished & pci_wish::line) != 0 && topology_[i].function.interrupt_pin != 0;
+    if (const PciOutcome o = board_.function[i].obstacle;
+        o != PciOutcome::ok && !(o == PciOutcome::no_messages && has_line))
+        return o;
+    if (has_line && board_.function[i].line == 0) return PciOutcome::no_line;
+    if (has_line && is_line_shared(i, holder)) return PciOutcome::shared_line;
     bool is_whole = true;
     for (unsigned k = 0; k < topology_.count(); ++k)
         if (k != i && topology_[k].group == topology_[i].group && !topology_[k].function.is_bridge)
@@ -112,10 +131,36 @@ PciOutcome Claims::refusal(unsigned i, std::uint64_t wished) const {
     return c.last != 0 && c.last != holder ? PciOutcome::used : PciOutcome::ok;
 }
 
+// With whoever may use it too. Functions of others whose line was not wished for have theirs turned off.
+bool Claims::is_line_shared(unsigned i, std::uint16_t holder) const {
+    for (unsigned k = 0; k < topology_.count(); ++k) {
+        if (k == i || board_.function[k].line != board_.function[i].line) continue;
+        if (is_kept(board_.function[k].obstacle)) return true;
+        const Claim& other = claims_[k];
+        if (other.holder != 0 && other.holder != holder && (other.wish & pci_wish::line) != 0)
+            return true;
+    }
+    return false;
+}
+
+// Nobody else asserts it from now on. False: one cannot be kept from it.
+bool Claims::clear_line(unsigned i) {
+    bool all = true;
+    for (unsigned k = 0; k < topology_.count(); ++k) {
+        if (k == i || board_.function[k].line != board_.function[i].line || claims_[k].holder != 0)
+            continue;
+        const Address a = topology_[k].function.address;
+        const std::uint16_t before = config_.read16(a, reg::command);
+        if ((before & command::no_line) != 0) continue;
+        config_.write(a, reg::command, before | std::uint32_t{command::no_line});
+        all = all && (config_.read16(a, reg::command) & command::no_line) != 0;
+    }
+    return all;
+}
+
 // It is still; whose it is from now on. One that was another's is taken from him whatever became of the wish.
 PciOutcome Claims::conclude(unsigned i) {
     Claim& c = claims_[i];
-    const Function& f = topology_[i].function;
     c.holder = 0;
     if (c.reset.step != ResetState::Step::done) {
         c.is_lost = c.is_owed = true;
@@ -124,22 +169,69 @@ PciOutcome Claims::conclude(unsigned i) {
         board_.function[i].obstacle = o;
         return o;
     }
-    const PciOutcome o = refusal(i, c.wish);
+    PciOutcome o = refusal(i, c.wish);
+    if (o == PciOutcome::ok && holder_of(c.wish) != 0 && (c.wish & pci_wish::line) != 0 &&
+        board_.function[i].line != 0 && !clear_line(i))
+        o = PciOutcome::shared_line;
     if (o == PciOutcome::ok) c.holder = holder_of(c.wish);
     if (c.holder != 0) c.last = c.holder;
-    set_command(i);
-    // Every entry of the table is masked after a reset, and what one that had none says goes nowhere: it has a new Device.
-    if (const unsigned at = f.capabilities.msix; c.holder != 0 && at != 0)
-        config_.write(f.address, at,
-                      (config_.read(f.address, at) & ~msix_function_mask) | msix_enable);
+    set_up(i);
     return o;
 }
 
 // As its holder may have it.
+void Claims::set_up(unsigned i) {
+    set_interrupts(i);
+    set_command(i);
+}
+
+// The one in place of the other. Every entry of the table is masked after a reset, and what one that had none says goes nowhere: it
+// has a new Device.
+void Claims::set_interrupts(unsigned i) {
+    const Claim& c = claims_[i];
+    const Function& f = topology_[i].function;
+    const PciInterrupts kind = c.holder != 0 ? interrupts_of(c.wish) : PciInterrupts::none;
+    const auto put = [&](unsigned at, std::uint32_t bits, std::uint32_t value) {
+        const std::uint32_t before = config_.read(f.address, at);
+        if ((before & bits) != value) config_.write(f.address, at, (before & ~bits) | value);
+    };
+    if (f.capabilities.msi != 0 && kind != PciInterrupts::msi)
+        put(f.capabilities.msi, msi_enable, 0);
+    if (f.capabilities.msix != 0)
+        put(f.capabilities.msix, msix_enable | msix_function_mask,
+            kind == PciInterrupts::msix ? msix_enable : 0);
+    if (f.capabilities.msi != 0 && kind == PciInterrupts::msi) set_message(i);
+}
+
+// The node's own, never masked: whether the guest wants them is decided in its VMM. A capability with wide addresses has what is
+// behind them four bytes further back.
+void Claims::set_message(unsigned i) {
+    const Function& f = topology_[i].function;
+    const unsigned at = f.capabilities.msi;
+    const std::uint64_t address = board_.message[i].address.load(std::memory_order_relaxed);
+    const std::uint64_t data = board_.message[i].data.load(std::memory_order_relaxed);
+    const std::uint64_t log = claims_[i].wish >> pci_wish::messages_shift & 7;
+    const std::uint32_t before = config_.read(f.address, at);
+    const bool wide = (before & msi_wide) != 0;
+    const unsigned behind = at + (wide ? 4 : 0);
+    const std::uint32_t off = (before & ~(msi_enable | 7u << msi_messages_shift)) |
+                              static_cast<std::uint32_t>(std::min<std::uint64_t>(log, 5))
+                                  << msi_messages_shift;
+    config_.write(f.address, at, off);
+    if (address == 0 || (!wide && address >> 32 != 0)) return;
+    config_.write(f.address, at + 4, static_cast<std::uint32_t>(address));
+    if (wide) config_.write(f.address, at + 8, static_cast<std::uint32_t>(address >> 32));
+    config_.write(f.address, behind + 8, static_cast<std::uint32_t>(data & 0xffff));
+    if ((before & msi_masks) != 0) config_.write(f.address, behind + 12, 0);
+    config_.write(f.address, at, off | msi_enable);
+}
+
 void Claims::set_command(unsigned i) {
     const Claim& c = claims_[i];
     const Function& f = topology_[i].function;
-    std::uint32_t v = command::no_line;
+    const bool by_line = c.holder != 0 && (c.wish & pci_wish::line) != 0 &&
+                         interrupts_of(c.wish) == PciInterrupts::line;
+    std::uint32_t v = by_line ? 0 : command::no_line;
     if (c.holder != 0) {
         if ((c.wish & pci_wish::bus_master) != 0) v |= command::bus_master;
         for (const Bar& b : f.bar) {
@@ -164,8 +256,8 @@ bool Claims::work_on(unsigned i, std::uint64_t now) {
         const std::uint64_t wished = wish(i);
         if (wished == served(i)) return false;
         c.wish = wished;
-        if (c.holder != 0 && ((wished ^ served(i)) & ~pci_wish::bus_master) == 0) {
-            set_command(i);
+        if (c.holder != 0 && ((wished ^ served(i)) & ~pci_wish::adjustable) == 0) {
+            set_up(i);
             answer(i, PciOutcome::ok);
             return true;
         }

@@ -41,8 +41,13 @@ class Claims {
     }
     bool work_on(unsigned i, std::uint64_t now);
     PciOutcome refusal(unsigned i, std::uint64_t wished) const;
+    bool is_line_shared(unsigned i, std::uint16_t holder) const;
+    bool clear_line(unsigned i);
     PciOutcome conclude(unsigned i);
+    void set_up(unsigned i);
     void set_command(unsigned i);
+    void set_interrupts(unsigned i);
+    void set_message(unsigned i);
     void answer(unsigned i, PciOutcome outcome);
 
     Config& config_;

@@ -55,7 +55,9 @@ constexpr unsigned extended_capabilities = 0x100;
 }  // namespace reg
 
 // In the first register of the capabilities.
-constexpr std::uint32_t msi_enable = 1 << 16, msix_enable = 1u << 31, msix_function_mask = 1u << 30;
+constexpr std::uint32_t msi_enable = 1 << 16, msi_wide = 1 << 23, msi_masks = 1 << 24;
+constexpr unsigned msi_messages_shift = 20;  // three bits: how many it sends, as a power of two
+constexpr std::uint32_t msix_enable = 1u << 31, msix_function_mask = 1u << 30;
 
 namespace command {
 constexpr std::uint16_t ports = 1 << 0, memory = 1 << 1, bus_master = 1 << 2;

@@ -158,6 +158,8 @@ bool read_function(Config& config, Address a, Function& f) {
     f.multifunction = (header & 0x80) != 0;
     const unsigned layout = header & 0x7f;
     f.is_bridge = layout == 1;
+    if (layout <= 1) f.interrupt_pin = config.read8(a, reg::interrupt_pin);
+    if (f.interrupt_pin > 4) f.interrupt_pin = 0;
     f.capabilities = find_capabilities(config, a);
     if (f.capabilities.access_control != 0)
         f.isolates = isolates(config, a, f.capabilities.access_control);
@@ -168,8 +170,6 @@ bool read_function(Config& config, Address a, Function& f) {
         return true;
     }
     if (layout != 0) return true;  // of no layout that has BARs like these
-    f.interrupt_pin = config.read8(a, reg::interrupt_pin);
-    if (f.interrupt_pin > 4) f.interrupt_pin = 0;
     if (f.class_code >> 16 == 0x06 || f.class_code >> 8 == 0x0806) return true;
     read_bars(config, f);
     if (f.capabilities.msix != 0) f.msix = read_msix(config, f);

@@ -51,6 +51,9 @@ Board::Board(const Parts& p) noexcept
       acpi_pm_{{p.state.acpi_pm, p.transaction}, p.clock, *this, p.control},
       pass_through_{make_pass_through(p)},
       function_window_bytes_{pass_through_ ? function_window_bytes : 0},
+      high_window_{pass_through_ ? p.functions->high_window : 0},
+      high_window_bytes_{pass_through_ ? p.functions->high_window_bytes : 0},
+      has_lines_{pass_through_ && has_lines(*p.functions)},
       pci_host_{{p.state.pci_host, p.transaction}, pass_through_ ? &*pass_through_ : nullptr},
       kvm_clock_{{p.cpus.state[p.cpu]->kvm_clock, p.transaction},
                  p.state.config.live.epoch_s,
@@ -72,6 +75,7 @@ std::optional<PassThrough> Board::make_pass_through(const Parts& p) noexcept {
                                       PassThrough::Parts{*p.functions,
                                                          *p.hands,
                                                          p.control,
+                                                         *this,
                                                          *this,
                                                          {p.state.pci_functions, p.transaction},
                                                          {p.state.msix_table, p.transaction}}};
@@ -134,6 +138,11 @@ std::uint32_t Board::wide_read(std::uint16_t port, unsigned width) {
             return pci_host_.read_data(port & 3, width);
         }
         break;
+    case PortOwner::none:
+        if (pass_through_ && pass_through_->has_port(port, width)) {
+            return pass_through_->port_read(port, width) & static_cast<std::uint32_t>(ones(width));
+        }
+        break;
     default: break;
     }
     std::uint32_t value = 0;
@@ -168,6 +177,12 @@ void Board::wide_write(std::uint16_t port, unsigned width, std::uint32_t value) 
             return;
         }
         break;
+    case PortOwner::none:
+        if (pass_through_ && pass_through_->has_port(port, width)) {
+            pass_through_->port_write(port, width, value);
+            return;
+        }
+        break;
     default: break;
     }
     for (unsigned i = 0; i < width; ++i) {
@@ -182,10 +197,6 @@ void Board::wide_write(std::uint16_t port, unsigned width, std::uint32_t value) 
     const auto owner = port_map.find(port);
     if (owner == PortOwner::uart) {
         return uart_.read(port & 7);
-    }
-    if (owner == PortOwner::none) {
-        ++unclaimed_ports_;
-        return 0xff;
     }
     return device_read(owner, port);
 }
@@ -206,8 +217,12 @@ void Board::wide_write(std::uint16_t port, unsigned width, std::uint32_t value) 
     case PortOwner::pci_data: return static_cast<std::uint8_t>(pci_host_.read_data(port & 3, 1));
     case PortOwner::delay:
     case PortOwner::keyboard_data: return 0xff;
-    case PortOwner::uart:  // answered before
     case PortOwner::none:
+        if (pass_through_ && pass_through_->has_port(port, 1)) {
+            return static_cast<std::uint8_t>(pass_through_->port_read(port, 1));
+        }
+        break;
+    case PortOwner::uart:  // answered before
     case PortOwner::pci_address: break;
     }
     ++unclaimed_ports_;
@@ -218,8 +233,6 @@ void Board::wide_write(std::uint16_t port, unsigned width, std::uint32_t value) 
     const auto owner = port_map.find(port);
     if (owner == PortOwner::uart) {
         uart_.write(port & 7, value);
-    } else if (owner == PortOwner::none) {
-        ++unclaimed_ports_;
     } else if (owner != PortOwner::delay) {
         device_write(owner, port, value);
     }
@@ -239,8 +252,13 @@ void Board::wide_write(std::uint16_t port, unsigned width, std::uint32_t value) 
     case PortOwner::pci_data: pci_host_.write_data(port & 3, 1, value); return;
     case PortOwner::delay:
     case PortOwner::keyboard_data: return;
-    case PortOwner::uart:  // answered before
     case PortOwner::none:
+        if (pass_through_ && pass_through_->has_port(port, 1)) {
+            pass_through_->port_write(port, 1, value);
+            return;
+        }
+        break;
+    case PortOwner::uart:  // answered before
     case PortOwner::pci_address: break;
     }
     ++unclaimed_ports_;
@@ -257,7 +275,7 @@ std::uint64_t Board::mmio_read(std::uint64_t address, unsigned width) {
             need_shared();
             return io_apic_.mmio_read(offset, width);
         }
-        if (address - function_window < function_window_bytes_) {
+        if (may_be_function(address)) {
             need_shared();
             return pass_through_->read(address, width);
         }
@@ -279,7 +297,7 @@ void Board::mmio_write(std::uint64_t address, unsigned width, std::uint64_t valu
             io_apic_.mmio_write(offset, width, value);
             return;
         }
-        if (address - function_window < function_window_bytes_) {
+        if (may_be_function(address)) {
             need_shared();
             pass_through_->write(address, width, value);
             return;
@@ -384,7 +402,8 @@ void Board::expire(std::uint64_t now_ns) {
 }
 
 void Board::set_irq_line(unsigned irq, bool asserted) {
-    if (irq > 15) {
+    if (irq >= first_function_line) {
+        io_apic_.set_line(irq, asserted);
         return;
     }
     pic_.set_line(irq, asserted);
@@ -470,6 +489,12 @@ void Board::broadcast(const ApicMessage& message, std::uint32_t, bool include_se
         if (include_self || cpu != cpu_) {
             send(cpu, message);
         }
+    }
+}
+
+void Board::input_served(unsigned pin) {
+    if (pass_through_ && pin >= first_function_line) {
+        pass_through_->line_completed(pin - first_function_line);
     }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "servers/vmm/acpi/dsdt_options.hpp"
 #include "servers/vmm/board_ports.hpp"
 #include "servers/vmm/board_state.hpp"
 #include "servers/vmm/cpu/cpuid.hpp"
@@ -87,10 +88,15 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
 
     /// Whether a PCI function of the guest's may be at that address. Asked on every exit of class mmio.
     [[nodiscard]] bool may_be_function(std::uint64_t gpa) const noexcept {
-        return gpa - function_window < function_window_bytes_;
+        return gpa - function_window < function_window_bytes_ ||
+               gpa - high_window_ < high_window_bytes_;
     }
     /// If so: the guest has touched it, by `access` (mmio_access). True: that part of a function is mapped there now.
     [[nodiscard]] bool map_function(std::uint64_t gpa, std::uint64_t access);
+    /// What the guest's ACPI tables have for them.
+    [[nodiscard]] DsdtOptions dsdt_options() const noexcept {
+        return {high_window_, high_window_bytes_, has_lines_};
+    }
     [[nodiscard]] bool has_functions() const noexcept { return pass_through_.has_value(); }
     /// Messages of them that have come, see PassThrough.
     void function_messages(std::uint64_t numbers);
@@ -222,6 +228,7 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     [[nodiscard]] unsigned choose_lowest(const ApicMessage& message) const noexcept;
     void deliver(const ApicMessage& message) override;
     void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override;
+    void input_served(unsigned pin) override;
     void end_of_interrupt(std::uint8_t vector) override;
     [[nodiscard]] std::optional<std::uint8_t> choose_interrupt();
     [[nodiscard]] std::optional<PassThrough> make_pass_through(const Parts& parts) noexcept;
@@ -254,6 +261,8 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     AcpiPm acpi_pm_;
     std::optional<PassThrough> pass_through_;
     std::uint64_t function_window_bytes_;  // 0: there are no functions
+    std::uint64_t high_window_, high_window_bytes_;
+    bool has_lines_;
     PciHost pci_host_;
     KvmClock kvm_clock_;
     StealTime steal_time_;

@@ -73,7 +73,7 @@ class Defaults final : public StateDefaults {
         if (config.tsc_khz == 0) {
             config.tsc_khz = startup().tsc_khz;
             config.epoch_s = need("epoch").value;
-            config.physical_bits = 40;
+            config.physical_bits = guest_physical_bits;
             config.zero_unknown_msrs = need("unknown_msrs").value != 0;
             if (const StartupItem* hidden = find_startup_item("hidden"))
                 config.hidden_features = hidden->value & all_cpu_features;
@@ -82,6 +82,8 @@ class Defaults final : public StateDefaults {
         if (config.cpus == 0) config.cpus = static_cast<std::uint8_t>(cpus_);
         s.cpu = {};
         Board::reset(s.board, config, host_cpuid);
+        if (has_functions_ && has_lines(*mapped<const GuestFunctions>(need("functions"))))
+            s.board.io_apic.live.pins = io_apic_pins;
         Board::reset(s.cpu, config, 0);
         reset_glue(s.cpu.vcpu.live, rdtsc());
         s.console = {};
@@ -113,13 +115,16 @@ FunctionItems find_functions(VmControl& control) {
     const auto& functions = *mapped<const GuestFunctions>(need("functions"));
     const StartupItem* parts = find_startup_item("parts");
     const StartupItem* messages = find_startup_item("messages");
+    const StartupItem* lines = find_startup_item("lines");
     const StartupItem* supervisor = find_startup_item("supervisor");
     const FunctionAccess::Slots slots{parts != nullptr ? parts->slot : no_slot,
                                       need("space").slot,
                                       messages != nullptr ? messages->slot : no_slot,
+                                      lines != nullptr ? lines->slot : no_slot,
                                       supervisor != nullptr ? supervisor->slot : no_slot,
                                       parts != nullptr ? parts->value : 0,
                                       messages != nullptr ? messages->value : 0,
+                                      lines != nullptr ? lines->value : 0,
                                       supervisor != nullptr ? supervisor->value : 0};
     return {&functions, new (function_access) FunctionAccess{functions, control, slots}};
 }

@@ -1,6 +1,7 @@
 # Sources of the VMM that need neither kernel nor libipc: they build for the node and for host tests.
 set(MARGAY_VMM_BOARD_SOURCES
     servers/vmm/board.cpp
+    servers/vmm/acpi/dsdt_options.cpp
     servers/vmm/acpi/tables.cpp
     servers/vmm/cpu/cpuid.cpp
     servers/vmm/cpu/kvm_calls.cpp
@@ -13,6 +14,7 @@ set(MARGAY_VMM_BOARD_SOURCES
     servers/vmm/devices/local_apic.cpp
     servers/vmm/devices/local_apic_registers.cpp
     servers/vmm/devices/local_apic_timer.cpp
+    servers/vmm/devices/msi.cpp
     servers/vmm/devices/msix_table.cpp
     servers/vmm/devices/pass_through.cpp
     servers/vmm/devices/pass_through_messages.cpp

@@ -74,10 +74,16 @@ bool is_sound(const KvmClockState& s) {
 }
 
 bool is_sound(const PciFunctionsState& s) {
-    return std::ranges::all_of(s.function, [](const PciFunctionState& f) {
-        return (f.msix_control & 0x3fff) == 0 && (f.device_control & 0x8000) == 0 &&
-               (f.power == 0 || f.power == 3);
-    });
+    return std::ranges::all_of(s.function,
+                               [](const PciFunctionState& f) {
+                                   return (f.msix_control & 0x3fff) == 0 &&
+                                          (f.device_control & 0x8000) == 0 &&
+                                          (f.power == 0 || f.power == 3) && is_flag(f.line_fired);
+                               }) &&
+           std::ranges::all_of(s.msi, [](const MsiState& m) {
+               return is_flag(m.is_on) && 1U << m.log_messages <= max_msi_messages &&
+                      (m.address & 3) == 0;
+           });
 }
 
 bool is_sound(const MsixTableState& s) {

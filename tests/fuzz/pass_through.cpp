@@ -23,8 +23,10 @@ struct Hands final : FunctionHands {
         const FunctionPart& p = f.part[part];
         require(part < f.parts && p.is_trapped == 0, "what is trapped is not mapped");
         require(gpa % page_size == 0 && touched - gpa < p.size, "what was touched");
-        require(gpa >= function_window && gpa - function_window <= function_window_bytes - p.size,
-                "neither RAM nor an APIC");
+        require(
+            (gpa >= function_window && gpa - function_window <= function_window_bytes - p.size) ||
+                (gpa >= f.high_window && gpa - f.high_window <= f.high_window_bytes - p.size),
+            "neither RAM nor an APIC");
         require(mapped[part] == nowhere || mapped[part] == gpa, "it was taken away before");
         mapped[part] = gpa;
         return true;
@@ -43,14 +45,28 @@ struct Hands final : FunctionHands {
             p.offset + offset < g.table_offset + std::uint64_t{g.messages} * MsixTable::entry_bytes;
         require(!in_table || sets_up, "the real table is the node's");
     }
+    std::uint32_t port_read(unsigned part, std::uint64_t offset, unsigned width) override {
+        check_ports(part, offset, width);
+        return 0x1122'3344;
+    }
+    void port_write(unsigned part, std::uint64_t offset, unsigned width, std::uint32_t) override {
+        check_ports(part, offset, width);
+    }
+    void check_ports(unsigned part, std::uint64_t offset, unsigned width) const {
+        require(part < f.parts && f.part[part].is_ports != 0, "ports");
+        require(offset + width <= f.part[part].size, "of the function");
+    }
+    void acknowledge(unsigned line) override {
+        require(line < max_guest_functions, "a line of the VM");
+    }
     void want(unsigned function, std::uint64_t word) override {
         require(function < f.count && sets_up, "an exit of its own");
         wanted[function] = word;
     }
     std::uint64_t granted(unsigned function) override { return grant[function]; }
-    std::optional<MsixTable::Message> message(unsigned number) override {
+    std::optional<InterruptMessage> message(unsigned number) override {
         require(number < max_guest_messages, "a message of the VM");
-        return MsixTable::Message{0xfee0'0000, 0x4000 + number};
+        return InterruptMessage{0xfee0'0000, 0x4000 + number};
     }
     void check(unsigned part, std::uint64_t offset, unsigned width) const {
         require(part < f.parts && f.part[part].is_trapped != 0, "a trapped part");
@@ -73,6 +89,13 @@ struct Bus final : ApicBus {
     void end_of_interrupt(std::uint8_t) override {}
 };
 
+struct Lines final : IrqLines {
+    void set_irq_line(unsigned irq, bool) override {
+        require(irq >= first_function_line && irq < first_function_line + max_guest_functions,
+                "a line of a function");
+    }
+};
+
 struct Control final : MachineControl {
     void power_off() override { require(false, "no power button"); }
     void reset() override { require(false, "no reset"); }
@@ -89,8 +112,12 @@ void describe(Input& input, GuestFunctions& f, unsigned n) {
     g.bar_size[0] = page_size << (shape >> 5);
     g.bar_flags[0] = is_wide ? 4 : 0;
     if ((shape & 32) != 0) g.bar_size[is_wide ? 2 : 1] = page_size;
+    g.bar_size[5] = 4U << (shape & 7);
+    g.bar_flags[5] = 1;
     g.table_bar = g.pending_bar = 0;
     g.pending_offset = static_cast<std::uint32_t>(g.messages * MsixTable::entry_bytes);
+    g.msi_messages = static_cast<std::uint8_t>(g.messages & 1 << (shape >> 5));
+    g.line = static_cast<std::uint8_t>((shape >> 4) % 3);
     const auto config = input.take_bytes(160);
     std::memcpy(g.config, config.data(), config.size());
     for (unsigned bar = 0; bar < pci_bars; ++bar) {
@@ -98,6 +125,7 @@ void describe(Input& input, GuestFunctions& f, unsigned n) {
         FunctionPart& p = f.part[f.parts];
         p.function = static_cast<std::uint8_t>(n), p.bar = static_cast<std::uint8_t>(bar);
         p.is_trapped = bar == 0;
+        p.is_ports = g.bar_flags[bar] == 1;
         p.size = bar == 0 ? page_size : g.bar_size[bar];
         p.memory = static_cast<std::uint8_t>(f.parts++);
         if (bar != 0 || g.bar_size[0] == page_size) continue;
@@ -115,6 +143,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     static GuestFunctions f;
     f = {};
     f.count = 2;
+    f.high_window = 0x1'0000'0000, f.high_window_bytes = 0x1000'0000;
     for (unsigned n = 0; n < f.count; ++n) describe(input, f, n);
     static StateSlot<PciFunctionsState> state;
     static StateSlot<MsixTableState> messages;
@@ -123,9 +152,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Transaction transaction;
     Hands hands{f};
     Bus bus;
+    Lines lines;
     Control control;
     PassThrough pass_through{
-        {f, hands, control, bus, {state, transaction}, {messages, transaction}}};
+        {f, hands, control, bus, lines, {state, transaction}, {messages, transaction}}};
 
     std::uint64_t number = 0;
     for (unsigned operations = 0; !input.empty() && operations < 500; ++operations) {
@@ -133,8 +163,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const unsigned kind = input.take<std::uint8_t>();
         const unsigned place = input.take<std::uint16_t>();
         const unsigned device = 2 + (kind >> 4 & 1);
-        const std::uint64_t gpa =
-            (state.live.function[kind >> 4 & 1].bar[kind >> 5 & 1] & ~std::uint64_t{0xfff}) + place;
+        const PciFunctionState& now = state.live.function[kind >> 4 & 1];
+        const std::uint64_t high = (kind & 64) != 0 ? std::uint64_t{now.bar[1]} << 32 : 0;
+        const std::uint64_t gpa = (high | (now.bar[kind >> 5 & 1] & ~std::uint64_t{0xfff})) + place;
         const unsigned width = 1U << (place & 1 ? 0 : place >> 1 & 3);
         switch (kind & 7) {
         case 0: {
@@ -156,9 +187,23 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             break;
         }
         case 3: (void)pass_through.touch(gpa); break;
-        case 4: (void)pass_through.read(gpa, width); break;
-        case 5: pass_through.write(gpa, width, input.take<std::uint64_t>()); break;
-        case 6: pass_through.arrive(std::uint64_t{1} << place % max_guest_messages | place); break;
+        case 4:
+            (void)pass_through.read(gpa, width);
+            (void)pass_through.port_read(static_cast<std::uint16_t>(now.bar[5] + place % 300),
+                                         1U << place % 3);
+            break;
+        case 5:
+            pass_through.write(gpa, width, input.take<std::uint64_t>());
+            pass_through.port_write(static_cast<std::uint16_t>(now.bar[5] + place % 300),
+                                    1U << place % 3, 0);
+            break;
+        case 6:
+            if ((kind & 8) != 0)
+                pass_through.line_completed(place % max_guest_functions);
+            else
+                pass_through.arrive(
+                    std::uint64_t{1} << place % (max_guest_messages + max_guest_functions) | place);
+            break;
         case 7:
             if ((kind & 8) != 0) {
                 std::memcpy(hands.grant, hands.wanted, sizeof(hands.grant));

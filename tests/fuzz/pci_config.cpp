@@ -5,6 +5,7 @@
 // in the first 256 bytes; what lies beyond is the input's rest.
 #include "tests/fuzz/input.hpp"
 
+#include "servers/pci/lines.hpp"
 #include "servers/pci/topology.hpp"
 
 #include <bit>
@@ -124,6 +125,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         require(e.group < topology.count() && topology[e.group].group == e.group, "a group");
         require(e.parent == Topology::no_parent || topology[e.parent].function.is_bridge,
                 "below a bridge");
+        const unsigned line = line_of(machine, topology, i);
+        require(line == 0 || (line >= 16 && line < 24), "a line of the chip set");
     }
     for (unsigned i = 0; i < 8; ++i) {
         const Registers &was = before[i], &is = machine.function[i];

@@ -145,7 +145,7 @@ def virtio_vtd_reset(node):
 
 def _e1000e(node, extra, address, *disturb, **options):
     """Intel's 82574L, by the driver of Debian's general kernel: three messages, for receiving, sending, and the rest."""
-    kernel = fetch.E1000E_KERNEL
+    kernel = fetch.GENERAL_KERNEL
     initrd = initramfs.with_modules(initramfs.base(kernel=kernel), fetch.E1000E_MODULES, kernel)
     output = _network(node, extra, address, *disturb, initrd=initrd, kernel=kernel, **options)
     assert all(f"eth0{part}" in output for part in ("-rx-0", "-tx-0")), output[-3000:]

@@ -71,7 +71,7 @@ wait
 """ + DISK
 
 
-def _loaded(node, disturb, vm=None, **options):
+def loaded(node, disturb, vm=None, **options):
     """As check_image(), with `disturb` in the midst of reading. What the node says."""
     def meanwhile(machine):
         machine.expect(r"^loaded\r\n")
@@ -84,20 +84,20 @@ def _loaded(node, disturb, vm=None, **options):
 
 def nvme_dies(node):
     """Its VMM dies 100 times; the disk goes on, and no completion is lost."""
-    _loaded(node, lambda machine: until_died(machine, 100))
+    loaded(node, lambda machine: until_died(machine, 100))
 
 
 def nvme_standby(node):
-    _loaded(node, lambda machine: until_died(machine, 100), {"standby": True, "cpus": 2}, cores=2)
+    loaded(node, lambda machine: until_died(machine, 100), {"standby": True, "cpus": 2}, cores=2)
 
 
 def nvme_swap(node):
     """Builds with other layouts of the device state take over from each other."""
-    _loaded(node, swap)
+    loaded(node, swap)
 
 
 def nvme_vtd_swap(node):
-    _loaded(node, swap, iommu=VTD)
+    loaded(node, swap, iommu=VTD)
 
 
 def _reset(machine):
@@ -108,11 +108,11 @@ def _reset(machine):
 
 def nvme_reset(node):
     """Reset in the midst of reading, by the operator: the disk is reset before the memory is used again, and works again."""
-    _loaded(node, _reset)
+    loaded(node, _reset)
 
 
 def nvme_vtd_reset(node):
-    _loaded(node, _reset, iommu=VTD)
+    loaded(node, _reset, iommu=VTD)
 
 
 def nvme_frozen(node):
@@ -128,7 +128,7 @@ def nvme_frozen(node):
         ask(machine, command="vmm-swap", vm="linux", module="vmm_next")
         settled(machine, "linux", "running")
     dying = {"vmm_options": "every=50 offset=0", "restart_limit": 3, "restart_window_ms": 86400000}
-    _loaded(node, freeze, dying, programs=["vmm_faulty"])
+    loaded(node, freeze, dying, programs=["vmm_faulty"])
 
 
 def nvme_two(node, iommu=AMD_VI):
@@ -157,7 +157,7 @@ def nvme_services(node, iommu=AMD_VI):
     def wait(machine):
         while ask(machine, command="nodeinfo")["pci_deaths"] < DISTURBANCES:
             assert holders(machine) == {"00:08.0": "linux"}
-    _loaded(node, wait, iommu=iommu, test_kill_services_us=40_000)
+    loaded(node, wait, iommu=iommu, test_kill_services_us=40_000)
 
 
 def nvme_vtd_services(node):
@@ -180,7 +180,7 @@ def nvme_vtd_uefi(node):
 
 
 def nvme_vtd_dies(node):
-    _loaded(node, lambda machine: until_died(machine, 100), {"standby": True}, iommu=VTD)
+    loaded(node, lambda machine: until_died(machine, 100), {"standby": True}, iommu=VTD)
 
 
 CASES = [nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_reset, nvme_frozen, nvme_two, nvme_services, nvme_uefi,

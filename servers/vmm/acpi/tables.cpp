@@ -162,6 +162,9 @@ std::uint64_t write_acpi_tables(std::span<std::byte> ram, const AcpiConfig& conf
         return TableWriter{ram.subspan(at, size)};
     };
     std::memcpy(ram.data() + dsdt_at, config.dsdt.data(), config.dsdt.size());
+    if (!apply(ram.subspan(dsdt_at, config.dsdt.size()), config.options)) {
+        return 0;
+    }
     write_facs(table(facs_at, facs_size));
     write_fadt(table(fadt_at, fadt_size));
     write_madt(table(madt_at, madt_size(config.cpus)), config.apic_id, config.cpus);

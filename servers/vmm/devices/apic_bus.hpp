@@ -36,6 +36,9 @@ class ApicBus {
     /// A level-triggered vector was completed.
     virtual void end_of_interrupt(std::uint8_t vector) = 0;
 
+    /// A level-triggered input of the I/O APIC was served. Whoever holds it may release it now, before it is looked at again.
+    virtual void input_served(unsigned /*pin*/) {}
+
   protected:
     ~ApicBus() = default;
 };

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "servers/vmm/devices/msix_table.hpp"
+#include "servers/vmm/devices/interrupt_message.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -23,12 +23,21 @@ class FunctionHands {
     virtual void write(unsigned part, std::uint64_t offset, unsigned width,
                        std::uint64_t value) = 0;
 
+    /// Of a part that is ports; `width` 1, 2 or 4, within the part.
+    [[nodiscard]] virtual std::uint32_t port_read(unsigned part, std::uint64_t offset,
+                                                  unsigned width) = 0;
+    virtual void port_write(unsigned part, std::uint64_t offset, unsigned width,
+                            std::uint32_t value) = 0;
+
     /// See FunctionControl. Asking again for the same costs nothing.
     virtual void want(unsigned function, std::uint64_t word) = 0;
     [[nodiscard]] virtual std::uint64_t granted(unsigned function) = 0;
 
+    /// A line that has fired may fire again.
+    virtual void acknowledge(unsigned line) = 0;
+
     /// What the function has to write for that message of the VM.
-    [[nodiscard]] virtual std::optional<MsixTable::Message> message(unsigned number) = 0;
+    [[nodiscard]] virtual std::optional<InterruptMessage> message(unsigned number) = 0;
 
   protected:
     ~FunctionHands() = default;

@@ -89,6 +89,7 @@ void IoApic::end_of_interrupt(std::uint8_t vector) {
         const auto entry = state_->redirection[pin];
         if ((entry & entry_remote_irr) != 0 && (entry & 0xff) == vector) {
             state_.edit().redirection[pin] &= ~entry_remote_irr;
+            bus_.input_served(pin);
             service(pin);
         }
     }
@@ -158,6 +159,9 @@ void IoApic::write_register(unsigned index, std::uint32_t value) {
         state.requests = (state.requests & ~bit) | (state.levels & bit);
     } else if ((before & entry_level) != 0) {
         state.requests &= ~bit;  // a level request does not become an edge
+    }
+    if ((before & ~next & entry_remote_irr) != 0) {
+        bus_.input_served(pin);
     }
     service(pin);
 }

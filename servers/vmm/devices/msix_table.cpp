@@ -71,21 +71,20 @@ std::uint64_t MsixTable::read_pending(std::uint64_t offset, unsigned width) cons
     return value;
 }
 
-std::optional<MsixTable::Message> MsixTable::arrive(unsigned number, bool all_masked) noexcept {
+std::optional<InterruptMessage> MsixTable::arrive(unsigned number, bool all_masked) noexcept {
     if (number >= entries_) return {};
     const MsixEntry& e = state_->entry[first_ + number];
-    if (!all_masked && !is_masked(number)) return Message{e.address, e.data};
+    if (!all_masked && !is_masked(number)) return InterruptMessage{e.address, e.data};
     if ((state_->pending & bit(number)) == 0) state_.edit().pending |= bit(number);
     return {};
 }
 
-std::optional<MsixTable::Message> MsixTable::take_pending(unsigned number,
-                                                          bool all_masked) noexcept {
+std::optional<InterruptMessage> MsixTable::take_pending(unsigned number, bool all_masked) noexcept {
     if (number >= entries_ || all_masked || is_masked(number)) return {};
     if ((state_->pending & bit(number)) == 0) return {};
     state_.edit().pending &= ~bit(number);
     const MsixEntry& e = state_->entry[first_ + number];
-    return Message{e.address, e.data};
+    return InterruptMessage{e.address, e.data};
 }
 
 }  // namespace margay::vmm

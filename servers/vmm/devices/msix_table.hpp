@@ -1,5 +1,6 @@
 #pragma once
 
+#include "servers/vmm/devices/interrupt_message.hpp"
 #include "servers/vmm/devices/msix_table_state.hpp"
 #include "servers/vmm/state/journaled.hpp"
 
@@ -13,11 +14,6 @@ namespace margay::vmm {
 class MsixTable {
   public:
     static constexpr unsigned entry_bytes = 16;
-
-    struct Message {
-        std::uint64_t address;
-        std::uint32_t data;
-    };
 
     /// Of the VM's messages those from `first` on; what does not exist of them is left out.
     MsixTable(unsigned first, unsigned entries, Journaled<MsixTableState> state) noexcept
@@ -40,9 +36,10 @@ class MsixTable {
 
     /// Message `number` has come. What the guest is to get of it now: nothing while it is masked, by its entry or with all
     /// others; it is pending then.
-    [[nodiscard]] std::optional<Message> arrive(unsigned number, bool all_masked) noexcept;
+    [[nodiscard]] std::optional<InterruptMessage> arrive(unsigned number, bool all_masked) noexcept;
     /// One that was pending and may go now.
-    [[nodiscard]] std::optional<Message> take_pending(unsigned number, bool all_masked) noexcept;
+    [[nodiscard]] std::optional<InterruptMessage> take_pending(unsigned number,
+                                                               bool all_masked) noexcept;
 
     [[nodiscard]] unsigned entries() const noexcept { return entries_; }
     [[nodiscard]] bool is_masked(unsigned number) const noexcept {

@@ -20,8 +20,10 @@ PassThrough::PassThrough(const Parts& p) noexcept
       hands_{p.hands},
       control_{p.control},
       bus_{p.bus},
+      lines_{p.lines},
       messages_{p.messages} {
     for (unsigned i = 0; i < count_; ++i) function_[i].emplace(p.functions.function[i], i, p.state);
+    for (unsigned i = 0; i < parts_; ++i) ports_ += functions_.part[i].is_ports;
     for (std::uint64_t& wish : set_up_) wish = never;
 }
 
@@ -47,6 +49,7 @@ void PassThrough::config_write(unsigned device, unsigned reg, unsigned width, st
     }
     if (effect.reset) table_of(i).reset();
     if (effect.messages) deliver_pending(i);
+    if (function.line() != 0) update_line(function.line() - 1);
     if (function.wish() != wish) control_.await_function(i);
 }
 
@@ -61,18 +64,49 @@ std::optional<PassThrough::Place> PassThrough::find(std::uint64_t gpa,
                                                     bool is_trapped) const noexcept {
     for (unsigned i = 0; i < parts_; ++i) {
         const FunctionPart& part = functions_.part[i];
-        if (part.function >= count_ || part.bar >= pci_bars || (part.is_trapped != 0) != is_trapped)
+        if (part.function >= count_ || part.bar >= pci_bars || part.is_ports != 0 ||
+            (part.is_trapped != 0) != is_trapped)
             continue;
         const std::uint64_t bar = function_[part.function]->memory_bar(part.bar);
         if (bar == PciFunction::nowhere) continue;
-        // A BAR that reaches out of the window is not in it.
-        const std::uint64_t size = functions_.function[part.function].bar_size[part.bar];
-        if (bar < function_window || size > function_window_bytes ||
-            bar - function_window > function_window_bytes - size)
-            continue;
+        if (!is_in_window(bar, functions_.function[part.function].bar_size[part.bar])) continue;
         if (gpa - bar - part.offset < part.size) return Place{i, gpa - bar};
     }
     return {};
+}
+
+// A BAR that reaches out of a window is not in it.
+bool PassThrough::is_in_window(std::uint64_t bar, std::uint64_t size) const noexcept {
+    const auto is_within = [&](std::uint64_t window, std::uint64_t bytes) {
+        return bar >= window && size <= bytes && bar - window <= bytes - size;
+    };
+    return is_within(function_window, function_window_bytes) ||
+           is_within(functions_.high_window, functions_.high_window_bytes);
+}
+
+// An access that reaches out of its BAR is none to it.
+std::optional<PassThrough::Place> PassThrough::find_ports(std::uint16_t port,
+                                                          unsigned width) const noexcept {
+    for (unsigned i = 0; i < parts_; ++i) {
+        const FunctionPart& part = functions_.part[i];
+        if (part.is_ports == 0 || part.function >= count_ || part.bar >= pci_bars) continue;
+        const std::uint64_t bar = function_[part.function]->port_bar(part.bar);
+        if (bar == PciFunction::nowhere || port < bar || port - bar + width > part.size) continue;
+        return Place{i, port - bar};
+    }
+    return {};
+}
+
+std::uint32_t PassThrough::port_read(std::uint16_t port, unsigned width) {
+    const std::optional<Place> place = find_ports(port, width);
+    if (!place || is_resetting(functions_.part[place->part].function)) return ~0U;
+    return hands_.port_read(place->part, place->offset, width);
+}
+
+void PassThrough::port_write(std::uint16_t port, unsigned width, std::uint32_t value) {
+    const std::optional<Place> place = find_ports(port, width);
+    if (place && !is_resetting(functions_.part[place->part].function))
+        hands_.port_write(place->part, place->offset, width, value);
 }
 
 // Meanwhile it answers nobody.

@@ -22,7 +22,7 @@ constexpr unsigned aligned_width(std::uint64_t gpa, unsigned bytes) {
 }
 
 /// As a local APIC takes it (Intel SDM vol. 3 §11.11); an address elsewhere is none.
-std::optional<ApicMessage> to_apic_message(const MsixTable::Message& m) {
+std::optional<ApicMessage> to_apic_message(const InterruptMessage& m) {
     if (m.address >> 20 != 0xfee) return {};
     const bool logical = (m.address >> 2 & 1) != 0, is_hint = (m.address >> 3 & 1) != 0;
     auto mode = static_cast<DeliveryMode>(m.data >> 8 & 7);
@@ -116,25 +116,67 @@ void PassThrough::write(std::uint64_t gpa, unsigned width, std::uint64_t value) 
     }
 }
 
-void PassThrough::deliver(const std::optional<MsixTable::Message>& message) {
+void PassThrough::deliver(const std::optional<InterruptMessage>& message) {
     if (!message) return;
     if (const std::optional<ApicMessage> m = to_apic_message(*message)) bus_.deliver(*m);
 }
 
+void PassThrough::deliver_pending_msi(Msi& msi) {
+    if (!msi.has_pending()) return;
+    for (unsigned i = 0; i < max_msi_messages; ++i) deliver(msi.take_pending(i));
+}
+
 void PassThrough::deliver_pending(unsigned function) {
+    deliver_pending_msi(function_[function]->msi());
     if (messages_->pending == 0) return;
     MsixTable table = table_of(function);
     const bool masked = all_masked(function);
     for (unsigned i = 0; i < table.entries(); ++i) deliver(table.take_pending(i, masked));
 }
 
+void PassThrough::set_fired(unsigned line, bool fired) {
+    for (unsigned i = 0; i < count_; ++i)
+        if (function_[i]->line() == line + 1) function_[i]->set_line_fired(fired);
+}
+
+// Asserted from when it fires until the guest has served it, as long as a function of it interrupts that way. Else what has fired
+// waits, and the node keeps it masked.
+void PassThrough::update_line(unsigned line) {
+    bool asserted = false;
+    for (unsigned i = 0; i < count_; ++i) {
+        const PciFunction& f = *function_[i];
+        asserted |= f.line() == line + 1 && f.line_fired() && f.interrupts() == PciInterrupts::line;
+    }
+    lines_.set_irq_line(first_function_line + line, asserted);
+}
+
+// The level goes first: it comes again if it is still there.
+void PassThrough::line_completed(unsigned line) {
+    bool was_fired = false;
+    for (unsigned i = 0; i < count_; ++i)
+        was_fired |= function_[i]->line() == line + 1 && function_[i]->line_fired();
+    if (!was_fired) return;
+    set_fired(line, false);
+    update_line(line);
+    hands_.acknowledge(line);
+}
+
 void PassThrough::arrive(std::uint64_t numbers) {
     for (; numbers != 0; numbers &= numbers - 1) {
         const auto number = static_cast<unsigned>(std::countr_zero(numbers));
+        if (number >= max_guest_messages) {
+            set_fired(number - max_guest_messages, true);
+            update_line(number - max_guest_messages);
+            continue;
+        }
         for (unsigned i = 0; i < count_; ++i) {
             const GuestFunction& f = functions_.function[i];
-            if (number - f.first_message < f.messages)
-                deliver(table_of(i).arrive(number - f.first_message, all_masked(i)));
+            const unsigned own = number - f.first_message;
+            if (own >= std::max<unsigned>(f.messages, f.msi_messages)) continue;
+            PciFunction& function = *function_[i];
+            deliver(function.interrupts() == PciInterrupts::msi
+                        ? function.msi().arrive(own)
+                        : table_of(i).arrive(own, all_masked(i)));
         }
     }
 }
@@ -149,7 +191,7 @@ void PassThrough::set_up_messages(unsigned function) {
             const std::uint64_t offset =
                 f.table_offset + std::uint64_t{i} * MsixTable::entry_bytes - part.offset;
             if (offset >= part.size) continue;
-            if (const std::optional<MsixTable::Message> m = hands_.message(f.first_message + i))
+            if (const std::optional<InterruptMessage> m = hands_.message(f.first_message + i))
                 set_up_entry({p, offset}, *m);
         }
     }
@@ -157,7 +199,7 @@ void PassThrough::set_up_messages(unsigned function) {
 
 // Of an entry that is not masked, address and data must not change (PCI local bus specification 3.0 §6.8.2); one that a
 // VMM before has set up is left as it is.
-void PassThrough::set_up_entry(const Place& place, const MsixTable::Message& message) {
+void PassThrough::set_up_entry(const Place& place, const InterruptMessage& message) {
     const auto get = [&](unsigned at) { return hands_.read(place.part, place.offset + at, 4); };
     const auto put = [&](unsigned at, std::uint64_t value) {
         hands_.write(place.part, place.offset + at, 4, value & 0xffff'ffff);

@@ -1,6 +1,7 @@
 #include "servers/vmm/devices/pci_function.hpp"
 
 #include "proto/vm_control.hpp"
+#include "servers/vmm/devices/register_byte.hpp"
 
 #include <bitset>
 
@@ -19,46 +20,37 @@ constexpr unsigned command = 0x04, status = 0x06, cache_line = 0x0c, latency = 0
                    latencies = 0x3e, first_capability = 0x40;
 }  // namespace reg
 
-constexpr std::uint16_t decodes_memory = 1 << 1, masters = 1 << 2;
+constexpr std::uint16_t decodes_ports = 1 << 0, decodes_memory = 1 << 1, masters = 1 << 2,
+                        no_line = 1 << 10;
 /// I/O, memory, master, parity, SERR, no INTx.
 constexpr std::uint16_t command_writable = 0x0547;
-constexpr std::uint8_t status_has_list = 1 << 4;
+constexpr std::uint8_t status_has_list = 1 << 4, status_line = 1 << 3;
 
 constexpr unsigned power_bytes = 8, express_bytes = 60, msix_bytes = 12;
 constexpr unsigned device_capabilities = 4, device_control = 8;
 constexpr std::uint8_t initiates_reset = 0x80;  // in device control's upper byte
 constexpr std::uint8_t can_reset = 0x10;  // function level reset, in device capabilities' top byte
-constexpr std::uint8_t port_bar = 1, wide_bar = 4;  // what the low bits of a BAR say
-
-/// One byte of a register is written.
-template <typename T>
-void put(T& value, unsigned lane, std::uint8_t byte, T writable) noexcept {
-    const auto mask = static_cast<T>(T{0xff} << (8 * lane) & writable);
-    value = static_cast<T>((value & static_cast<T>(~mask)) |
-                           (static_cast<T>(T{byte} << (8 * lane)) & mask));
-}
-
-template <typename T>
-std::uint8_t byte_of(T value, unsigned lane) noexcept {
-    return static_cast<std::uint8_t>(value >> (8 * lane));
-}
+constexpr std::uint8_t port_bar_flag = 1, wide_bar = 4;  // what the low bits of a BAR say
 
 }  // namespace
 
 PciFunction::PciFunction(const GuestFunction& real, unsigned number,
                          Journaled<PciFunctionsState> state) noexcept
-    : real_{real}, number_{number}, state_{state} {
+    : real_{real}, number_{number}, state_{state}, msi_{0, 0, number, state} {
     find_capabilities();
+    for (unsigned i = 0; i < capabilities_; ++i)
+        if (capability_[i].id == id::msi)
+            msi_ = Msi{real_control(capability_[i].at), real.msi_messages, number, state};
+}
+
+std::uint16_t PciFunction::real_control(unsigned at) const noexcept {
+    return static_cast<std::uint16_t>(real_.config[at + 2] | real_.config[at + 3] << 8);
 }
 
 unsigned PciFunction::bytes_of(unsigned id, unsigned at) const noexcept {
     switch (id) {
     case id::power: return power_bytes;
-    case id::msi: {
-        const bool has_wide_address = (real_.config[at + 2] & 0x80) != 0;
-        const bool masks = (real_.config[at + 3] & 1) != 0;
-        return (has_wide_address ? 14U : 10U) + (masks ? 10U : 0U);
-    }
+    case id::msi: return Msi::bytes(real_control(at));
     case id::vendor: return real_.config[at + 2];  // its own length
     case id::express: return express_bytes;
     case id::msix: return msix_bytes;
@@ -67,7 +59,7 @@ unsigned PciFunction::bytes_of(unsigned id, unsigned at) const noexcept {
 }
 
 bool PciFunction::is_shown(unsigned id) const noexcept {
-    return id == id::msix ? real_.messages != 0 : id != id::msi;
+    return id == id::msix ? real_.messages != 0 : id == id::msi ? real_.msi_messages != 0 : true;
 }
 
 /// What leads in a circle, out of the space, or over another one is no capability. Of each kind the first counts, but for those of
@@ -114,19 +106,36 @@ std::uint32_t PciFunction::bar_register(unsigned bar) const noexcept {
 
 std::uint64_t PciFunction::memory_bar(unsigned bar) const noexcept {
     const bool decodes = (now().command & decodes_memory) != 0 && now().power == 0;
-    if (!decodes || real_.bar_size[bar] == 0 || (real_.bar_flags[bar] & port_bar) != 0)
+    if (!decodes || real_.bar_size[bar] == 0 || (real_.bar_flags[bar] & port_bar_flag) != 0)
         return nowhere;
     const std::uint64_t high = is_wide(bar) && bar + 1 < pci_bars ? now().bar[bar + 1] : 0;
     return high << 32 | now().bar[bar];
+}
+
+std::uint64_t PciFunction::port_bar(unsigned bar) const noexcept {
+    const bool decodes = (now().command & decodes_ports) != 0 && now().power == 0;
+    if (!decodes || real_.bar_size[bar] == 0 || (real_.bar_flags[bar] & port_bar_flag) == 0)
+        return nowhere;
+    return now().bar[bar];
 }
 
 bool PciFunction::may_master() const noexcept {
     return (now().command & masters) != 0 && now().power == 0;
 }
 
+PciInterrupts PciFunction::interrupts() const noexcept {
+    return msix_on()                                       ? PciInterrupts::msix
+           : msi_.is_on()                                  ? PciInterrupts::msi
+           : line() != 0 && (now().command & no_line) == 0 ? PciInterrupts::line
+                                                           : PciInterrupts::none;
+}
+
 std::uint64_t PciFunction::wish() const noexcept {
+    const PciInterrupts kind = interrupts();
+    const std::uint64_t log = kind == PciInterrupts::msi ? msi_.log_messages() : 0;
     return std::uint64_t{now().resets} << function_wish::resets_shift |
-           (may_master() ? function_wish::bus_master : 0);
+           std::uint64_t{static_cast<std::uint8_t>(kind)} << function_wish::interrupts_shift |
+           log << function_wish::messages_shift | (may_master() ? function_wish::bus_master : 0);
 }
 
 std::uint8_t PciFunction::capability_byte(unsigned reg) const noexcept {
@@ -147,6 +156,7 @@ std::uint8_t PciFunction::capability_byte(unsigned reg) const noexcept {
             if (offset == 2 || offset == 3)
                 return byte_of((real_.messages - 1U) | now().msix_control, offset - 2);
             return real_.config[reg];
+        case id::msi: return msi_.read(offset);
         case id::express:
             // An endpoint of the root complex: there is no link above it that anybody sees.
             if (offset == 2) return static_cast<std::uint8_t>((real_.config[reg] & 0xf) | 0x90);
@@ -170,15 +180,17 @@ std::uint8_t PciFunction::byte(unsigned reg) const noexcept {
     switch (reg) {
     case reg::command:
     case reg::command + 1: return byte_of(now().command, reg - reg::command);
-    case reg::status: return capabilities_ != 0 ? status_has_list : 0;
+    case reg::status:
+        return static_cast<std::uint8_t>((capabilities_ != 0 ? status_has_list : 0) |
+                                         (line_fired() ? status_line : 0));
     case reg::capabilities: return capabilities_ != 0 ? capability_[0].at : 0;
     case reg::interrupt_line: return now().interrupt_line;
+    case reg::interrupt_pin: return static_cast<std::uint8_t>(line());
     case reg::status + 1:
     case reg::cache_line:
     case reg::latency:
     case reg::header_type:
     case reg::self_test:
-    case reg::interrupt_pin:
     case reg::latencies:
     case reg::latencies + 1: return 0;
     default: return reg > reg::capabilities ? 0 : real_.config[reg];
@@ -217,11 +229,16 @@ void PciFunction::write_capability(const Capability& c, unsigned offset, std::ui
             effect.messages = true;
         }
         return;
+    case id::msi:
+        msi_.write(offset, value);
+        effect.messages = true;
+        return;
     case id::express:
         if (offset == device_control + 1 && (value & initiates_reset) != 0) {
             PciFunctionState& state = edit();
             reset(state);
             ++state.resets;
+            msi_.reset();
             effect = {true, true, true, true};
         } else if (offset == device_control || offset == device_control + 1) {
             put(edit().device_control, offset - device_control, value, std::uint16_t{0x7fff});

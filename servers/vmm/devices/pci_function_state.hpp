@@ -16,14 +16,27 @@ struct PciFunctionState {
     std::uint16_t device_control;
     std::uint8_t power;  ///< 0: D0, 3: D3hot
     std::uint8_t interrupt_line;
-    std::uint8_t reserved[12];
+    std::uint8_t line_fired;  ///< 1: its interrupt line was asserted, and is not acknowledged
+    std::uint8_t reserved[11];
 };
+
+/// Its MSI capability likewise.
+struct MsiState {
+    std::uint64_t address;
+    std::uint16_t masked;   ///< bit i: message i
+    std::uint16_t pending;  ///< likewise: it came while it was masked
+    std::uint16_t data;
+    std::uint8_t is_on;
+    std::uint8_t log_messages;  ///< Multiple Message Enable
+};
+static_assert(max_msi_messages <= 16);
 
 struct PciFunctionsState {
     PciFunctionState function[max_guest_functions];
+    MsiState msi[max_guest_functions];
 };
 
 // There only where the VM has functions: see vm_layout().
-MARGAY_STATE(PciFunctionsState, "pci_functions", 1, 1, section_flag::critical, function);
+MARGAY_STATE(PciFunctionsState, "pci_functions", 2, 2, section_flag::critical, function, msi);
 
 }  // namespace margay::vmm

@@ -46,8 +46,10 @@ void Machine::wait_for_function(Reply& r) {
 }
 
 void Machine::on_wake(const Exit& e, Reply& r) {
-    constexpr std::uint64_t messages = ((1ull << max_guest_messages) - 1)
+    // And lines, which are behind them.
+    constexpr std::uint64_t messages = ((1ull << (max_guest_messages + max_guest_functions)) - 1)
                                        << recall_bit::first_message;
+    static_assert(recall_bit::first_line == recall_bit::first_message + max_guest_messages);
     r.action = Action::resume;
     const bool is_message =
         e.exit_class == ExitClass::recall && e.detail0 != 0 && (e.detail0 & ~messages) == 0;

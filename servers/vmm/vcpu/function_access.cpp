@@ -71,6 +71,22 @@ void FunctionAccess::write(unsigned part, std::uint64_t offset, unsigned width,
     }
 }
 
+// The capability has these ports and no others.
+std::uint32_t FunctionAccess::port_read(unsigned part, std::uint64_t offset, unsigned width) {
+    const auto port = static_cast<std::uint16_t>(functions_.part[part].address + offset);
+    return margay::port_read(slot_of(part), port, width);
+}
+
+void FunctionAccess::port_write(unsigned part, std::uint64_t offset, unsigned width,
+                                std::uint32_t value) {
+    const auto port = static_cast<std::uint16_t>(functions_.part[part].address + offset);
+    (void)margay::port_write(slot_of(part), port, width, value);
+}
+
+void FunctionAccess::acknowledge(unsigned line) {
+    if (line < slots_.lines) (void)irq_ctl(slots_.first_line + line, IrqOp::acknowledge);
+}
+
 void FunctionAccess::want(unsigned function, std::uint64_t word) {
     std::atomic<std::uint64_t>& wanted = control_.function[function].wanted;
     if (wanted.load() == word) return;
@@ -82,14 +98,14 @@ std::uint64_t FunctionAccess::granted(unsigned function) {
     return control_.function[function].granted.load();
 }
 
-std::optional<MsixTable::Message> FunctionAccess::message(unsigned number) {
+std::optional<InterruptMessage> FunctionAccess::message(unsigned number) {
     if (number >= slots_.messages) return {};
     const Result<MessageAddress> m = query_message(slots_.first_message + number);
     if (!m) {
         log("message {} of the PCI functions: {}\n", number, to_text(m.status()));
         return {};
     }
-    return MsixTable::Message{m->address, static_cast<std::uint32_t>(m->data)};
+    return InterruptMessage{m->address, static_cast<std::uint32_t>(m->data)};
 }
 
 }  // namespace margay::vmm

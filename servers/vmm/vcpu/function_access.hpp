@@ -11,8 +11,8 @@ class FunctionAccess final : public FunctionHands {
   public:
     // Items of the start-up block (proto/vmm.hpp); no_slot if one is missing.
     struct Slots {
-        Slot first_part, space, first_message, supervisor;
-        std::uint64_t parts, messages;  // so many slots
+        Slot first_part, space, first_message, first_line, supervisor;
+        std::uint64_t parts, messages, lines;  // so many slots
         std::uint64_t supervisor_bits;
     };
     FunctionAccess(const GuestFunctions& functions, VmControl& control, const Slots& slots)
@@ -22,9 +22,14 @@ class FunctionAccess final : public FunctionHands {
     void unmap(unsigned part) override;
     [[nodiscard]] std::uint64_t read(unsigned part, std::uint64_t offset, unsigned width) override;
     void write(unsigned part, std::uint64_t offset, unsigned width, std::uint64_t value) override;
+    [[nodiscard]] std::uint32_t port_read(unsigned part, std::uint64_t offset,
+                                          unsigned width) override;
+    void port_write(unsigned part, std::uint64_t offset, unsigned width,
+                    std::uint32_t value) override;
+    void acknowledge(unsigned line) override;
     void want(unsigned function, std::uint64_t word) override;
     [[nodiscard]] std::uint64_t granted(unsigned function) override;
-    [[nodiscard]] std::optional<MsixTable::Message> message(unsigned number) override;
+    [[nodiscard]] std::optional<InterruptMessage> message(unsigned number) override;
 
   private:
     Slot slot_of(unsigned part) const { return slots_.first_part + functions_.part[part].memory; }

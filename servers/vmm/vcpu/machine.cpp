@@ -35,8 +35,8 @@ Machine::Machine(const Parts& p)
 bool Machine::load_guest(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
                          std::string_view append) {
     const std::span<std::byte> low = ram_.all().first(RamLayout::make(ram_.all().size()).low);
-    const AcpiConfig acpi{std::as_bytes(std::span{aml::dsdt}), board_.config().apic_id,
-                          cpus_.count};
+    const AcpiConfig acpi{std::as_bytes(std::span{aml::dsdt}), board_.config().apic_id, cpus_.count,
+                          board_.dsdt_options()};
     const std::uint64_t rsdp = write_acpi_tables(low, acpi);
     const LoadResult result =
         load_image(ram_.all(), {kernel, initrd, append, rsdp, &control_.placed});

@@ -367,6 +367,14 @@ def pass_through():
     write("pass_through", "mapped", functions + on + settle + step(3, 0x1010) + config(0x10, 0xD0000000) + step(3, 0x1010))
     write("pass_through", "message", functions + on + settle + step(6, 0) + message + step(6, 0) + step(4, 0x40))
     write("pass_through", "reset", functions + on + settle + step(3, 0x1010) + config(0x88, 0x8000) + settle + step(0, 0x10))
+    by_msi = bytearray(configuration(160, pending=0x40))
+    by_msi[0x81] = 0x90
+    struct.pack_into("<BBH", by_msi, 0x90, 0x05, 0, 0x0184)
+    msi = config(0x94, 0xFEE00000) + config(0x9C, 0x41) + config(0x90, 0x210000) + config(0xA0, 2)
+    write("pass_through", "by_msi", 2 * (shape + bytes(by_msi)) + on + msi + settle + step(6, 0) + step(6, 1) + config(0xA0, 0) + step(0, 0xA4))
+    write("pass_through", "by_line", functions + on + settle + step(6, 49) + step(14, 1) + step(6, 49) + config(0x04, 0x0406) + settle + step(14, 1))
+    write("pass_through", "ports", functions + config(0x24, 0x6000) + config(0x04, 7) + step(4, 4) + step(5, 31, bytes(8)))
+    write("pass_through", "above_ram", functions + on + config(0x14, 1) + step(0x43, 0x1010) + step(0x44, 0))
     write("pass_through", "asleep", functions + on + step(3, 0x1010) + config(0x64, 3) + step(3, 0x1010) + config(0x64, 0))
 
 

@@ -74,6 +74,16 @@ struct PciClaims : testing::Test {
         EXPECT_EQ(board->function[i].served.load(), board->wish[i].load());
         return static_cast<PciOutcome>(board->function[i].outcome.load());
     }
+    // As its holder has it from now on.
+    void adjust(unsigned i, std::uint64_t bits) {
+        board->wish[i] = (board->wish[i].load() & ~pci_wish::adjustable) | bits;
+        settle();
+        EXPECT_EQ(board->function[i].outcome.load(), 0u);
+    }
+    static std::uint64_t by(PciInterrupts kind, std::uint64_t log_messages = 0) {
+        return static_cast<std::uint64_t>(kind) << pci_wish::interrupts_shift |
+               log_messages << pci_wish::messages_shift;
+    }
     std::uint16_t command_of(unsigned i) {
         return machine.read16(topology[i].function.address, reg::command);
     }
@@ -169,9 +179,108 @@ TEST_F(PciClaims, WhatItsHolderIsTold) {
     EXPECT_EQ(f.config[0] | f.config[1] << 8, 0x1b36);
     EXPECT_EQ(f.config[0x40], 0x11);
     EXPECT_EQ(ask(i, one | pci_wish::allow_no_reset), PciOutcome::ok);
+    EXPECT_EQ(machine.read({0, 9, 0}, 0x40) >> 30, 0u) << "its holder has not asked for messages";
+    adjust(i, by(PciInterrupts::msix));
     EXPECT_EQ(machine.read({0, 9, 0}, 0x40) >> 30, 2u) << "messages are on, and not held back";
+    adjust(i, by(PciInterrupts::msi));
+    EXPECT_EQ(machine.read({0, 9, 0}, 0x40) >> 30, 0u) << "it has no MSI";
+    adjust(i, by(PciInterrupts::msix));
     EXPECT_EQ(ask(i, 0), PciOutcome::ok);
     EXPECT_EQ(machine.read({0, 9, 0}, 0x40) >> 30, 0u);
+}
+
+// A capability with wide addresses and masks, and one without either.
+TEST_F(PciClaims, MessagesByMsi) {
+    const unsigned wide = at(0, 2), narrow = at(0, 3);
+    model::Function& a = machine.at({0, 2, 0});
+    a.set(0x42, 0x018a, 2);
+    for (unsigned n = 0x44; n < 0x58; ++n) a.writable[n] = 0xff;
+    a.writable[0x42] = 0x71;
+    a.set(0x50, ~0u, 4);
+    model::Function& b = machine.at({0, 3, 0});
+    for (unsigned n = 0x44; n < 0x58; ++n) b.writable[n] = 0xff;
+    b.writable[0x42] = 0x71;
+    for (const unsigned i : {wide, narrow}) {
+        board->message[i].address = 0xfee01008;
+        board->message[i].data = 0x40;
+        ASSERT_EQ(ask(i, one | pci_wish::allow_no_reset), PciOutcome::ok);
+        EXPECT_EQ(machine.read(topology[i].function.address, 0x40) >> 16 & 1, 0u);
+        adjust(i, by(PciInterrupts::msi, 2) | pci_wish::bus_master);
+        EXPECT_EQ(machine.read(topology[i].function.address, 0x40) >> 16 & 0x71, 0x21u);
+        EXPECT_EQ(command_of(i) & command::bus_master, command::bus_master);
+    }
+    EXPECT_EQ(a.get(0x44), 0xfee01008u);
+    EXPECT_EQ(a.get(0x48), 0u);
+    EXPECT_EQ(a.get(0x4c), 0x40u);
+    EXPECT_EQ(a.get(0x50), 0u) << "never masked";
+    EXPECT_EQ(b.get(0x44), 0xfee01008u);
+    EXPECT_EQ(b.get(0x48), 0x40u);
+    EXPECT_EQ(b.get(0x4c), 0u);
+    adjust(narrow, by(PciInterrupts::none));
+    EXPECT_EQ(b.get(0x40) >> 16 & 1, 0u);
+    board->message[narrow].address = 0x1'fee00000;
+    adjust(narrow, by(PciInterrupts::msi));
+    EXPECT_EQ(b.get(0x40) >> 16 & 1, 0u) << "it cannot write there";
+    board->message[wide].address = 0x1'fee00000;
+    adjust(wide, by(PciInterrupts::none));
+    adjust(wide, by(PciInterrupts::msi));
+    EXPECT_EQ(a.get(0x48), 1u);
+    EXPECT_EQ(ask(wide, 0), PciOutcome::ok);
+    EXPECT_EQ(a.get(0x40) >> 16 & 1, 0u);
+}
+
+// Those at 3, 7 and 15 have one line in common, the bridge at 8 has another.
+TEST_F(PciClaims, ByLine) {
+    machine.at({0, 31, 0}).set(0x2c, 0x11001af4, 4);
+    for (const std::uint8_t device : {7, 15, 12})
+        machine.add(0, device, 0, 0x10d38086).bar(0, 0, 0xf0000000u + device * 0x100000u, 0x1000);
+    for (const std::uint8_t device : {3, 7, 8, 12, 15}) {
+        model::Function& f = machine.at({0, device, 0});
+        f.set(reg::interrupt_pin, 1, 1);
+        f.writable[reg::command + 1] = 4;
+    }
+    topology.scan(machine);
+    make();
+    claims->list();
+    constexpr std::uint64_t by_line = pci_wish::allow_no_reset | pci_wish::line;
+    const unsigned nic = at(0, 3), plain = at(0, 7), third = at(0, 15);
+    EXPECT_EQ(board->function[nic].line, 23);
+    EXPECT_EQ(board->function[plain].line, 23);
+    EXPECT_EQ(obstacle(0, 7), PciOutcome::no_messages);
+    EXPECT_EQ(ask(plain, one | pci_wish::allow_no_reset), PciOutcome::no_messages);
+    EXPECT_EQ(ask(plain, one | by_line), PciOutcome::ok);
+    EXPECT_NE(command_of(plain) & command::no_line, 0) << "its holder has not asked for it yet";
+    EXPECT_NE(command_of(third) & command::no_line, 0) << "nobody's is kept from it";
+    adjust(plain, by(PciInterrupts::line));
+    EXPECT_EQ(command_of(plain) & command::no_line, 0);
+    EXPECT_EQ(ask(nic, two | by_line), PciOutcome::shared_line);
+    EXPECT_EQ(command_of(plain) & command::no_line, 0) << "that is no matter of its";
+    EXPECT_EQ(ask(nic, two | pci_wish::allow_no_reset), PciOutcome::ok) << "without the line";
+    adjust(nic, by(PciInterrupts::line));
+    EXPECT_NE(command_of(nic) & command::no_line, 0);
+    EXPECT_EQ(ask(nic, 0), PciOutcome::ok);
+    EXPECT_EQ(ask(third, one | by_line), PciOutcome::ok) << "of the same holder";
+    EXPECT_EQ(ask(plain, one | by_line), PciOutcome::ok);
+    EXPECT_EQ(ask(at(0, 12), two | by_line), PciOutcome::shared_line) << "with the bridge";
+    EXPECT_EQ(ask(plain, 0), PciOutcome::ok);
+    EXPECT_EQ(ask(third, 0), PciOutcome::ok);
+    // One that cannot be kept from its line.
+    machine.at({0, 15, 0}).writable[reg::command + 1] = 0;
+    machine.at({0, 15, 0}).bytes[reg::command + 1] = 0;
+    EXPECT_EQ(ask(plain, one | by_line), PciOutcome::shared_line);
+    EXPECT_EQ(kept[plain].holder, 0);
+}
+
+TEST_F(PciClaims, LinesThatAreNotKnown) {
+    machine.at({0, 3, 0}).set(reg::interrupt_pin, 1, 1);
+    topology.scan(machine);
+    make();
+    claims->list();
+    constexpr std::uint64_t by_line = pci_wish::allow_no_reset | pci_wish::line;
+    EXPECT_EQ(ask(at(0, 3), one | by_line), PciOutcome::no_line);
+    EXPECT_EQ(ask(at(0, 3), one | pci_wish::allow_no_reset), PciOutcome::ok);
+    EXPECT_EQ(ask(at(0, 2), one | by_line), PciOutcome::ok) << "it has none, and messages";
+    EXPECT_EQ(ask(at(0, 5), one | by_line), PciOutcome::no_messages) << "nor has this one";
 }
 
 TEST_F(PciClaims, Refusals) {

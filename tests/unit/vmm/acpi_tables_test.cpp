@@ -168,5 +168,53 @@ TEST_F(AcpiTablesTest, bad_arguments) {
     EXPECT_EQ(write_acpi_tables(ram, {huge, 0}), 0U);
 }
 
+/// A table with the flag and the descriptor, as iasl makes them.
+std::vector<std::byte> with_window() {
+    std::vector<std::byte> table(100);
+    const auto put = [&](std::size_t at, std::initializer_list<unsigned> bytes) {
+        for (const unsigned b : bytes) table[at++] = static_cast<std::byte>(b);
+    };
+    put(0, {'D', 'S', 'D', 'T', 100});
+    put(36, {0x08, 'W', 'I', 'D', 'E', 0x00});
+    put(45, {0x8a, 0x2b, 0x00, 0x00, 0x0c, 0x03});
+    store_at<std::uint64_t>(table, 45 + 14, 0x4d41'5247'4159'0000);
+    return table;
+}
+
+TEST(DsdtOptionsTest, a_second_window) {
+    std::vector<std::byte> table = with_window();
+    const std::vector<std::byte> before = table;
+    EXPECT_TRUE(apply(table, {}));
+    EXPECT_EQ(table[41], std::byte{0});
+    EXPECT_TRUE(apply(table, {0x10'0000'0000, 0x4000'0000}));
+    EXPECT_EQ(table[41], std::byte{1});
+    EXPECT_EQ(load_at<std::uint64_t>(table, 59), 0x10'0000'0000U);
+    EXPECT_EQ(load_at<std::uint64_t>(table, 67), 0x10'3fff'ffffU);
+    EXPECT_EQ(load_at<std::uint64_t>(table, 83), 0x4000'0000U);
+    unsigned sum = 0;
+    for (const std::byte b : table) sum += static_cast<unsigned>(b);
+    EXPECT_EQ(sum & 0xff, 0U);
+    table = before;
+    table[36] = std::byte{0};
+    EXPECT_FALSE(apply(table, {0x10'0000'0000, 0x4000'0000})) << "it has no flag";
+    table = before;
+    table[62] = std::byte{0};
+    EXPECT_FALSE(apply(table, {0x10'0000'0000, 0x4000'0000})) << "another window";
+    table = before;
+    table.resize(80);
+    EXPECT_FALSE(apply(table, {0x10'0000'0000, 0x4000'0000})) << "it is cut off";
+}
+
+TEST(DsdtOptionsTest, lines) {
+    std::vector<std::byte> table = with_window();
+    EXPECT_FALSE(apply(table, {.lines = true})) << "it has none";
+    for (const auto& [at, byte] :
+         {std::pair{92U, 0x08}, {93U, 'X'}, {94U, 'P'}, {95U, 'R'}, {96U, 'T'}})
+        table[at] = static_cast<std::byte>(byte);
+    EXPECT_TRUE(apply(table, {.lines = true}));
+    EXPECT_EQ(table[93], std::byte{'_'});
+    EXPECT_EQ(table[41], std::byte{0}) << "and no window";
+}
+
 }  // namespace
 }  // namespace margay::vmm

@@ -86,6 +86,11 @@ TEST_F(FunctionState, impossible_values) {
     EXPECT_TRUE(is_refused([](VmState& s) { s.board.msix_table.live.pending = 1ULL << 48; }));
     EXPECT_TRUE(is_refused([](VmState& s) { s.board.msix_table.live.entry[9].control = 2; }));
     EXPECT_TRUE(is_refused([](VmState& s) { s.board.msix_table.live.entry[9].address = 1; }));
+    EXPECT_TRUE(is_refused([](VmState& s) { s.board.pci_functions.live.msi[1].is_on = 2; }));
+    EXPECT_TRUE(is_refused([](VmState& s) { s.board.pci_functions.live.msi[3].log_messages = 5; }));
+    EXPECT_TRUE(is_refused([](VmState& s) { s.board.pci_functions.live.msi[0].address = 2; }));
+    EXPECT_TRUE(
+        is_refused([](VmState& s) { s.board.pci_functions.live.function[2].line_fired = 2; }));
     EXPECT_TRUE(is_refused([](VmState& s) { s.cpu.vcpu.live.waits_for_function = 5; }));
 }
 

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -49,14 +50,26 @@ class FakeHands final : public FunctionHands {
             byte[{part, offset + i}] = static_cast<std::uint8_t>(value >> (8 * i));
         log.push_back("w" + std::to_string(offset) + "/" + std::to_string(width));
     }
+    std::uint32_t port_read(unsigned part, std::uint64_t offset, unsigned width) override {
+        check_ports(part, offset, width);
+        log.push_back("in" + std::to_string(offset) + "/" + std::to_string(width));
+        return 0xa5a5'a5a5;
+    }
+    void port_write(unsigned part, std::uint64_t offset, unsigned width,
+                    std::uint32_t value) override {
+        check_ports(part, offset, width);
+        log.push_back("out" + std::to_string(offset) + "/" + std::to_string(width) + "=" +
+                      std::to_string(value));
+    }
+    void acknowledge(unsigned line) override { acknowledged.push_back(line); }
     void want(unsigned function, std::uint64_t word) override {
         if (wanted[function] != word) ++signals;
         wanted[function] = word;
     }
     std::uint64_t granted(unsigned function) override { return grant[function]; }
-    std::optional<MsixTable::Message> message(unsigned number) override {
+    std::optional<InterruptMessage> message(unsigned number) override {
         if (number == refused) return {};
-        return MsixTable::Message{0x1'fee0'1000ULL + 0x100ULL * number, 0x4000 + number};
+        return InterruptMessage{0x1'fee0'1000ULL + 0x100ULL * number, 0x4000 + number};
     }
 
     std::uint32_t word(unsigned part, std::uint64_t offset) {
@@ -69,11 +82,16 @@ class FakeHands final : public FunctionHands {
     std::map<unsigned, std::uint64_t> mapped;
     std::map<std::pair<unsigned, std::uint64_t>, std::uint8_t> byte;
     std::vector<std::string> log;
+    std::vector<unsigned> acknowledged;
     std::uint64_t wanted[max_guest_functions] = {}, grant[max_guest_functions] = {};
     unsigned maps = 0, signals = 0, refused = ~0U;
     std::size_t unmaps = 0;
 
   private:
+    void check_ports(unsigned part, std::uint64_t offset, unsigned width) const {
+        EXPECT_NE(functions_.part[part].is_ports, 0);
+        EXPECT_LE(offset + width, functions_.part[part].size);
+    }
     void check(unsigned part, std::uint64_t offset, unsigned width) const {
         EXPECT_NE(functions_.part[part].is_trapped, 0);
         EXPECT_EQ(offset % width, 0U);
@@ -132,6 +150,8 @@ struct TwoFunctions : GuestFunctions {
 inline constexpr unsigned disk_registers = 0, disk_table = 1, net_registers = 2, net_table = 3;
 inline constexpr unsigned disk = 2, net = 3;  // devices of the bus
 inline constexpr std::uint64_t ones = ~std::uint64_t{0};
+// Wanted of a function whose guest has turned MSI-X on.
+inline constexpr std::uint64_t by_msix = std::uint64_t{2} << function_wish::interrupts_shift;
 
 class PassThroughTest : public ::testing::Test {
   protected:
@@ -154,6 +174,7 @@ class PassThroughTest : public ::testing::Test {
         undo(own.state.pci_functions);
         undo(own.state.msix_table);
         undo(own.state.pci_host);
+        undo(own.state.io_apic);
         control.awaited.clear();
         hands.mapped.clear();  // they went with the VMM
         start();
@@ -194,10 +215,19 @@ class PassThroughTest : public ::testing::Test {
         config_write(net, 0x1c, net_table_at);
         config_write(disk, 0x04, 2, 2);
         config_write(net, 0x04, 2, 2);
-        enable_messages(disk, 0xc000'2000);
-        enable_messages(net, 0xd010'0000);
+        for (const unsigned device : {disk, net}) config_write(device, 0x42, 0x8000, 2);
+        become();
     }
-    void enable_messages(unsigned device, std::uint64_t) { config_write(device, 0x42, 0x8000, 2); }
+    // Functions are as they were wanted.
+    void become() {
+        next_exit();
+        board->open_functions();
+        std::ranges::copy(hands.wanted, hands.grant);
+        board->open_functions();
+        control.awaited.clear();
+        hands.log.clear();
+        hands.signals = 0;
+    }
     // Entry `number` of a table: to this processor, and not masked.
     void open_entry(std::uint64_t table, unsigned number, std::uint8_t vector) {
         write(table + 16 * number, 8, 0xfee0'0000);

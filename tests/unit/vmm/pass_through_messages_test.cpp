@@ -146,6 +146,208 @@ TEST_F(PassThroughTest, the_real_table_has_the_nodes_messages) {
     EXPECT_EQ(hands.word(disk_table, 4 * 16 + 8), 0x4004U);
 }
 
+// The adapter by MSI: four messages, with a mask for each.
+struct ByMsi : PassThroughTest {
+    ByMsi() {
+        GuestFunction& f = functions.function[1];
+        f.config[0x81] = 0xc0;
+        f.config[0xc0] = 0x05;
+        f.config[0xc2] = 0x84, f.config[0xc3] = 0x01;
+        f.msi_messages = 4;
+        start();
+        board->local_apic().mmio_write(0xf0, 4, 0x1ff);
+        config_write(net, 0xc4, 0xfee0'0000);
+        config_write(net, 0xcc, 0x4043, 2);
+    }
+    void turn_on(unsigned control) { config_write(net, 0xc2, control, 2); }
+};
+
+TEST_F(ByMsi, messages_reach_the_guest) {
+    arrive(8);
+    EXPECT_EQ(takes(), std::nullopt) << "it is off";
+    turn_on(0x0021);
+    EXPECT_EQ(takes(), std::nullopt) << "what came before is gone";
+    for (unsigned n = 0; n < 4; ++n) {
+        arrive(8 + n);
+        EXPECT_EQ(takes(), 0x40 + n) << "the low bits say which one";
+    }
+    arrive(8 + 4);
+    EXPECT_EQ(takes(), std::nullopt) << "there are four";
+    arrive(7);
+    EXPECT_EQ(takes(), std::nullopt) << "it is the disk's";
+    turn_on(0x0001);
+    arrive(8);
+    EXPECT_EQ(takes(), 0x43) << "a single one is as it was written";
+    arrive(9);
+    EXPECT_EQ(takes(), std::nullopt);
+}
+
+TEST_F(ByMsi, masked_ones_wait) {
+    turn_on(0x0021);
+    config_write(net, 0xd0, ~0U);
+    EXPECT_EQ(config_read(net, 0xd0), 15U) << "as many as there are";
+    arrive(9);
+    arrive(10);
+    EXPECT_EQ(takes(), std::nullopt);
+    EXPECT_EQ(config_read(net, 0xd4), 6U);
+    config_write(net, 0xd4, 0);
+    EXPECT_EQ(config_read(net, 0xd4), 6U) << "the guest only reads it";
+    roll_back();
+    config_write(net, 0xd0, 0xd);
+    EXPECT_EQ(takes(), 0x41);
+    EXPECT_EQ(config_read(net, 0xd4), 4U);
+    roll_back();
+    EXPECT_EQ(config_read(net, 0xd4), 6U) << "undone with the exit";
+}
+
+// The function is to be as the guest has it, and the vCPU waits for that.
+TEST_F(ByMsi, the_real_one_is_switched) {
+    control.awaited.clear();
+    turn_on(0x0011);
+    EXPECT_EQ(control.awaited, std::vector<unsigned>{1});
+    EXPECT_FALSE(board->settle_function(1));
+    EXPECT_EQ(hands.wanted[1], std::uint64_t{1} << function_wish::interrupts_shift |
+                                   std::uint64_t{1} << function_wish::messages_shift);
+    hands.grant[1] = hands.wanted[1];
+    EXPECT_TRUE(board->settle_function(1));
+    control.awaited.clear();
+    config_write(net, 0xc4, 0xfee0'1000);
+    EXPECT_TRUE(control.awaited.empty()) << "where they go is the guest's affair";
+    config_write(net, 0x42, 0x8000, 2);
+    EXPECT_FALSE(board->settle_function(1));
+    EXPECT_EQ(hands.wanted[1], std::uint64_t{2} << function_wish::interrupts_shift);
+}
+
+// The disk by the first line, the adapter by the second.
+struct ByLine : PassThroughTest {
+    ByLine() {
+        functions.function[0].line = 1, functions.function[1].line = 2;
+        own.state.io_apic.live.pins = io_apic_pins;
+        start();
+        board->local_apic().mmio_write(0xf0, 4, 0x1ff);
+        for (unsigned n = 0; n < 2; ++n) set_entry(16 + n, 0xa000 | (0x51 + n));
+    }
+    void set_entry(unsigned pin, std::uint32_t low) {
+        for (const auto& [index, value] : {std::pair{0x11 + 2 * pin, 0U}, {0x10 + 2 * pin, low}}) {
+            write(io_apic_address, 4, index);
+            write(io_apic_address + 0x10, 4, value);
+        }
+    }
+    void fire(unsigned line) { arrive(max_guest_messages + line); }
+    // The guest takes it, and completes it later.
+    std::optional<std::uint8_t> begins() {
+        const auto vector = board->interrupt_to_inject();
+        if (vector) board->interrupt_taken(*vector);
+        return vector;
+    }
+    void completes() {
+        next_exit();
+        board->local_apic().mmio_write(0xb0, 4, 0);
+    }
+    bool level(unsigned line) const {
+        return (own.state.io_apic.live.levels >> (16 + line) & 1) != 0;
+    }
+};
+
+TEST_F(ByLine, what_the_guest_finds) {
+    EXPECT_EQ(config_read(disk, 0x3d, 1), 1U);
+    EXPECT_EQ(config_read(net, 0x3d, 1), 2U);
+    config_write(net, 0x04, 0x0400, 2);
+    EXPECT_EQ(config_read(net, 0x04, 2), 0x0400U);
+    functions.function[1].line = 0;
+    start();
+    EXPECT_EQ(config_read(net, 0x3d, 1), 0U) << "it has none";
+    config_write(net, 0x04, 0, 2);
+    (void)board->settle_function(1);
+    EXPECT_EQ(hands.wanted[1], 0U);
+}
+
+TEST_F(ByLine, asserted_until_it_is_served) {
+    fire(1);
+    EXPECT_EQ(config_read(net, 0x06, 2) & 8, 8U);
+    EXPECT_EQ(config_read(disk, 0x06, 2) & 8, 0U);
+    EXPECT_EQ(begins(), 0x52);
+    EXPECT_TRUE(hands.acknowledged.empty()) << "the node keeps it masked";
+    completes();
+    EXPECT_EQ(hands.acknowledged, std::vector<unsigned>{1});
+    EXPECT_FALSE(level(1));
+    EXPECT_EQ(begins(), std::nullopt) << "once";
+    EXPECT_EQ(config_read(net, 0x06, 2) & 8, 0U);
+    fire(1);
+    EXPECT_EQ(begins(), 0x52) << "it was asserted still";
+    completes();
+    EXPECT_EQ(hands.acknowledged, (std::vector<unsigned>{1, 1}));
+    completes();
+    EXPECT_EQ(hands.acknowledged.size(), 2U) << "nothing was in service";
+}
+
+TEST_F(ByLine, masked_by_the_guest) {
+    set_entry(16, 0x1a051);
+    fire(0);
+    EXPECT_EQ(begins(), std::nullopt);
+    EXPECT_TRUE(level(0));
+    set_entry(16, 0xa051);
+    EXPECT_EQ(begins(), 0x51);
+    write(io_apic_address + 0x40, 4, 0x51);
+    EXPECT_EQ(hands.acknowledged, std::vector<unsigned>{0}) << "by the I/O APIC's own register";
+}
+
+// How old kernels clear a request: as an edge for a moment.
+TEST_F(ByLine, cleared_as_an_edge) {
+    fire(0);
+    EXPECT_EQ(begins(), 0x51);
+    set_entry(16, 0x12051);
+    EXPECT_EQ(hands.acknowledged, std::vector<unsigned>{0});
+}
+
+TEST_F(ByLine, not_while_it_interrupts_otherwise) {
+    fire(0);
+    config_write(disk, 0x04, 0x0400, 2);
+    EXPECT_FALSE(level(0));
+    EXPECT_EQ(board->settle_function(0), true) << "turned off as it was";
+    EXPECT_EQ(hands.wanted[0], 0U);
+    config_write(disk, 0x04, 0, 2);
+    EXPECT_EQ(hands.wanted[0], 0U) << "in an exit of its own";
+    (void)board->settle_function(0);
+    EXPECT_EQ(hands.wanted[0], std::uint64_t{3} << function_wish::interrupts_shift);
+    EXPECT_TRUE(level(0)) << "it waits to be acknowledged";
+    config_write(disk, 0x42, 0x8000, 2);
+    EXPECT_FALSE(level(0));
+    config_write(disk, 0x88, 0x8000, 2);
+    EXPECT_TRUE(level(0)) << "a reset forgets that it interrupts otherwise, and not that it waits";
+    EXPECT_TRUE(hands.acknowledged.empty());
+    EXPECT_EQ(begins(), 0x51);
+    completes();
+    EXPECT_EQ(hands.acknowledged, std::vector<unsigned>{0});
+}
+
+TEST_F(ByLine, one_in_common) {
+    functions.function[1].line = 1;
+    start();
+    fire(0);
+    EXPECT_EQ(config_read(net, 0x06, 2) & 8, 8U);
+    config_write(disk, 0x04, 0x0400, 2);
+    EXPECT_TRUE(level(0)) << "the adapter has it still";
+    EXPECT_EQ(begins(), 0x51);
+    completes();
+    EXPECT_EQ(hands.acknowledged, std::vector<unsigned>{0});
+    EXPECT_EQ(config_read(disk, 0x06, 2) & 8, 0U);
+}
+
+// A VMM that dies has acknowledged it already: its successor does so again.
+TEST_F(ByLine, undone_with_the_exit) {
+    fire(0);
+    roll_back();
+    EXPECT_FALSE(level(0));
+    board->function_messages(std::uint64_t{1} << max_guest_messages);
+    EXPECT_EQ(begins(), 0x51);
+    completes();
+    roll_back();
+    EXPECT_TRUE(level(0));
+    fire(3);
+    EXPECT_EQ(hands.acknowledged.size(), 1U) << "a line of nobody's is nobody's";
+}
+
 TEST_F(PassThroughTest, what_is_set_up_is_left_alone) {
     hands.write(disk_table, 0, 4, 0xffff'ffff);
     hands.log.clear();

@@ -165,16 +165,16 @@ TEST_F(PassThroughTest, bus_mastering_is_waited_for) {
     EXPECT_TRUE(control.awaited.empty());
     config_write(disk, 4, 6, 2);
     EXPECT_EQ(control.awaited, std::vector<unsigned>{0});
-    EXPECT_EQ(hands.wanted[0], 0U) << "not before that exit is committed";
+    EXPECT_EQ(hands.wanted[0], by_msix) << "not before that exit is committed";
     next_exit();
     EXPECT_FALSE(board->settle_function(0));
-    EXPECT_EQ(hands.wanted[0], function_wish::bus_master);
+    EXPECT_EQ(hands.wanted[0], by_msix | function_wish::bus_master);
     EXPECT_EQ(hands.signals, 1U);
     EXPECT_FALSE(board->settle_function(0));
     EXPECT_EQ(hands.signals, 1U);
     EXPECT_TRUE(board->settle_function(1)) << "of another one";
     EXPECT_TRUE(touch(0xc000'0000)) << "it answers meanwhile";
-    hands.grant[0] = function_wish::bus_master;
+    hands.grant[0] = by_msix | function_wish::bus_master;
     EXPECT_TRUE(board->settle_function(0));
     EXPECT_TRUE(hands.log.empty()) << "its table needs nothing";
     config_write(disk, 4, 6, 2);
@@ -183,7 +183,7 @@ TEST_F(PassThroughTest, bus_mastering_is_waited_for) {
     EXPECT_EQ(control.awaited.size(), 2U) << "asleep it masters nothing";
     next_exit();
     EXPECT_FALSE(board->settle_function(0));
-    EXPECT_EQ(hands.wanted[0], 0U);
+    EXPECT_EQ(hands.wanted[0], by_msix);
     EXPECT_TRUE(board->settle_function(7)) << "none";
 }
 
@@ -192,7 +192,7 @@ TEST_F(PassThroughTest, a_wish_that_is_undone_was_never_told) {
     config_write(disk, 4, 6, 2);
     roll_back();
     EXPECT_EQ(hands.signals, 0U);
-    EXPECT_EQ(hands.wanted[0], 0U);
+    EXPECT_EQ(hands.wanted[0], by_msix);
     // The exit again, and its end.
     board->port_write(0xcfc, 2, 6);
     EXPECT_EQ(control.awaited, std::vector<unsigned>{0});
@@ -200,7 +200,7 @@ TEST_F(PassThroughTest, a_wish_that_is_undone_was_never_told) {
     EXPECT_FALSE(board->settle_function(0));
     start();
     EXPECT_EQ(hands.signals, 1U) << "the successor wants the same";
-    EXPECT_EQ(hands.wanted[0], function_wish::bus_master);
+    EXPECT_EQ(hands.wanted[0], by_msix | function_wish::bus_master);
 }
 
 TEST_F(PassThroughTest, a_successor_wants_what_was_committed) {
@@ -208,8 +208,8 @@ TEST_F(PassThroughTest, a_successor_wants_what_was_committed) {
     config_write(disk, 4, 6, 2);
     next_exit();
     start();
-    EXPECT_EQ(hands.wanted[0], function_wish::bus_master);
-    EXPECT_EQ(hands.wanted[1], 0U);
+    EXPECT_EQ(hands.wanted[0], by_msix | function_wish::bus_master);
+    EXPECT_EQ(hands.wanted[1], by_msix);
 }
 
 TEST_F(PassThroughTest, the_guest_resets_its_function) {
@@ -217,7 +217,7 @@ TEST_F(PassThroughTest, the_guest_resets_its_function) {
     place();
     config_write(disk, 4, 6, 2);
     next_exit();
-    hands.grant[0] = function_wish::bus_master;
+    hands.grant[0] = by_msix | function_wish::bus_master;
     ASSERT_TRUE(board->settle_function(0));
     ASSERT_TRUE(touch(0xc000'0000));
     open_entry(0xc000'2000, 1, 0x41);
@@ -259,7 +259,7 @@ TEST_F(PassThroughTest, a_reset_that_is_undone_and_done_again_is_one) {
     place();
     config_write(disk, 0x88, 0x8000, 2);
     roll_back();
-    EXPECT_EQ(hands.wanted[0], 0U);
+    EXPECT_EQ(hands.wanted[0], by_msix);
     EXPECT_EQ(config_read(disk, 4, 2), 2U);
     config_write(disk, 0x88, 0x8000, 2);
     next_exit();
@@ -327,6 +327,93 @@ TEST_F(PassThroughTest, anything) {
         hands.log.clear();
     }
     for (unsigned i = 0; i < 8; ++i) EXPECT_EQ(hands.word(disk_table, 16 * i + 8), 0x4000U + i);
+}
+
+// The adapter with 32 ports in BAR 2.
+struct WithPorts : PassThroughTest {
+    WithPorts() {
+        functions.function[1].bar_size[2] = 32, functions.function[1].bar_flags[2] = 1;
+        functions.add(1, 2, 0, 32, false);
+        functions.part[functions.parts - 1].is_ports = 1;
+        start();
+    }
+    std::uint32_t in(unsigned port, unsigned width) {
+        next_exit();
+        return board->port_read(static_cast<std::uint16_t>(port), width);
+    }
+    void out(unsigned port, unsigned width, std::uint32_t value) {
+        next_exit();
+        board->port_write(static_cast<std::uint16_t>(port), width, value);
+    }
+};
+
+TEST_F(WithPorts, reach_the_function) {
+    config_write(net, 0x18, ~0U);
+    EXPECT_EQ(config_read(net, 0x18), 0xffff'ffe1U);
+    config_write(net, 0x18, 0x6000);
+    EXPECT_EQ(in(0x6000, 4), ~0U) << "it does not decode";
+    config_write(net, 0x04, 1, 2);
+    hands.log.clear();
+    EXPECT_EQ(in(0x6000, 4), 0xa5a5'a5a5U);
+    EXPECT_EQ(in(0x601f, 1), 0xa5U);
+    EXPECT_EQ(in(0x6002, 2), 0xa5a5U);
+    out(0x6004, 4, 77);
+    out(0x6001, 1, 3);
+    EXPECT_EQ(hands.log,
+              (std::vector<std::string>{"in0/4", "in31/1", "in2/2", "out4/4=77", "out1/1=3"}));
+    EXPECT_TRUE(hands.mapped.empty());
+    EXPECT_FALSE(touch(0x6000)) << "they are no memory";
+}
+
+TEST_F(WithPorts, and_nothing_beyond_them) {
+    config_write(net, 0x18, 0x6000);
+    config_write(net, 0x04, 1, 2);
+    hands.log.clear();
+    EXPECT_EQ(in(0x6020, 1), 0xffU);
+    EXPECT_EQ(in(0x5fff, 1), 0xffU);
+    EXPECT_EQ(in(0x601e, 4), 0xffff'a5a5U) << "byte by byte";
+    EXPECT_EQ(in(0x5ffe, 4), 0xa5a5'ffffU);
+    out(0x601f, 2, 0x1234);
+    EXPECT_EQ(hands.log,
+              (std::vector<std::string>{"in30/1", "in31/1", "in0/1", "in1/1", "out31/1=52"}));
+    hands.log.clear();
+    config_write(net, 0x64, 3, 1);
+    EXPECT_EQ(in(0x6000, 4), ~0U) << "it is asleep";
+    config_write(net, 0x64, 0, 1);
+    config_write(net, 0x88, 0x8000, 2);
+    config_write(net, 0x18, 0x6000);
+    config_write(net, 0x04, 1, 2);
+    EXPECT_EQ(in(0x6000, 4), ~0U) << "it is being reset";
+    out(0x6000, 4, 1);
+    EXPECT_TRUE(hands.log.empty());
+    hands.grant[1] = 1U << function_wish::resets_shift;
+    EXPECT_NE(in(0x6000, 4), ~0U);
+    // The board's own devices come first.
+    config_write(net, 0x18, 0xce0);
+    hands.log.clear();
+    (void)in(0xcfc, 4);
+    (void)in(0xcf8, 4);
+    EXPECT_TRUE(hands.log.empty());
+    config_write(net, 0x18, 0x1'6000);
+    EXPECT_EQ(in(0x6000, 4), ~0U) << "there are no such ports";
+}
+
+TEST_F(PassThroughTest, a_second_window) {
+    config_write(disk, 0x04, 2, 2);
+    config_write(disk, 0x14, 1);
+    EXPECT_FALSE(touch(0x1'0000'0000)) << "there is none";
+    EXPECT_EQ(read(0x1'0000'2000, 4), 0xffff'ffffU);
+    functions.high_window = 0x1'0000'0000, functions.high_window_bytes = 0x20'0000;
+    start();
+    EXPECT_TRUE(touch(0x1'0000'0000));
+    EXPECT_EQ(hands.mapped, (std::map<unsigned, std::uint64_t>{{disk_registers, 0x1'0000'0000}}));
+    open_entry(0x1'0000'2000, 0, 0x41);
+    EXPECT_EQ(read(0x1'0000'2008, 4), 0x41U);
+    config_write(disk, 0x10, 0x20'0000);
+    EXPECT_TRUE(hands.mapped.empty());
+    EXPECT_FALSE(touch(0x1'0020'0000)) << "it is behind the window";
+    config_write(disk, 0x10, 0x1f'c000);
+    EXPECT_TRUE(touch(0x1'001f'c000)) << "its end";
 }
 
 }  // namespace

@@ -175,6 +175,28 @@ TEST_F(PciFunctionTest, msix) {
     EXPECT_EQ(read(0x44), 0x2000U);
 }
 
+TEST_F(PciFunctionTest, msi) {
+    real.msi_messages = 8;
+    PciFunction both{real, 1, own.journaled()};
+    EXPECT_EQ(both.read(0xd0, 4), 0x0186'f005U)
+        << "64 bits, masks, 8 of its 16 messages; the vendor's is next";
+    EXPECT_EQ(both.interrupts(), PciInterrupts::none);
+    EXPECT_TRUE(both.write(0xd2, 2, 0x0021).messages);
+    EXPECT_EQ(both.interrupts(), PciInterrupts::msi);
+    EXPECT_EQ(both.wish(), std::uint64_t{1} << function_wish::interrupts_shift |
+                               std::uint64_t{2} << function_wish::messages_shift);
+    (void)both.write(0xd4, 4, 0xfee0'1000);
+    EXPECT_EQ(both.read(0xd4, 4), 0xfee0'1000U);
+    (void)both.write(0x42, 2, 0x8000);
+    EXPECT_EQ(both.wish(), std::uint64_t{2} << function_wish::interrupts_shift)
+        << "both are on: how many by MSI does not matter";
+    (void)both.write(0x88, 2, 0x8000);
+    EXPECT_EQ(both.read(0xd2, 2), 0x0186U);
+    EXPECT_EQ(both.read(0xd4, 4), 0U);
+    EXPECT_EQ(both.wish(), std::uint64_t{1} << function_wish::resets_shift);
+    EXPECT_EQ(own.slot.live.msi[0].address, 0U) << "another's is another's";
+}
+
 TEST_F(PciFunctionTest, without_messages) {
     real.messages = 0;
     const PciFunction silent{real, 1, own.journaled()};
@@ -223,6 +245,7 @@ TEST_F(PciFunctionTest, anything) {
             any.bar_flags[i] = static_cast<std::uint8_t>(random());
         }
         own.slot.live = {};
+        any.msi_messages = static_cast<std::uint8_t>(random() % 2 << random() % 6);
         PciFunction f{any, 3, own.journaled()};
         for (unsigned n = 0; n < 500; ++n) {
             const unsigned width = 1U << random() % 3;

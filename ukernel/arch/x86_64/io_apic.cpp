@@ -56,7 +56,23 @@ const Controller* find(unsigned gsi) {
     return nullptr;
 }
 
-constexpr std::uint32_t masked = 1 << 16;
+constexpr std::uint32_t masked = 1 << 16, is_level_triggered = 1 << 15, remote_irr = 1 << 14,
+                        is_active_low = 1 << 13;
+// Words from the selecting register on: an entry's low byte written there completes it (82093AA has none; version 20h).
+constexpr unsigned end_of_interrupt = 16;
+
+std::uint32_t trigger_of(const Line& line) {
+    return (line.active_low ? is_active_low : 0) | (line.level ? is_level_triggered : 0);
+}
+
+// What was asserted was served. A local APIC that took it as level-triggered has said so already; one that got it remapped to an edge
+// has not. Without the register it is an edge for a moment, which forgets the request, and what changes in that moment.
+void complete(const Controller& c, unsigned index) {
+    const std::uint32_t low = read(c, index);
+    if ((low & remote_irr) == 0) return;
+    c.select[end_of_interrupt] = low & 0xff;
+    if ((read(c, index) & remote_irr) != 0) write(c, index, masked);
+}
 
 }  // namespace
 
@@ -66,10 +82,10 @@ void add(HostPhys base, unsigned first_gsi, unsigned id) {
     Controller c{page, page + 4, first_gsi, 0, id};
     c.count = (read(c, 1) >> 16 & 0xff) + 1;
     for (unsigned pin = 0; pin < c.count; ++pin) {
-        write(c, 0x10 + pin * 2, masked);
-        // PCI lines are level-triggered and active low.
+        // PCI lines are level-triggered and active low. A masked input follows a level only if it knows that it is one.
         const unsigned gsi = first_gsi + pin;
         if (gsi >= 16 && gsi < max_gsi) lines[gsi] = {true, true};
+        write(c, 0x10 + pin * 2, masked | (gsi < max_gsi ? trigger_of(lines[gsi]) : 0));
     }
     controllers[controller_count++] = c;
 }
@@ -92,13 +108,16 @@ void unmask(unsigned gsi, unsigned vector, unsigned apic_id) {
     iommu::LineEntry entry{vector, apic_id << 24};
     if (iommu::remaps_lines(c->id))
         entry = iommu::set_line(c->id, pin, vector, apic_id, line.level);
+    if (line.level) complete(*c, index);
     write(*c, index + 1, entry.high);
-    write(*c, index, entry.low | (line.active_low ? 1u << 13 : 0) | (line.level ? 1u << 15 : 0));
+    write(*c, index, entry.low | trigger_of(line));
 }
 
 void mask(unsigned gsi) {
     const Controller* c = find(gsi);
-    if (c != nullptr) write(*c, 0x10 + (gsi - c->first) * 2, masked);
+    if (c == nullptr) return;
+    const unsigned index = 0x10 + (gsi - c->first) * 2;
+    write(*c, index, read(*c, index) | masked);
 }
 
 }  // namespace margay::io_apic
