@@ -107,7 +107,8 @@ constexpr std::uint64_t self = 1;         // and the capability itself
 
 // With the function's number, when a Device is created.
 namespace device_flag {
-// Also where nothing confines its interrupts: it can raise any vector of any core, and be taken for another device.
+// Also where nothing confines its interrupts: it can raise any vector and NMIs on any core, be taken for another device, and send
+// INIT, which restarts a core and ends the node.
 constexpr std::uint64_t may_raise_any = 1 << 16;
 }  // namespace device_flag
 

@@ -1,6 +1,7 @@
 #include "servers/init/device_service.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <new>
 
@@ -183,6 +184,10 @@ std::uint64_t DeviceService::next_look() const {
     if (board_ == nullptr) return no_deadline;
     if (life_.state() == ServiceLife::State::loading) return 0;
     return std::min(life_.next_look(), watch_.next_look());
+}
+
+void DeviceService::copy(unsigned index, PciFunction& to) const {
+    std::memcpy(static_cast<void*>(&to), &board_->function[index], offsetof(PciFunction, served));
 }
 
 const BootFirmwareMemory* DeviceService::firmware_use(std::uint16_t requester) const {

@@ -32,6 +32,8 @@ class DeviceService {
     // Functions of the machine, once they are known.
     unsigned count() const;
     const PciFunction& function(unsigned index) const { return board_->function[index]; }
+    // All that does not change as wishes are served.
+    void copy(unsigned index, PciFunction& to) const;
     // Whose it is to be: see pci_wish; the holder only, if it is nobody's. Says so to the server.
     void wish(unsigned index, std::uint64_t what);
     // How its holder has it: those bits of pci_wish::adjustable, and no others.

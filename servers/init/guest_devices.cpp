@@ -97,12 +97,11 @@ unsigned GuestDevices::choose_one(const DeviceChoice& choice, Failure& why) cons
 }
 
 void GuestDevices::refuse_firmwares(const PciFunction& f, Failure& why) const {
-    const std::uint16_t requester = f.requester;  // the board is not init's alone
-    const BootFirmwareMemory* m = service_->firmware_use(requester);
+    const BootFirmwareMemory* m = service_->firmware_use(f.requester);
     if (m == nullptr) return;
     Line text;
     write_firmware_use(text, *m);
-    why.set(FailureKind::failed, "device {} cannot be given: {}", address_text(requester).view(),
+    why.set(FailureKind::failed, "device {} cannot be given: {}", address_text(f.requester).view(),
             text.view());
 }
 
@@ -114,7 +113,10 @@ std::uint64_t GuestDevices::wish() const {
 bool GuestDevices::choose(Failure& why) {
     for (std::uint64_t k = 0; k < config_->devices.count; ++k) {
         const unsigned index = choose_one(config_->devices.choice[k], why);
-        if (!why.is_set()) refuse_firmwares(service_->function(index), why);
+        if (!why.is_set()) {
+            service_->copy(index, real_[count_]);
+            refuse_firmwares(real_[count_], why);
+        }
         if (why.is_set()) {
             count_ = 0;  // nothing was wished for
             return false;
@@ -133,7 +135,7 @@ bool GuestDevices::choose(Failure& why) {
 bool GuestDevices::place_bars(Failure& why) {
     windows_ = {};
     for (unsigned i = 0; i < count_; ++i) {
-        const PciFunction& f = service_->function(claimed_[i].index);
+        const PciFunction& f = real_[i];
         for (unsigned bar = 0; bar < pci_bars; ++bar)
             if (is_memory(f, bar)) windows_.add(f.bar_size[bar], is_wide(f, bar));
     }
@@ -174,7 +176,8 @@ void GuestDevices::explain(const PciFunction& f, PciOutcome outcome, Failure& wh
                 outcome == PciOutcome::group
                     ? other.group == f.group
                     : other.line == f.line && service_->holder(i) != holder_ &&
-                          (service_->holder(i) != 0 || other.obstacle != PciOutcome::ok);
+                          (service_->holder(i) != 0 || other.obstacle != PciOutcome::ok ||
+                           !service_->outcome(i));  // on its way back
             if (!is_in_the_way || other.requester == f.requester) continue;
             text(' ');
             write_address(text, other.requester);
@@ -195,7 +198,7 @@ Piece GuestDevices::await_claims(Failure& why) {
         const std::optional<PciOutcome> outcome = service_->outcome(claimed_[i].index);
         if (!outcome) return Piece::waits;
         if (*outcome == PciOutcome::ok) continue;
-        explain(service_->function(claimed_[i].index), *outcome, why);
+        explain(real_[i], *outcome, why);
         // None reaches the guest's memory yet: they are nobody's before anybody hears of it, and may be asked for again at once.
         for (unsigned k = 0; k < count_; ++k) service_->wish(claimed_[k].index, 0);
         count_ = 0;
@@ -243,7 +246,7 @@ Status GuestDevices::add_part(unsigned i, unsigned bar, std::uint64_t offset, st
                               bool is_trapped) {
     if (size == 0) return Status::ok;
     if (parts_ == max_function_parts) return Status::no_memory;
-    const PciFunction& f = service_->function(claimed_[i].index);
+    const PciFunction& f = real_[i];
     const bool ports = is_ports(f, bar);
     Extent& e = part_[parts_];
     e = {node_->new_slot(), f.bar_base[bar] + offset, size};
@@ -275,7 +278,7 @@ Status GuestDevices::add_part(unsigned i, unsigned bar, std::uint64_t offset, st
 
 // Pages that have the MSI-X table or the pending bits are the VMM's to emulate, all others the guest's.
 Status GuestDevices::create_parts(unsigned i) {
-    const PciFunction& f = service_->function(claimed_[i].index);
+    const PciFunction& f = real_[i];
     GuestFunction& to = description_->function[i];
     for (unsigned bar = 0; bar < pci_bars; ++bar) {
         const std::uint64_t size = f.bar_size[bar];
@@ -323,7 +326,7 @@ Status GuestDevices::create_parts(unsigned i) {
 
 Status GuestDevices::create_function(unsigned i, const char*& what) {
     Claimed& c = claimed_[i];
-    const PciFunction& f = service_->function(c.index);
+    const PciFunction& f = real_[i];
     what = "the IOMMU does not confine it alone";
     const Result<Extent> storage = holdings_.allocate(storage_device);
     if (!storage) return storage.status();
@@ -352,7 +355,7 @@ unsigned GuestDevices::irqs_of(unsigned i) const {
 void GuestDevices::share_messages() {
     const unsigned share = max_guest_messages / count_;
     for (unsigned i = 0; i < count_; ++i) {
-        const PciFunction& real = service_->function(claimed_[i].index);
+        const PciFunction& real = real_[i];
         GuestFunction& f = description_->function[i];
         f.first_message =
             i == 0 ? 0 : static_cast<std::uint16_t>((&f)[-1].first_message + irqs_of(i - 1));
@@ -417,8 +420,11 @@ Status GuestDevices::create_messages(const Guest& guest, bool& done) {
 Status GuestDevices::create_lines(const Guest& guest) {
     if (!config_->line_interrupts) return Status::ok;
     for (unsigned i = 0; i < count_; ++i) {
-        const unsigned gsi = service_->function(claimed_[i].index).line;
+        const unsigned gsi = real_[i].line;
         if (gsi == 0) continue;
+        // Lines of ISA are the machine's own.
+        constexpr unsigned first_pci_line = 16;
+        if (gsi < first_pci_line) return Status::not_supported;
         unsigned k = 0;
         while (k < lines_ && line_[k].gsi != gsi) ++k;
         description_->function[i].line = static_cast<std::uint8_t>(k + 1);
@@ -470,7 +476,7 @@ Piece GuestDevices::create_piece(const Guest& guest, Failure& why) {
         s = map_piece(guest, goes_on);
         break;
     case Step::function:
-        about = &service_->function(claimed_[next_].index);
+        about = &real_[next_];
         s = create_function(next_, what);
         goes_on = ++next_ == count_;
         break;
@@ -527,9 +533,8 @@ void GuestDevices::look(VmControl& control, Slot requests) {
         if (!outcome || f.granted.load() == c.asked) continue;
         // One that is lost reads as ones from now on, as one that was pulled out does.
         if (*outcome != PciOutcome::ok)
-            log("margay: device {} of guest {}: {}\n",
-                address_text(service_->function(c.index).requester).view(), config_->name,
-                to_text(*outcome));
+            log("margay: device {} of guest {}: {}\n", address_text(real_[i].requester).view(),
+                config_->name, to_text(*outcome));
         f.granted.store(c.asked);
         news = true;
     }
@@ -546,8 +551,7 @@ Piece GuestDevices::await_rest() {
         if (outcome == PciOutcome::ok) continue;
         keeps_memory_ = true;
         log("margay: device {} of guest {}: {}; it, and the guest's memory, are given to nobody\n",
-            address_text(service_->function(claimed_[i].index).requester).view(), config_->name,
-            to_text(outcome));
+            address_text(real_[i].requester).view(), config_->name, to_text(outcome));
     }
     return Piece::done;
 }

@@ -58,6 +58,9 @@ class GuestDevices {
         std::uint64_t asked = 0;  // what the VMM wanted last: see function_wish
     };
 
+    // What the server has said of them when they were chosen: it can write other things onto the board at any time.
+    PciFunction real_[max_guest_functions] = {};
+
     struct IrqLine {
         unsigned gsi = 0;
         Slot irq = no_slot;

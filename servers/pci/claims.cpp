@@ -137,7 +137,9 @@ bool Claims::is_line_shared(unsigned i, std::uint16_t holder) const {
         if (k == i || board_.function[k].line != board_.function[i].line) continue;
         if (is_kept(board_.function[k].obstacle)) return true;
         const Claim& other = claims_[k];
-        if (other.holder != 0 && other.holder != holder && (other.wish & pci_wish::line) != 0)
+        // One that is on its way back may assert it still.
+        const std::uint64_t wishes = other.wish | served(k);
+        if (other.holder != 0 && other.holder != holder && (wishes & pci_wish::line) != 0)
             return true;
     }
     return false;
@@ -217,12 +219,23 @@ void Claims::set_message(unsigned i) {
     const std::uint32_t off = (before & ~(msi_enable | 7u << msi_messages_shift)) |
                               static_cast<std::uint32_t>(std::min<std::uint64_t>(log, 5))
                                   << msi_messages_shift;
+    const auto put = [&](unsigned reg, std::uint32_t bits, std::uint64_t value) {
+        const std::uint32_t now = config_.read(f.address, reg);
+        const std::uint32_t then = (now & ~bits) | (static_cast<std::uint32_t>(value) & bits);
+        if (now != then) config_.write(f.address, reg, then);
+    };
+    constexpr std::uint32_t whole = 0xffff'ffff, half = 0xffff;
+    // While it is off, what the function would send is lost: not for what it has already.
+    const bool is_set = before == (off | msi_enable) &&
+                        config_.read(f.address, at + 4) == static_cast<std::uint32_t>(address) &&
+                        (config_.read(f.address, behind + 8) & half) == (data & half);
+    if (is_set) return;
     config_.write(f.address, at, off);
     if (address == 0 || (!wide && address >> 32 != 0)) return;
-    config_.write(f.address, at + 4, static_cast<std::uint32_t>(address));
-    if (wide) config_.write(f.address, at + 8, static_cast<std::uint32_t>(address >> 32));
-    config_.write(f.address, behind + 8, static_cast<std::uint32_t>(data & 0xffff));
-    if ((before & msi_masks) != 0) config_.write(f.address, behind + 12, 0);
+    put(at + 4, whole, address);
+    if (wide) put(at + 8, whole, address >> 32);
+    put(behind + 8, half, data);
+    if ((before & msi_masks) != 0) put(behind + 12, whole, 0);
     config_.write(f.address, at, off | msi_enable);
 }
 

@@ -5,6 +5,7 @@
 #include "proto/exit.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <span>
 #include <type_traits>
 
@@ -81,7 +82,7 @@ bool is_sound(const PciFunctionsState& s) {
                                           (f.power == 0 || f.power == 3) && is_flag(f.line_fired);
                                }) &&
            std::ranges::all_of(s.msi, [](const MsiState& m) {
-               return is_flag(m.is_on) && 1U << m.log_messages <= max_msi_messages &&
+               return is_flag(m.is_on) && m.log_messages < std::bit_width(max_msi_messages) &&
                       (m.address & 3) == 0;
            });
 }

@@ -70,6 +70,8 @@ TEST_F(AmdViUnit, IsEnabledLast) {
     EXPECT_EQ(model.order.front(), reg::control) << "what firmware left is off first";
     EXPECT_EQ(model.order.back(), reg::control);
     EXPECT_EQ(model.registers[reg::device_table], table_at | 511) << "2 MiB in pages, minus one";
+    for (const unsigned excluded : {reg::exclusion_base, reg::exclusion_limit})
+        EXPECT_TRUE(model.registers.contains(excluded) && model.registers[excluded] == 0);
     EXPECT_EQ(model.registers[reg::command_buffer], ring_at | 8ull << 56);
     EXPECT_EQ(model.registers[reg::control], control::enable | control::commands |
                                                  control::coherent | control::ht_tunnel |

@@ -264,6 +264,13 @@ TEST_F(PciClaims, ByLine) {
     EXPECT_EQ(ask(at(0, 12), two | by_line), PciOutcome::shared_line) << "with the bridge";
     EXPECT_EQ(ask(plain, 0), PciOutcome::ok);
     EXPECT_EQ(ask(third, 0), PciOutcome::ok);
+    // One that is on its way back may assert it still.
+    EXPECT_EQ(ask(plain, one | by_line), PciOutcome::ok);
+    wish(plain, 0);
+    EXPECT_EQ(ask(nic, two | by_line), PciOutcome::shared_line);
+    EXPECT_EQ(ask(plain, 0), PciOutcome::ok);
+    EXPECT_EQ(ask(nic, two | by_line), PciOutcome::ok);
+    EXPECT_EQ(ask(nic, 0), PciOutcome::ok);
     // One that cannot be kept from its line.
     machine.at({0, 15, 0}).writable[reg::command + 1] = 0;
     machine.at({0, 15, 0}).bytes[reg::command + 1] = 0;

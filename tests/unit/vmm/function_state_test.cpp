@@ -87,7 +87,10 @@ TEST_F(FunctionState, impossible_values) {
     EXPECT_TRUE(is_refused([](VmState& s) { s.board.msix_table.live.entry[9].control = 2; }));
     EXPECT_TRUE(is_refused([](VmState& s) { s.board.msix_table.live.entry[9].address = 1; }));
     EXPECT_TRUE(is_refused([](VmState& s) { s.board.pci_functions.live.msi[1].is_on = 2; }));
-    EXPECT_TRUE(is_refused([](VmState& s) { s.board.pci_functions.live.msi[3].log_messages = 5; }));
+    for (const std::uint8_t log : {5, 32, 64, 255})
+        EXPECT_TRUE(is_refused([log](VmState& s) {
+            s.board.pci_functions.live.msi[3].log_messages = log;
+        })) << unsigned{log};
     EXPECT_TRUE(is_refused([](VmState& s) { s.board.pci_functions.live.msi[0].address = 2; }));
     EXPECT_TRUE(
         is_refused([](VmState& s) { s.board.pci_functions.live.function[2].line_fired = 2; }));

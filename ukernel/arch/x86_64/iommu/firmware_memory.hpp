@@ -66,8 +66,9 @@ class FirmwareSpaces {
             s = Status::ok;
             for (std::uint64_t p = 0; p < size && s != Status::no_memory; p += page_size)
                 s = tables.map(at + p, m.begin + p, page_size, flags);
+            if (s == Status::occupied) s = Status::ok;
         }
-        return s == Status::no_memory ? Answer::no_room : Answer::ok;
+        return s == Status::ok ? Answer::ok : Answer::no_room;
     }
     Space* find(Requester function) {
         for (unsigned i = 0; i < count_; ++i)
@@ -78,6 +79,8 @@ class FirmwareSpaces {
         if (count_ == max_functions) return nullptr;
         const std::optional<HostPhys> root = frames_.allocate();
         if (!root) return nullptr;
+        with_dma_tables(format_, frames_, *root,
+                        [&](auto format, auto&&) { format.written(frames_.table(*root), 512); });
         spaces_[count_] = {function, *root};
         return &spaces_[count_++];
     }

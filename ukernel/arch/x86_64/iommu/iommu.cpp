@@ -98,7 +98,10 @@ void let_firmware_through(const MemoryMap& memory) {
             all - of_firmware_count);
     for (const auto& s : spaces.spaces()) {
         std::uint16_t domain = 0;
-        if (take_domain(domain) == Status::ok) chosen->let_through(s.function, domain, s.root);
+        if (take_domain(domain) == Status::ok)
+            chosen->let_through(s.function, domain, s.root);
+        else
+            log("margay: no number for what firmware uses: it is blocked\n");
     }
 }
 

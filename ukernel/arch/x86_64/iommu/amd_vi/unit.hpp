@@ -81,6 +81,7 @@ constexpr Command invalidate_interrupts(Requester r) { return {{5ull << 60 | r, 
 
 namespace reg {
 constexpr unsigned device_table = 0x00, command_buffer = 0x08, event_log = 0x10, control = 0x18;
+constexpr unsigned exclusion_base = 0x20, exclusion_limit = 0x28;
 constexpr unsigned command_head = 0x2000, command_tail = 0x2008;
 constexpr unsigned event_head = 0x2010, event_tail = 0x2018;
 constexpr unsigned status = 0x2020;
@@ -117,6 +118,9 @@ class Unit {
         registers_.write(reg::control, 0);                 // firmware may have left it running
         registers_.write(reg::device_table, device_table.value() | (device_table_bytes / 4096 - 1));
         registers_.write(reg::command_buffer, ring_.at().value() | ring_length);
+        // What firmware has excluded would pass untranslated.
+        registers_.write(reg::exclusion_base, 0);
+        registers_.write(reg::exclusion_limit, 0);
         registers_.write(reg::command_head, 0);
         registers_.write(reg::command_tail, 0);
         // Its reads of tables are to see what is in caches, whatever firmware thinks of that.
