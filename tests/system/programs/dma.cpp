@@ -139,16 +139,22 @@ void test_copies(Slot device, Slot space) {
     test_blocked();
     store(out_at + page_size);
 
-    // Memory is revoked while a copy is about to begin.
-    for (std::uint64_t i = 0; i < page_size; ++i) target.bytes[i] = 0x66;
-    edu->store(out_at, Edu::most);
-    EXPECT(edu->is_copying());
+    // Memory is revoked while a copy is about to begin; and again, where the machine was too slow for that.
     const std::uint64_t there = node->new_range(page_size);
-    EXPECT_STATUS(revoke(target.extent.slot), Status::ok);
-    EXPECT_STATUS(map(target.extent.slot, init_slot::domain, there, 0, page_size, read_write),
-                  Status::ok);
-    await_copy();
-    const auto* bytes = reinterpret_cast<const volatile std::uint8_t*>(there);
+    auto* bytes = target.bytes;
+    for (bool in_time = false; !in_time;) {
+        for (std::uint64_t i = 0; i < page_size; ++i) bytes[i] = 0x66;
+        edu->store(out_at, Edu::most);
+        EXPECT_STATUS(revoke(target.extent.slot), Status::ok);
+        in_time = edu->is_copying();
+        EXPECT_STATUS(map(target.extent.slot, init_slot::domain, there, 0, page_size, read_write),
+                      Status::ok);
+        bytes = reinterpret_cast<volatile std::uint8_t*>(there);
+        await_copy();
+        if (!in_time)
+            EXPECT_STATUS(map(target.extent.slot, space, out_at, 0, page_size, read_write),
+                          Status::ok);
+    }
     bool same = true;
     for (std::uint64_t i = 0; i < page_size; ++i) same = same && bytes[i] == 0x66;
     EXPECT(same);
