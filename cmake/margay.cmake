@@ -3,6 +3,7 @@
 #   margay_kernel(NAME n LINKER_SCRIPT f SOURCES … [LIBRARIES …] [NO_LTO_SOURCES …])
 #   margay_program(NAME n SOURCES … [LIBRARIES …] [NO_LTO_SOURCES …])      a user-level program
 #   margay_library(NAME n SOURCES … [LIBRARIES …] [NO_LTO_SOURCES …] [KERNEL])  for those two
+#   margay_together(result name source …)                        sources that are compiled together
 #   margay_host_library(NAME n SOURCES … [LIBRARIES …])           for unit tests and fuzz targets
 #   margay_unit_test(NAME n SOURCES … [LIBRARIES …] [TIMEOUT s])
 #   margay_fuzz_target(NAME n SOURCES … [LIBRARIES …] [RUNS n] [MAX_LENGTH bytes])

@@ -118,6 +118,7 @@ constexpr std::uint64_t read = 1;
 constexpr std::uint64_t write = 2;
 constexpr std::uint64_t execute = 4;  // a guest Space ignores W^X: the guest decides
 constexpr std::uint64_t uncached = 8;
+constexpr std::uint64_t read_write = read | write;
 }  // namespace map_right
 
 enum class MemoryType : std::uint8_t { ram = 0, device = 1, ports = 2 };

@@ -21,6 +21,8 @@ LINT_SECONDS = 90
 # Flags of g++ that clang does not know, and its precompiled headers.
 GCC_ONLY = re.compile(r" -(flto\S*|fno-lto|fno-tree-loop-distribute-patterns|frandom-seed=\S+|mindirect-branch\S*|Winvalid-pch"
     r"|include \S*/cmake_pch\.hxx)(?= )")
+# What a file of sources that are compiled together consists of.
+INCLUDED = re.compile(r'^#include "(\S+)"$', re.MULTILINE)
 # What clang knows but cannot read the standard headers with: see cmake/flags.cmake.
 REPLACED = {" -mgeneral-regs-only ": " -mno-mmx -mno-sse ", " -Werror ": " "}
 
@@ -69,6 +71,19 @@ def _to_lint(compiled):
     return sorted(changed) + sorted(key - changed)
 
 
+def _each_by_itself(entries):
+    """Compile commands, those of sources that are compiled together (cmake/target_code.cmake) for each of them."""
+    found = []
+    for entry in entries:
+        file = pathlib.Path(entry["file"])
+        if file.parent.name != "together":
+            found.append(entry)
+            continue
+        for source in INCLUDED.findall(file.read_text()):
+            found.append(dict(entry, file=source, command=entry["command"].replace(str(file), source)))
+    return found
+
+
 def lint(files):
     """The order of the kernel's rooms, and clang-tidy within a bounded time; 1 when they found something."""
     upward = layers.check()
@@ -82,7 +97,7 @@ def lint(files):
     # Reading flags from a copy: clang does not take all those of the compiler in use.
     flags = tree / "lint"
     flags.mkdir(exist_ok=True)
-    entries = json.loads((tree / "compile_commands.json").read_text())
+    entries = _each_by_itself(json.loads((tree / "compile_commands.json").read_text()))
     for entry in entries:
         for flag, replacement in REPLACED.items():
             entry["command"] = entry["command"].replace(flag, replacement)

@@ -53,7 +53,7 @@ Piece Checkpoint::room_piece(Failure& why) {
     Status s = holdings_.allocate_ram_piece(ram_at_ + total_, any_node, room_, done);
     if (s == Status::ok && !done) return Piece::more;
     Result<std::uint64_t> at = s;
-    if (s == Status::ok) at = holdings_.map_here(room_, map_right::read | map_right::write);
+    if (s == Status::ok) at = holdings_.map_here(room_, map_right::read_write);
     s = at.status();
     if (s == Status::ok) s = ram_.open(holdings_.node(), guest_->ram);
     if (s != Status::ok) {

@@ -7,7 +7,6 @@ namespace margay::init {
 
 namespace {
 constexpr std::uint64_t state_address = 0x2e00'0000, control_address = 0x2f00'0000;
-constexpr std::uint64_t read_write = map_right::read | map_right::write;
 }  // namespace
 
 Status ConsoleChannels::open(Node& node, Slot console_event, Slot event, std::uint64_t settled) {
@@ -19,7 +18,7 @@ Status ConsoleChannels::open(Node& node, Slot console_event, Slot event, std::ui
     area_ = node.new_range(max_channels * channel_stride);
     const Result<Extent> memory = node.allocate(console_control_bytes);
     if (!memory) return memory.status();
-    const Result<std::uint64_t> here = node.map_here(*memory, read_write);
+    const Result<std::uint64_t> here = node.map_here(*memory, map_right::read_write);
     if (!here) return here.status();
     control_memory_ = *memory;
     control_ = new (reinterpret_cast<void*>(*here)) ConsoleControl;
@@ -30,7 +29,7 @@ Status ConsoleChannels::open(Node& node, Slot console_event, Slot event, std::ui
 }
 
 Status ConsoleChannels::clear_state() {
-    const Result<std::uint64_t> here = node_->map_here(state_memory_, read_write);
+    const Result<std::uint64_t> here = node_->map_here(state_memory_, map_right::read_write);
     if (!here) return here.status();
     std::memset(reinterpret_cast<void*>(*here), 0, state_memory_.size);
     (void)revoke(state_memory_.slot);
@@ -44,7 +43,7 @@ Status ConsoleChannels::begin_console(Program& console, bool anew) {
     control_->busy.store(1);
     Status s = anew ? clear_state() : Status::ok;
     if (s == Status::ok)
-        s = console.give_mapping("state", state_memory_, state_address, read_write);
+        s = console.give_mapping("state", state_memory_, state_address, map_right::read_write);
     return s != Status::ok ? s
                            : console.give_channel("control", control_memory_, control_address,
                                                   event_, settled_);
@@ -68,7 +67,8 @@ Status ConsoleChannels::make(unsigned index, const ChannelOptions& options) {
     if (!memory) return memory.status();
     place.memory = *memory;
     const std::uint64_t here = area_ + index * channel_stride;
-    Status s = map(place.memory.slot, init_slot::domain, here, 0, channel_bytes, read_write);
+    Status s =
+        map(place.memory.slot, init_slot::domain, here, 0, channel_bytes, map_right::read_write);
     if (s != Status::ok) return s;
     place.here = new (reinterpret_cast<void*>(here)) ConsoleChannel;
     if (options.event != no_slot) {
@@ -88,7 +88,7 @@ Status ConsoleChannels::make(unsigned index, const ChannelOptions& options) {
 Status ConsoleChannels::give(unsigned index) {
     const Place& place = places_[index];
     const Status s = map(place.memory.slot, domain_, console_channel_address(index), 0,
-                         channel_bytes, read_write);
+                         channel_bytes, map_right::read_write);
     if (s != Status::ok || place.event == no_slot) return s;
     return copy(place.event, domain_, static_cast<Slot>(first_slot + index), right::signal);
 }

@@ -17,7 +17,6 @@ constexpr std::uint16_t config_ports = 0xcf8;
 constexpr std::uint64_t config_port_count = 8;
 constexpr std::uint64_t board_address = 0x2f00'0000, book_address = 0x2f10'0000;
 constexpr std::uint64_t window_address = 0x10'0000'0000, window_distance = 1 << 30;
-constexpr std::uint64_t read_write = map_right::read | map_right::write;
 constexpr std::uint64_t restart_limit = 16, restart_window_us = 10'000'000, hang_us = 2'000'000;
 
 }  // namespace
@@ -37,7 +36,7 @@ Status DeviceService::prepare(const Firmware& firmware) {
         const Result<Extent> e = node_->allocate(bytes);
         if (!e) return e.status();
         memory = *e;
-        const Result<std::uint64_t> at = node_->map_here(*e, read_write);
+        const Result<std::uint64_t> at = node_->map_here(*e, map_right::read_write);
         if (at) std::memset(reinterpret_cast<void*>(*at), 0, e->size);
         return at;
     };
@@ -91,12 +90,12 @@ Status DeviceService::give(bool& done) {
     if (step < windows_) {
         const Window& w = window_[step];
         return program_->give_mapping("ecam", w.extent, window_address + step * window_distance,
-                                      read_write, w.first_bus);
+                                      map_right::read_write, w.first_bus);
     }
     switch (step - windows_) {
     case 0:
         return program_->give_channel("board", board_memory_, board_address, event_, bits_.told);
-    case 1: return program_->give_mapping("book", book_, book_address, read_write);
+    case 1: return program_->give_mapping("book", book_, book_address, map_right::read_write);
     case 2: return program_->give_capability("ports", ports_);
     case 3: return program_->give_capability("event", ring_, right::wait);
     case 4: return program_->make_thread(event_, bits_.died);

@@ -31,7 +31,7 @@ class Tables {
         if (length < header_bytes || length > largest_table) return nullptr;
         const Result<Extent> memory = copies_.allocate(length);
         if (!memory) return nullptr;
-        const auto here = copies_.map_here(*memory, map_right::read | map_right::write);
+        const auto here = copies_.map_here(*memory, map_right::read_write);
         auto* const copy = here ? reinterpret_cast<std::uint8_t*>(*here) : nullptr;
         // It is what it was measured as, whatever firmware does meanwhile.
         if (copy == nullptr || !read(address, copy, length) ||

@@ -20,7 +20,6 @@ constexpr std::uint64_t mib = 1 << 20;
 constexpr const char* no_ram = "there is not that much memory (memory_mib)";
 // Some tens of microseconds with pages of 2 MiB.
 constexpr std::uint64_t mapped_at_once = 4ull << 30;
-constexpr std::uint64_t rw = map_right::read | map_right::write;
 
 }  // namespace
 
@@ -70,7 +69,8 @@ RamPiece next_piece(const Ram& ram, std::uint64_t offset) {
 
 Status Guest::map_piece(bool& done) {
     const RamPiece piece = next_piece(ram, mapped);
-    const Status s = map_ram(ram, space, piece.at, mapped, piece.size, rw | map_right::execute);
+    const Status s = map_ram(ram, space, piece.at, mapped, piece.size,
+                             map_right::read_write | map_right::execute);
     if (s != Status::ok) return fail_with("its memory cannot be mapped", s);
     mapped += piece.size;
     done = mapped == ram.size;
@@ -90,8 +90,8 @@ Status Guest::create_cpu(GuestCpu& cpu, unsigned number, Holdings& from) {
     if (s == Status::ok) s = vcpu_ctl(cpu.vcpu, VcpuOp::set_death_event, event, death);
     if (s == Status::ok) s = vcpu_ctl(cpu.vcpu, VcpuOp::bind_event, cpu.event);
     if (s != Status::ok) return fail_with("its vCPUs cannot be created", s);
-    const Result<std::uint64_t> here[] = {from.map_here(cpu.state_page, rw),
-                                          from.map_here(cpu.devices, rw)};
+    const Result<std::uint64_t> here[] = {from.map_here(cpu.state_page, map_right::read_write),
+                                          from.map_here(cpu.devices, map_right::read_write)};
     for (const Result<std::uint64_t>& h : here)
         if (!h) return fail_with("its state cannot be mapped", h.status());
     cpu.state = reinterpret_cast<VcpuState*>(*here[0]);
@@ -106,8 +106,8 @@ Status Guest::create_shared() {
     for (const Result<Extent>& m : memory)
         if (!m) return fail_without_memory("no memory for its state", m.status());
     control_page = *memory[0], texts = *memory[1];
-    const Result<std::uint64_t> here[] = {holdings.map_here(control_page, rw),
-                                          holdings.map_here(texts, rw)};
+    const Result<std::uint64_t> here[] = {holdings.map_here(control_page, map_right::read_write),
+                                          holdings.map_here(texts, map_right::read_write)};
     for (const Result<std::uint64_t>& h : here)
         if (!h) return fail_with("its state cannot be mapped", h.status());
     std::memset(reinterpret_cast<void*>(*here[0]), 0, page_size);

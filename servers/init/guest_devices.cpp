@@ -15,9 +15,8 @@ namespace margay::init {
 
 namespace {
 
-constexpr std::uint64_t space_mappings = 64;
-constexpr std::uint64_t space_table_bytes = 64 << 10;
-constexpr std::uint64_t rw = map_right::read | map_right::write;
+constexpr std::uint64_t dma_space_mappings = 64;
+constexpr std::uint64_t dma_space_table_bytes = 64 << 10;
 // In one piece of work.
 constexpr unsigned messages_at_once = 4;
 constexpr std::uint64_t msix_entry_bytes = 16;
@@ -212,7 +211,7 @@ Piece GuestDevices::await_claims(Failure& why) {
 Status GuestDevices::create_page() {
     const Result<Extent> page = holdings_.allocate(page_size);
     if (!page) return page.status();
-    const Result<std::uint64_t> here = holdings_.map_here(*page, rw);
+    const Result<std::uint64_t> here = holdings_.map_here(*page, map_right::read_write);
     if (!here) return here.status();
     page_ = *page;
     std::memset(reinterpret_cast<void*>(*here), 0, page_size);
@@ -224,10 +223,10 @@ Status GuestDevices::create_page() {
 }
 
 Status GuestDevices::create_space(const Guest& guest) {
-    const std::uint64_t mappings = space_mappings + guest.ram.size / bytes_per_mapping;
+    const std::uint64_t mappings = dma_space_mappings + guest.ram.size / bytes_per_mapping;
     const Result<Extent> storage =
         holdings_.allocate(dma_space_overhead + align_up(mappings * mapping_bytes, page_size) +
-                           space_table_bytes + guest.ram.size / bytes_per_table * page_size);
+                           dma_space_table_bytes + guest.ram.size / bytes_per_table * page_size);
     if (!storage) return storage.status();
     space_ = holdings_.new_slot();
     return create(ObjectType::dma_space, space_, storage->slot, mappings);
@@ -236,7 +235,8 @@ Status GuestDevices::create_space(const Guest& guest) {
 // As the guest sees it: what its driver tells a device are guest-physical addresses.
 Status GuestDevices::map_piece(const Guest& guest, bool& done) {
     const RamPiece piece = next_piece(guest.ram, mapped_);
-    const Status s = map_ram(guest.ram, space_, piece.at, mapped_, piece.size, rw);
+    const Status s =
+        map_ram(guest.ram, space_, piece.at, mapped_, piece.size, map_right::read_write);
     mapped_ += piece.size;
     done = mapped_ == guest.ram.size;
     return s;

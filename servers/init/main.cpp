@@ -67,7 +67,7 @@ class VmRoom {
     void open(Node& node) {
         const Result<Extent> memory = node.allocate(max_vms * sizeof(VmConfig));
         if (!memory) fail("there is no memory for a manifest", memory.status());
-        const Result<std::uint64_t> at = node.map_here(*memory, map_right::read | map_right::write);
+        const Result<std::uint64_t> at = node.map_here(*memory, map_right::read_write);
         if (!at) fail("there is no room for a manifest", at.status());
         memory_ = *memory;
         at_ = *at;

@@ -18,7 +18,6 @@ constexpr std::uint64_t bootstrap_bytes = 4 << 20;
 // Of these, what each pmem is made of.
 constexpr std::uint64_t process_bytes = 1536 << 10;
 constexpr std::uint64_t book_address = 0x2f00'0000, work_address = 0x2f00'0000;
-constexpr std::uint64_t read_write = map_right::read | map_right::write;
 constexpr std::uint64_t restart_limit = 16, restart_window_us = 10'000'000;
 // A pmem that hangs holds core 0 until it is found: it counts as so many deaths.
 constexpr unsigned hang_weight = 8;
@@ -73,7 +72,7 @@ Status MemoryService::prepare() {
         const Result<Extent> e = node_->allocate(bytes);
         if (!e) return e.status();
         memory = *e;
-        const Result<std::uint64_t> at = node_->map_here(*e, read_write);
+        const Result<std::uint64_t> at = node_->map_here(*e, map_right::read_write);
         if (at) std::memset(reinterpret_cast<void*>(*at), 0, e->size);
         return at;
     };
@@ -136,7 +135,8 @@ bool MemoryService::run() {
         node_->use_bootstrap(own_);
         pmem_.emplace(*node_, options);
         Status s = load(*pmem_);
-        if (s == Status::ok) s = pmem_->give_mapping("book", book_, book_address, read_write);
+        if (s == Status::ok)
+            s = pmem_->give_mapping("book", book_, book_address, map_right::read_write);
         if (s == Status::ok) s = pmem_->make_thread(event_, bits_.died);
         if (s == Status::ok) s = portal_ctl(portal_, PortalOp::bind, pmem_->thread());
         node_->use_bootstrap(rest);

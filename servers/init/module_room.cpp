@@ -23,8 +23,7 @@ Status NodeModuleRoom::take(unsigned place, std::uint64_t bytes, std::byte*& at)
         s = node_.allocate_ram(size, any_node, shelf.ram);
     }
     if (s == Status::ok) {
-        const Result<std::uint64_t> window =
-            node_.map_here(shelf.ram, map_right::read | map_right::write);
+        const Result<std::uint64_t> window = node_.map_here(shelf.ram, map_right::read_write);
         s = window.status();
         if (window) shelf.at = *window;
     }

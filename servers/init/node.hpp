@@ -11,6 +11,8 @@
 
 namespace margay::init {
 
+constexpr std::uint64_t us_per_ms = 1000;
+
 // Who hands out memory once the node runs.
 class MemorySource {
   public:

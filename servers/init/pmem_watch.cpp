@@ -32,7 +32,7 @@ Status PmemWatch::start(Node& node, const std::atomic<std::uint64_t>& progress) 
     if (!storage) return fail_with("memory for a thread", storage.status());
     const Result<Extent> stack = node.allocate(stack_bytes);
     if (!stack) return fail_with("memory for a stack", stack.status());
-    const Result<std::uint64_t> at = node.map_here(*stack, map_right::read | map_right::write);
+    const Result<std::uint64_t> at = node.map_here(*stack, map_right::read_write);
     if (!at) return fail_with("room for a stack", at.status());
     the_watch = this;
     const Slot thread = node.new_slot();

@@ -48,7 +48,7 @@ Status Program::load_segment(const ElfSegment& s) {
         return module.map(domain_, s.address, s.offset, size, rights);
     const Result<Extent> memory = holdings_.allocate(size);
     if (!memory) return memory.status();
-    const Result<std::uint64_t> here = node_.map_here(*memory, map_right::read | map_right::write);
+    const Result<std::uint64_t> here = node_.map_here(*memory, map_right::read_write);
     if (!here) return here.status();
     auto* bytes = reinterpret_cast<std::uint8_t*>(*here);
     std::memcpy(bytes, image_->bytes + s.offset, s.file_size);
@@ -65,8 +65,8 @@ Status Program::load_stack() {
     const Result<std::uint64_t> here = holdings_.map_here(*stack, map_right::read);
     if (!here) return fail_with("its stack cannot be mapped", here.status());
     stack_ = reinterpret_cast<const std::uint8_t*>(*here);
-    const Status s = map(stack->slot, domain_, stack_top - stack->size, 0, stack->size,
-                         map_right::read | map_right::write);
+    const Status s =
+        map(stack->slot, domain_, stack_top - stack->size, 0, stack->size, map_right::read_write);
     return s == Status::ok ? s : fail_with("its stack cannot be mapped", s);
 }
 
@@ -114,7 +114,7 @@ Status Program::create_domain() {
 Status Program::make_block() {
     const Result<Extent> block = holdings_.allocate(page_size);
     if (!block) return fail_with("no memory for its start-up block", block.status());
-    const Result<std::uint64_t> at = holdings_.map_here(*block, map_right::read | map_right::write);
+    const Result<std::uint64_t> at = holdings_.map_here(*block, map_right::read_write);
     if (!at) return fail_with("its start-up block cannot be mapped", at.status());
     Status s = map(block->slot, domain_, startup_address, 0, page_size, map_right::read);
     if (s != Status::ok) return fail_with("its start-up block cannot be mapped", s);
@@ -165,7 +165,7 @@ Status Program::give_capability(std::string_view name, Slot slot, std::uint8_t r
 
 Status Program::give_channel(std::string_view name, const Extent& memory, std::uint64_t address,
                              Slot event, std::uint64_t bits) {
-    Status s = give_mapping(name, memory, address, map_right::read | map_right::write, bits);
+    Status s = give_mapping(name, memory, address, map_right::read_write, bits);
     if (s != Status::ok || event == no_slot) return s;
     const Slot at = next_slot_++;
     s = copy(event, domain_, at, right::signal, bits);
@@ -193,7 +193,7 @@ Status Program::make_thread(Slot death_event, std::uint64_t death_bits, bool qui
 
 Status Program::give_room(std::uint64_t address, std::uint64_t bytes) {
     const Result<Extent> memory = holdings_.allocate(bytes);
-    return memory ? map_at(*memory, address, map_right::read | map_right::write) : memory.status();
+    return memory ? map_at(*memory, address, map_right::read_write) : memory.status();
 }
 
 Status Program::make_further_thread(Holdings& from, Slot& thread, unsigned core, unsigned number,
@@ -203,7 +203,7 @@ Status Program::make_further_thread(Holdings& from, Slot& thread, unsigned core,
     if (!storage) return storage.status();
     if (!stack) return stack.status();
     const std::uint64_t top = stack_top - number * further_stack_distance;
-    Status s = map_at(*stack, top - stack->size, map_right::read | map_right::write);
+    Status s = map_at(*stack, top - stack->size, map_right::read_write);
     if (s != Status::ok) return s;
     thread = from.new_slot();
     s = create_thread(thread, storage->slot, domain_, init_slot::first_core + core,

@@ -24,8 +24,7 @@ class RamWindow {
                          right::read | right::write);
         }
         if (s == Status::ok) {
-            const Result<std::uint64_t> at =
-                node.map_here(ram_, map_right::read | map_right::write);
+            const Result<std::uint64_t> at = node.map_here(ram_, map_right::read_write);
             s = at.status();
             if (at) at_ = *at;
         }

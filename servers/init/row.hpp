@@ -15,8 +15,7 @@ class Row {
         const Result<Extent> memory =
             holdings.allocate(align_up(std::uint64_t{count} * sizeof(T), page_size));
         if (!memory) return memory.status();
-        const Result<std::uint64_t> here =
-            holdings.map_here(*memory, map_right::read | map_right::write);
+        const Result<std::uint64_t> here = holdings.map_here(*memory, map_right::read_write);
         if (!here) return here.status();
         auto* const first = reinterpret_cast<T*>(*here);
         for (unsigned i = 0; i < count; ++i) new (first + i) T;

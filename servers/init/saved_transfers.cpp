@@ -13,7 +13,6 @@ namespace {
 // How much clocks may differ, one in so many: a node that measures its own while the machine is busy is some parts in a
 // hundred off.
 constexpr std::uint64_t clock_tolerance = 4;
-constexpr std::uint64_t us_per_ms = 1000;
 
 }  // namespace
 
@@ -41,8 +40,7 @@ Failure SavedTransfers::Session::open(const saved::Header& h, std::uint32_t page
     Ram ram;
     Status s = holdings.allocate_ram(std::uint64_t{pages} * page_size, any_node, ram);
     if (s == Status::ok) {
-        const Result<std::uint64_t> here =
-            holdings.map_here(ram, map_right::read | map_right::write);
+        const Result<std::uint64_t> here = holdings.map_here(ram, map_right::read_write);
         s = here.status();
         if (here) to = block = reinterpret_cast<std::byte*>(*here);
     }

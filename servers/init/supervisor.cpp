@@ -93,7 +93,7 @@ Failure Supervisor::add(const VmConfig& config) {
     if (index == max_places) return lacks("the node has 254 VMs", Status::no_memory);
     const Result<Extent> memory = node_.allocate(sizeof(VmPlace));
     if (!memory) return lacks("no memory for a VM", memory.status());
-    const Result<std::uint64_t> at = node_.map_here(*memory, map_right::read | map_right::write);
+    const Result<std::uint64_t> at = node_.map_here(*memory, map_right::read_write);
     if (!at) {
         node_.release(*memory);
         return lacks("no room for a VM", at.status());

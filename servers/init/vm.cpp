@@ -14,7 +14,6 @@ namespace {
 // A successor answers its first exits before init takes the core for anything else.
 constexpr std::uint64_t head_start_us = 500;
 constexpr std::uint64_t poll_us = 2;
-constexpr std::uint64_t us_per_ms = 1000;
 // A start that takes longer says so often how far it is.
 constexpr std::uint64_t tell_us = 2'000'000;
 

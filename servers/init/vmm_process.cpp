@@ -24,7 +24,6 @@ constexpr unsigned first_further_step = 16;
 
 // One thing at a time.
 Status VmmProcess::give(bool& done) {
-    constexpr std::uint64_t rw = map_right::read | map_right::write;
     Program& p = *program_;
     const Guest& guest = *guest_;
     const Connections& to = *to_;
@@ -36,11 +35,17 @@ Status VmmProcess::give(bool& done) {
     case 1:
         if (!guest.needs_files || config_->initrd[0] == 0) return Status::ok;
         return give_module("initrd", config_->initrd, vmm_initrd_address);
-    case 2: return p.give_mapping("ram", guest.ram, vmm_ram_address, rw);
-    case 3: return p.give_mapping("state", guest.first.state_page, vmm_state_address, rw);
-    case 4: return p.give_mapping("control", guest.control_page, vmm_control_address, rw);
+    case 2: return p.give_mapping("ram", guest.ram, vmm_ram_address, map_right::read_write);
+    case 3:
+        return p.give_mapping("state", guest.first.state_page, vmm_state_address,
+                              map_right::read_write);
+    case 4:
+        return p.give_mapping("control", guest.control_page, vmm_control_address,
+                              map_right::read_write);
     case 5: return p.give_mapping("append", guest.texts, vmm_append_address, map_right::read);
-    case 6: return p.give_mapping("devices", guest.first.devices, vmm_devices_address, rw);
+    case 6:
+        return p.give_mapping("devices", guest.first.devices, vmm_devices_address,
+                              map_right::read_write);
     case 7:
         return p.give_channel("console", to.terminal.memory, vmm_console_address, to.console_event,
                               to.terminal.bit);
@@ -86,8 +91,7 @@ Status VmmProcess::give_devices() {
     unsigned open[max_function_parts], count = 0;
     for (unsigned i = 0; i < all.parts && s == Status::ok; ++i) {
         if (all.part[i].is_trapped != 0)
-            s = p.map_at(devices_->part(i), all.part[i].address,
-                         map_right::read | map_right::write);
+            s = p.map_at(devices_->part(i), all.part[i].address, map_right::read_write);
         else
             open[count++] = i;
     }
@@ -108,12 +112,13 @@ Status VmmProcess::give_devices() {
 
 // What a further vCPU needs.
 Status VmmProcess::give_cpu(unsigned number) {
-    constexpr std::uint64_t rw = map_right::read | map_right::write;
     const GuestCpu& cpu = guest_->cpu(number);
     Program& p = *program_;
-    Status s = p.map_at(cpu.state_page, vmm_further_states_address + number * page_size, rw);
+    Status s = p.map_at(cpu.state_page, vmm_further_states_address + number * page_size,
+                        map_right::read_write);
     if (s == Status::ok)
-        s = p.map_at(cpu.devices, vmm_devices_address + number * device_state_bytes, rw);
+        s = p.map_at(cpu.devices, vmm_devices_address + number * device_state_bytes,
+                     map_right::read_write);
     if (s != Status::ok || guest_->leader(number) != number) return s;
     FurtherThread& t = further_[number - 1];
     t.number = number;

@@ -28,7 +28,7 @@ constexpr std::uint64_t clear_piece = 256 << 10;
     for (std::uint64_t done = 0; done < e.size;) {
         const std::uint64_t at = window + (e.base + done) % large_page;
         const std::uint64_t size = e.size - done < most ? e.size - done : most;
-        Status s = map_all(e, domain, at, done, size, map_right::read | map_right::write);
+        Status s = map_all(e, domain, at, done, size, map_right::read_write);
         if (s != Status::ok) return s;
         for (std::uint64_t offset = 0; offset < size; offset += large_page) {
             const std::uint64_t rest = size - offset;

@@ -118,8 +118,7 @@ TEST_F(Ipc, MappedMemory) {
     constexpr std::uint64_t at = 0x2000'0000'0000, again = 0x3000'0000;
     bool written = false, go_on = false;
     start(20, 20, [&] {
-        EXPECT_EQ(map(50, first::domain, at, 0, 4 * page_size, map_right::read | map_right::write),
-                  Status::ok);
+        EXPECT_EQ(map(50, first::domain, at, 0, 4 * page_size, map_right::read_write), Status::ok);
         EXPECT_EQ(map(50, first::domain, again, page_size, page_size, map_right::read), Status::ok);
         auto* words = reinterpret_cast<volatile std::uint64_t*>(at);
         words[512] = 0x1234;

@@ -18,7 +18,7 @@ std::atomic<Irq*> lines[max_gsi];
 // The core that takes the interrupts of all lines.
 Core& line_core() { return *Core::by_id(0); }
 
-void end_binding(Binding& b) {
+void end_irq_binding(Binding& b) {
     auto* irq = static_cast<Irq*>(b.owner);
     run_on(irq->core(), [irq] { irq->unbind(); });
 }
@@ -26,7 +26,7 @@ void end_binding(Binding& b) {
 }  // namespace
 
 Irq::Irq(unsigned number, Core& core)
-    : binding{end_binding, this}, origin{end_origin, this}, number_{number}, core_{core} {}
+    : binding{end_irq_binding, this}, origin{end_origin, this}, number_{number}, core_{core} {}
 
 Result<Irq*> Irq::create_line(HostPhys base, unsigned gsi) {
     auto* irq = new (direct<void>(base)) Irq{gsi, line_core()};

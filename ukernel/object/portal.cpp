@@ -12,7 +12,7 @@ namespace {
 
 ContextFields nobody;
 
-void end_binding(Binding& b) {
+void end_portal_binding(Binding& b) {
     auto& portal = *static_cast<Portal*>(b.owner);
     run_on(*portal.core, [&portal] { portal.unbind(); });
 }
@@ -21,7 +21,7 @@ void end_binding(Binding& b) {
 
 PortalFields Portal::nowhere{&nobody, nullptr};
 
-Portal::Portal(Core& on) : PortalFields{&nobody, &on}, binding{end_binding, this} {}
+Portal::Portal(Core& on) : PortalFields{&nobody, &on}, binding{end_portal_binding, this} {}
 
 void Portal::enqueue(Context& caller, const CapSlot* through, std::uint64_t badge) {
     caller.queued_on = this;

@@ -4,8 +4,6 @@ namespace margay::vmm {
 
 namespace {
 
-constexpr unsigned data_at = 8, control_at = 12;
-
 template <typename T>
 void put(T& value, unsigned lane, std::uint8_t byte) noexcept {
     const auto mask = static_cast<T>(T{0xff} << (8 * lane));

@@ -14,6 +14,8 @@ namespace margay::vmm {
 class MsixTable {
   public:
     static constexpr unsigned entry_bytes = 16;
+    /// Offsets in an entry.
+    static constexpr unsigned data_at = 8, control_at = 12;
 
     /// Of the VM's messages those from `first` on; what does not exist of them is left out.
     MsixTable(unsigned first, unsigned entries, Journaled<MsixTableState> state) noexcept

@@ -8,8 +8,6 @@ namespace margay::vmm {
 
 namespace {
 
-constexpr unsigned data_at = 8, control_at = 12;  // in an entry of the real table
-
 constexpr std::uint64_t ones(unsigned width) {
     return width >= 8 ? ~0ULL : (1ULL << (8 * width)) - 1;
 }
@@ -205,13 +203,13 @@ void PassThrough::set_up_entry(const Place& place, const InterruptMessage& messa
         hands_.write(place.part, place.offset + at, 4, value & 0xffff'ffff);
     };
     if (get(0) == (message.address & 0xffff'ffff) && get(4) == message.address >> 32 &&
-        get(data_at) == message.data && (get(control_at) & 1) == 0)
+        get(MsixTable::data_at) == message.data && (get(MsixTable::control_at) & 1) == 0)
         return;
-    put(control_at, 1);
+    put(MsixTable::control_at, 1);
     put(0, message.address);
     put(4, message.address >> 32);
-    put(data_at, message.data);
-    put(control_at, 0);
+    put(MsixTable::data_at, message.data);
+    put(MsixTable::control_at, 0);
 }
 
 }  // namespace margay::vmm

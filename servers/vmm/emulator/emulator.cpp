@@ -1,5 +1,6 @@
 #include "servers/vmm/emulator/emulator.hpp"
 
+#include "servers/vmm/cpu/exception_vector.hpp"
 #include "servers/vmm/emulator/decoder.hpp"
 #include "servers/vmm/emulator/execution.hpp"
 #include "servers/vmm/emulator/operands.hpp"
@@ -9,8 +10,6 @@
 namespace margay::vmm {
 
 namespace {
-
-constexpr std::uint8_t general_protection = 13;
 
 /// All fields that are read whatever the outcome.
 void start(EmulationResult& result) {
@@ -61,7 +60,9 @@ Emulator::operation_at(VcpuState& s, const CpuMode& mode, EmulationResult& resul
         inject_page_fault(s, result, fetched.error_code, fetched.address);
         break;
     case FetchedBytes::End::not_canonical:
-    case FetchedBytes::End::limit: inject_exception(s, result, general_protection, 0); break;
+    case FetchedBytes::End::limit:
+        inject_exception(s, result, exception_vector::general_protection, 0);
+        break;
     case FetchedBytes::End::complete:
     case FetchedBytes::End::no_memory:
         result.outcome = Emulation::not_emulated;

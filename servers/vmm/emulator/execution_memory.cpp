@@ -1,4 +1,5 @@
 // Memory operands of an instruction: segmentation, translation, access.
+#include "servers/vmm/cpu/exception_vector.hpp"
 #include "servers/vmm/emulator/execution.hpp"
 #include "servers/vmm/emulator/instruction_fetch.hpp"
 
@@ -8,8 +9,6 @@ namespace margay::vmm {
 
 namespace {
 
-constexpr std::uint8_t stack_fault = 12;
-constexpr std::uint8_t general_protection = 13;
 constexpr unsigned ss_index = 2;
 
 const SegmentState& segment_of(const VcpuState& s, unsigned index) {
@@ -87,7 +86,9 @@ bool Execution::to_linear(unsigned segment, std::uint64_t offset, unsigned width
             return true;
         }
     }
-    return raise(segment == ss_index ? stack_fault : general_protection, 0);
+    return raise(segment == ss_index ? exception_vector::stack_fault
+                                     : exception_vector::general_protection,
+                 0);
 }
 
 bool Execution::translate_part(std::uint64_t linear, unsigned bytes, AccessKind kind,

@@ -3,6 +3,7 @@
 // processor does not name the general register, so the instruction is looked at: [REX] 0F 20/22 /r.
 #include <array>
 
+#include "servers/vmm/cpu/exception_vector.hpp"
 #include "servers/vmm/emulator/cpu_mode.hpp"
 #include "servers/vmm/emulator/instruction_fetch.hpp"
 #include "servers/vmm/emulator/instruction_length.hpp"
@@ -24,7 +25,6 @@ bool Machine::may_set_cr4(std::uint64_t value) const {
 }
 
 namespace {
-constexpr unsigned general_protection = 13;
 
 bool is_64bit_code(const VcpuState& s) { return CpuMode::of(s).is_64bit(); }
 }  // namespace
@@ -35,7 +35,7 @@ void Machine::on_xsetbv(const Exit& e, Reply& r) {
     const bool privileged = (state_.ss.attributes >> 5 & 3) == 0;
     const std::uint64_t number = e.detail0 & register_access::number_mask;
     if (!privileged || number != 0 || !xcr0::is_valid(e.detail1, board_.cpuid(0xd, 0).eax)) {
-        inject_exception(r, general_protection, true, 0);
+        inject_exception(r, exception_vector::general_protection, true, 0);
         return;
     }
     state_.xcr0 = e.detail1;
@@ -66,14 +66,14 @@ void Machine::on_control_register(const Exit& e, Reply& r) {
         // Other code than that of 64 bits has registers of 32.
         const std::uint64_t value = is_64bit_code(state_) ? reg : reg & 0xffff'ffff;
         if (!may_set_cr4(value)) {
-            inject_exception(r, general_protection, true, 0);
+            inject_exception(r, exception_vector::general_protection, true, 0);
             return;
         }
         state_.cr4 = value;
         r.dirty |= state::control;
     } else if (write) {
         if (reg > 15) {
-            inject_exception(r, general_protection, true, 0);
+            inject_exception(r, exception_vector::general_protection, true, 0);
             return;
         }
         board_.set_task_priority(static_cast<std::uint8_t>(reg << 4));

@@ -1,11 +1,11 @@
 // Classes mmio and port (string forms): what the processor did not finish is executed by the emulator.
 #include "libipc/log.hpp"
+#include "servers/vmm/cpu/exception_vector.hpp"
 #include "servers/vmm/vcpu/machine.hpp"
 
 namespace margay::vmm {
 
 namespace {
-constexpr unsigned invalid_opcode = 6;
 // Of instructions that are not emulated: a guest may try them without end.
 constexpr unsigned most_told = 16;
 }  // namespace
@@ -26,7 +26,7 @@ void Machine::apply(const EmulationResult& result, Reply& r) {
             tell_code(result);
             if (++told_ == most_told) log("further ones are not told\n");
         }
-        inject_exception(r, invalid_opcode, false, 0);
+        inject_exception(r, exception_vector::invalid_opcode, false, 0);
         return;
     case Emulation::unhandled: break;
     }

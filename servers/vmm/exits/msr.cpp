@@ -1,5 +1,6 @@
 // Class msr: the board's registers, and the few that hardware holds but the kernel intercepts.
 #include "libipc/log.hpp"
+#include "servers/vmm/cpu/exception_vector.hpp"
 #include "servers/vmm/vcpu/machine.hpp"
 
 namespace margay::vmm {
@@ -13,7 +14,6 @@ constexpr std::uint64_t efer_ffxsr = 1 << 14;
 constexpr std::uint64_t efer_lma = 1 << 10;
 constexpr std::uint64_t efer_lme = 1 << 8;
 constexpr std::uint64_t cr0_pg = 1ull << 31;
-constexpr unsigned general_protection = 13;
 
 }  // namespace
 
@@ -37,7 +37,7 @@ void Machine::on_msr(const Exit& e, Reply& r) {
             const std::uint64_t writable = efer_writable | (has_ffxsr ? efer_ffxsr : 0);
             if ((value & ~(writable | efer_lma)) != 0 ||
                 (changes_lme && (state_.cr0 & cr0_pg) != 0)) {
-                inject_exception(r, general_protection, true, 0);
+                inject_exception(r, exception_vector::general_protection, true, 0);
                 return;
             }
             state_.efer = (value & writable) | (state_.efer & efer_lma);
@@ -51,7 +51,7 @@ void Machine::on_msr(const Exit& e, Reply& r) {
         if (result != MsrResult::done) [[unlikely]] {
             if (result == MsrResult::unknown) on_unknown_msr(index, write);
             if (result == MsrResult::fault || board_.config().zero_unknown_msrs == 0) {
-                inject_exception(r, general_protection, true, 0);
+                inject_exception(r, exception_vector::general_protection, true, 0);
                 return;
             }
         }

@@ -14,7 +14,6 @@ constexpr std::uint16_t oldest_version = 0x0200;
 constexpr std::uint8_t loaded_high = 0x01;
 constexpr std::uint16_t kernel_64 = 0x0001;
 constexpr std::size_t sector = 512;
-constexpr std::size_t entry_64 = 0x200;
 constexpr std::uint64_t high_address = 0x10'0000;
 
 // What older protocols leave unsaid (Linux Documentation/x86/boot.rst).
@@ -95,7 +94,7 @@ LinuxHeader parse_linux_header(std::span<const std::byte> kernel) noexcept {
                                               : load_at<std::uint16_t>(kernel, at::size_paragraphs);
     // Sixteen bits do not hold the size of a large kernel: it is then the rest of the file.
     const auto declared = version >= 0x0204 ? std::uint64_t{paragraphs} * 16 : available;
-    const auto least = header.has_64bit_entry ? entry_64 : 0;
+    const auto least = header.has_64bit_entry ? linux_entry_64 : 0;
     // The last paragraph may be incomplete; behind it there may be a signature.
     if (declared <= least || available <= least || available + 15 < declared) {
         return fail(LoadError::truncated);

@@ -8,6 +8,9 @@
 
 namespace margay::vmm {
 
+/// Of the 64-bit entry from the beginning of the loaded kernel (Linux Documentation/x86/boot.rst).
+inline constexpr std::size_t linux_entry_64 = 0x200;
+
 /// Offsets in a bzImage's first sector and, the same, in the boot parameters ("zero page"): Linux
 /// Documentation/x86/boot.rst and zero-page.rst.
 namespace linux_offset {

@@ -1,5 +1,6 @@
 #include "servers/vmm/loader/linux_loader.hpp"
 
+#include "proto/kernel.hpp"
 #include "servers/vmm/loader/linux_header.hpp"
 #include "servers/vmm/loader/little_endian.hpp"
 #include "servers/vmm/loader/low_memory.hpp"
@@ -13,10 +14,8 @@ namespace margay::vmm {
 
 namespace {
 
-constexpr std::uint64_t page_size = 0x1000;
 constexpr std::uint64_t mebibyte = 0x10'0000;
 constexpr std::uint8_t unknown_loader = 0xff;
-constexpr std::size_t entry_64 = 0x200;
 
 // Where kernels before protocol 2.02 look for their command line.
 constexpr std::uint64_t old_line_base = 0x9'0000;
@@ -132,7 +131,7 @@ LoadResult load_linux(std::span<std::byte> ram, const GuestImage& image) noexcep
     write_parameters(ram, layout, header, image, where);
 
     StartState start = header.has_64bit_entry ? start_long(ram) : start_protected(ram);
-    start.rip = where.kernel + (header.has_64bit_entry ? entry_64 : 0);
+    start.rip = where.kernel + (header.has_64bit_entry ? linux_entry_64 : 0);
     start.rsp = low_memory::stack_top;
     start.rsi = low_memory::parameters;
     start.kernel_base = where.kernel;

@@ -1,5 +1,6 @@
 #include "servers/vmm/loader/low_memory.hpp"
 
+#include "proto/kernel.hpp"
 #include "servers/vmm/loader/little_endian.hpp"
 #include "servers/vmm/loader/memory_map.hpp"
 
@@ -10,7 +11,6 @@ namespace margay::vmm {
 
 namespace {
 
-constexpr std::uint64_t page_size = 0x1000;
 constexpr std::uint64_t present_writable = 0x03;
 constexpr std::uint64_t used_large_page = 0xe3;  // present, writable, accessed, dirty, large
 

@@ -8,7 +8,8 @@ namespace margay::vmm {
 
 namespace {
 
-constexpr std::uint32_t magic = 0x1bad'b002;
+namespace multiboot_header {
+constexpr std::uint32_t header_magic = 0x1bad'b002;
 constexpr std::size_t searched = 8192;
 constexpr std::size_t basic_size = 12, size_with_addresses = 32;
 
@@ -20,17 +21,19 @@ constexpr std::uint32_t has_addresses = 0x1'0000;
 
 constexpr std::size_t at_flags = 4, at_checksum = 8, at_header = 12, at_load = 16, at_load_end = 20,
                       at_bss_end = 24, at_entry = 28;
+}  // namespace multiboot_header
 
 }  // namespace
 
 MultibootPlace find_multiboot_header(std::span<const std::byte> kernel) noexcept {
+    using namespace multiboot_header;
     const auto end = std::min(kernel.size(), searched);
     MultibootPlace place{MultibootFound::nothing, 0};
     for (std::size_t at = 0; at + basic_size <= end; at += 4) {
-        if (load_at<std::uint32_t>(kernel, at) != magic) {
+        if (load_at<std::uint32_t>(kernel, at) != header_magic) {
             continue;
         }
-        const auto sum = magic + load_at<std::uint32_t>(kernel, at + at_flags) +
+        const auto sum = header_magic + load_at<std::uint32_t>(kernel, at + at_flags) +
                          load_at<std::uint32_t>(kernel, at + at_checksum);
         if (sum == 0) {
             return {MultibootFound::header, at};
@@ -42,6 +45,7 @@ MultibootPlace find_multiboot_header(std::span<const std::byte> kernel) noexcept
 
 MultibootHeader parse_multiboot_header(std::span<const std::byte> kernel,
                                        std::size_t offset) noexcept {
+    using namespace multiboot_header;
     MultibootHeader header{};
     const auto fail = [&header](LoadError error) {
         header.error = error;

@@ -19,15 +19,18 @@ constexpr std::string_view name = "kernel ";
 constexpr std::string_view loader_name = "Margay";
 
 // Multiboot 0.6.96 §3.3.
+namespace multiboot_info {
 constexpr std::uint32_t has_memory = 1 << 0, has_command_line = 1 << 2, has_modules = 1 << 3,
                         has_map = 1 << 6, has_loader_name = 1 << 9;
 constexpr std::size_t at_flags = 0, at_lower = 4, at_upper = 8, at_command_line = 16,
                       at_module_count = 20, at_modules = 24, at_map_size = 44, at_map = 48,
                       at_loader_name = 64;
 constexpr std::size_t info_size = 116, module_size = 16, range_size = 24;
+}  // namespace multiboot_info
 
 void write_info(std::span<std::byte> ram, const GuestImage& image, std::uint64_t module,
                 const RamLayout& layout) {
+    using namespace multiboot_info;
     constexpr auto info = low_memory::parameters;
     constexpr auto modules = info + 128, ranges = modules + module_size, text = info + 512,
                    no_text = text + loader_name.size();

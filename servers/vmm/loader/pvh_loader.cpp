@@ -13,19 +13,22 @@ namespace margay::vmm {
 namespace {
 
 // Xen's public header hvm/start_info.h. Offsets in the start info; module and map follow it.
-constexpr std::uint32_t magic = 0x336e'c578;
+namespace start_info {
+constexpr std::uint32_t info_magic = 0x336e'c578;
 constexpr std::uint32_t version = 1;
 constexpr std::size_t at_magic = 0, at_version = 4, at_module_count = 12, at_modules = 16;
 constexpr std::size_t at_command_line = 24, at_rsdp = 32, at_map = 40, at_map_count = 48;
 constexpr std::size_t info_size = 56, module_size = 32, range_size = 24;
+}  // namespace start_info
 
 void write_info(std::span<std::byte> ram, const GuestImage& image, std::uint64_t module,
                 const MemoryMap& map) {
+    using namespace start_info;
     constexpr auto info = low_memory::parameters;
     constexpr auto modules = info + 64, ranges = modules + module_size;
     std::memset(ram.data() + info, 0, 0x1000);
     static_assert(info_size <= 64 && 64 + module_size + MemoryMap::capacity * range_size <= 0x1000);
-    store_at<std::uint32_t>(ram, info + at_magic, magic);
+    store_at<std::uint32_t>(ram, info + at_magic, info_magic);
     store_at<std::uint32_t>(ram, info + at_version, version);
     if (module != 0) {
         store_at<std::uint32_t>(ram, info + at_module_count, 1);

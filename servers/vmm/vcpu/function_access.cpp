@@ -28,7 +28,7 @@ bool FunctionAccess::map(unsigned part, std::uint64_t gpa, std::uint64_t touched
     const Result<ExtentInfo> info = query_memory(slot);
     if (!info || info->size < p.size) return false;
     const Extent extent{slot, info->base, info->size};
-    constexpr std::uint64_t rights = map_right::read | map_right::write | map_right::uncached;
+    constexpr std::uint64_t rights = map_right::read_write | map_right::uncached;
     if (is_whole_[part] && mapped_at_[part] == gpa) return true;
     // With what there is of it in single pages, or elsewhere.
     unmap(part);

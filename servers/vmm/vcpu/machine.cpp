@@ -3,6 +3,7 @@
 #include "aml/dsdt.hpp"
 #include "libipc/log.hpp"
 #include "servers/vmm/acpi/tables.hpp"
+#include "servers/vmm/cpu/exception_vector.hpp"
 #include "servers/vmm/emulator/instruction_length.hpp"
 #include "servers/vmm/loader/load_image.hpp"
 #include "servers/vmm/vcpu/report.hpp"
@@ -307,12 +308,11 @@ void Machine::inject_exception(Reply& r, unsigned vector, bool has_error, std::u
 }
 
 void Machine::trap_single_step(Reply& r) {
-    constexpr unsigned debug_exception = 1;
     constexpr std::uint64_t dr6_bs = 1 << 14;
     const Action action = r.action;
     read_state(state::debug);
     state_.dr6 |= dr6_bs;
-    inject_exception(r, debug_exception, false, 0);
+    inject_exception(r, exception_vector::debug, false, 0);
     r.dirty |= state::debug;
     r.action = action;
 }

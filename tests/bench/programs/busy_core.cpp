@@ -47,7 +47,7 @@ void program_main(std::uint64_t argument) {
     static init::Node node{*reinterpret_cast<const BootInfo*>(argument)};
     test::use_largest_extent(node);
     const Extent ram = test::must(node.allocate(2 << 20, 2 << 20), "guest memory");
-    constexpr std::uint64_t rw = map_right::read | map_right::write;
+    constexpr std::uint64_t rw = map_right::read_write;
     write_guest(
         reinterpret_cast<std::uint8_t*>(test::must(node.map_here(ram, rw), "guest memory")));
     const Extent space_storage = test::must(node.allocate(1 << 20), "space");

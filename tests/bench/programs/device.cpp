@@ -12,7 +12,7 @@ using namespace margay;
 namespace {
 
 constexpr unsigned rounds = 100;
-constexpr std::uint64_t ram_bytes = 256 << 20, read_write = map_right::read | map_right::write;
+constexpr std::uint64_t ram_bytes = 256 << 20, read_write = map_right::read_write;
 
 struct Shortest {
     std::uint64_t ticks = std::numeric_limits<std::uint64_t>::max();

@@ -86,7 +86,7 @@ void program_main(std::uint64_t argument) {
     test::must(server.load(), "server");
     const Extent memory = test::must(node.allocate(page_size), "shared memory");
     shared = reinterpret_cast<const std::uint64_t*>(
-        test::must(node.map_here(memory, map_right::read | map_right::write), "shared memory"));
+        test::must(node.map_here(memory, map_right::read_write), "shared memory"));
     test::must(server.give_mapping("shared", memory, shared_address, map_right::read),
                "shared memory");
     test::must(server.make_thread(no_slot, 0), "server thread");

@@ -60,8 +60,7 @@ void test_memory() {
                   Status::in_use);
     EXPECT_STATUS(create(ObjectType::event, fresh(), e.slot), Status::in_use);
     // Mapped: no storage, no carving.
-    EXPECT_STATUS(map(a, init_slot::domain, at, 0, page_size, map_right::read | map_right::write),
-                  Status::ok);
+    EXPECT_STATUS(map(a, init_slot::domain, at, 0, page_size, map_right::read_write), Status::ok);
     auto* word = reinterpret_cast<volatile std::uint64_t*>(at);
     *word = 42;
     EXPECT(*word == 42);
@@ -91,13 +90,13 @@ void test_memory() {
     // Rights only shrink.
     const Slot read_only = fresh(), again = fresh();
     EXPECT_STATUS(copy(a, init_slot::domain, read_only, right::read), Status::ok);
-    EXPECT_STATUS(map(read_only, init_slot::domain, at + page_size, 0, page_size,
-                      map_right::read | map_right::write),
-                  Status::no_right);
+    EXPECT_STATUS(
+        map(read_only, init_slot::domain, at + page_size, 0, page_size, map_right::read_write),
+        Status::no_right);
     EXPECT_STATUS(copy(read_only, init_slot::domain, again, right::all), Status::ok);
-    EXPECT_STATUS(map(again, init_slot::domain, at + page_size, 0, page_size,
-                      map_right::read | map_right::write),
-                  Status::no_right);
+    EXPECT_STATUS(
+        map(again, init_slot::domain, at + page_size, 0, page_size, map_right::read_write),
+        Status::no_right);
     EXPECT_STATUS(create(ObjectType::event, fresh(), again), Status::no_right);
     EXPECT_STATUS(map(again, init_slot::domain, at + page_size, 0, page_size, map_right::read),
                   Status::ok);

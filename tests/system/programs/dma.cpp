@@ -27,9 +27,7 @@ struct Page {
 
     explicit Page(std::uint8_t fill) {
         const std::uint64_t at = node->new_range(page_size);
-        must(map(extent.slot, init_slot::domain, at, 0, page_size,
-                 map_right::read | map_right::write),
-             "page");
+        must(map(extent.slot, init_slot::domain, at, 0, page_size, map_right::read_write), "page");
         bytes = reinterpret_cast<volatile std::uint8_t*>(at);
         for (std::uint64_t i = 0; i < page_size; ++i) bytes[i] = fill;
     }
@@ -66,7 +64,7 @@ Status create_device(Slot to, std::uint64_t requester) {
 constexpr std::uint64_t in_at = 0x10'0000, read_only_at = 0x20'0000;
 // At the end of what can be mapped: 46 bits, or 39 with tables of three levels.
 std::uint64_t out_at = guest_end - 2 * page_size;
-constexpr std::uint64_t read_write = map_right::read | map_right::write;
+constexpr std::uint64_t read_write = map_right::read_write;
 
 void test_refusals(Slot space) {
     const Page page{0};

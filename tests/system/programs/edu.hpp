@@ -70,8 +70,7 @@ class Edu {
             const BootExtent& e = info.extent[i];
             if (e.use != ExtentUse::device || bar < e.base || bar - e.base >= e.size) continue;
             const std::uint64_t at = node_.new_range(page_size);
-            must(map(e.slot, init_slot::domain, at, bar - e.base, page_size,
-                     map_right::read | map_right::write),
+            must(map(e.slot, init_slot::domain, at, bar - e.base, page_size, map_right::read_write),
                  "device");
             registers_ = reinterpret_cast<volatile std::uint32_t*>(at);
             return true;

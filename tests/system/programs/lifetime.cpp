@@ -83,7 +83,7 @@ void test_storage_of_a_server_that_ended() {
     EXPECT(chain.b.shared->words[1] == 100);
     EXPECT_STATUS(revoke(chain.c.thread_storage()), Status::ok);
     auto* words = reinterpret_cast<volatile std::uint64_t*>(
-        must(node->map_here(chain.c.thread_extent(), map_right::read | map_right::write), "map"));
+        must(node->map_here(chain.c.thread_extent(), map_right::read_write), "map"));
     for (unsigned i = 0; i < 512; ++i) words[i] = 0;
     EXPECT_STATUS(signal(chain.event_b, 1), Status::ok);
     nap(5);

@@ -58,7 +58,7 @@ void program_main(std::uint64_t argument) {
         must(copy(portal, c.domain, child_portal, right::call, child_data), "copy");
         EXPECT_STATUS(revoke(h.thread_storage()), Status::ok);
         auto* words = reinterpret_cast<volatile std::uint64_t*>(
-            must(node->map_here(h.thread_extent(), map_right::read | map_right::write), "map"));
+            must(node->map_here(h.thread_extent(), map_right::read_write), "map"));
         for (unsigned i = 0; i < 512; ++i) words[i] = ~0ull;
         c.start();
         (void)wait(death, rdtsc() + 5 * ms());

@@ -37,8 +37,7 @@ class Child {
         // The function and what follows it; children are short.
         constexpr std::uint64_t code_bytes = 2 * page_size;
         const Extent code = must(node_.allocate(code_bytes), "child code");
-        const std::uint64_t at =
-            must(node_.map_here(code, map_right::read | map_right::write), "child code");
+        const std::uint64_t at = must(node_.map_here(code, map_right::read_write), "child code");
         const auto from = reinterpret_cast<std::uint64_t>(function) & ~(page_size - 1);
         std::memcpy(reinterpret_cast<void*>(at), reinterpret_cast<const void*>(from), code_bytes);
         (void)revoke(code.slot);
@@ -46,15 +45,14 @@ class Child {
             map(code.slot, domain, child_code, 0, code_bytes, map_right::read | map_right::execute),
             "child code");
         data = must(node_.allocate(page_size), "child data");
-        shared = reinterpret_cast<Shared*>(
-            must(node_.map_here(data, map_right::read | map_right::write), "data"));
+        shared =
+            reinterpret_cast<Shared*>(must(node_.map_here(data, map_right::read_write), "data"));
         std::memset(const_cast<std::uint64_t*>(shared->words), 0, page_size);
-        must(map(data.slot, domain, child_data, 0, page_size, map_right::read | map_right::write),
-             "data");
+        must(map(data.slot, domain, child_data, 0, page_size, map_right::read_write), "data");
         const Extent stack = must(node_.allocate(4 * page_size), "child stack");
-        must(map(stack.slot, domain, child_stack - stack.size, 0, stack.size,
-                 map_right::read | map_right::write),
-             "child stack");
+        must(
+            map(stack.slot, domain, child_stack - stack.size, 0, stack.size, map_right::read_write),
+            "child stack");
         thread_storage_ = must(node_.allocate(storage_thread), "child thread");
         thread = node_.new_slot();
         must(create_thread(thread, thread_storage_.slot, domain, init_slot::first_core + core,

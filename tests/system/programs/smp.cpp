@@ -101,12 +101,11 @@ void test_revocation() {
         child.make(1, 20, writer);
         const Extent victim = memory();
         auto* seen = reinterpret_cast<volatile std::uint64_t*>(
-            must(node->map_here(victim, map_right::read | map_right::write), "victim"));
+            must(node->map_here(victim, map_right::read_write), "victim"));
         *seen = 0;
         const Slot given = node->new_slot();
         must(copy(victim.slot, init_slot::domain, given), "victim");
-        must(map(given, child.domain, victim_address, 0, page_size,
-                 map_right::read | map_right::write),
+        must(map(given, child.domain, victim_address, 0, page_size, map_right::read_write),
              "victim");
         const Slot death = must(node->create_event(), "event");
         must(thread_ctl(child.thread, ThreadOp::set_death_event, death, 1), "event");

@@ -9,7 +9,7 @@
 namespace margay {
 namespace {
 
-constexpr std::uint64_t rw = map_right::read | map_right::write, kib4 = 4096;
+constexpr std::uint64_t rw = map_right::read_write, kib4 = 4096;
 constexpr Slot device_control = 39, space = 60, device = 64, event = 70, irq = 72, page = 76;
 constexpr unsigned function = 0x18;
 constexpr std::uint64_t space_bytes = 16 * kib4, at = 0x1234'5000;
