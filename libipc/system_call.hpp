@@ -112,7 +112,9 @@ struct VcpuStatus {
     bool pending = false;        // it waits for its reply
     bool in_service = false;     // a handler has it
     bool dead = false;
-    bool stopped = false;  // suspended and out of the guest, or never started
+    bool stopped = false;                       // suspended and out of the guest, or never started
+    bool forwarded = false;                     // the exit that waits goes to the base
+    ExitClass exit_class = ExitClass::startup;  // of the last exit
     // Ticks for which it, or the handler that it had called, was ready and another had the core.
     std::uint64_t waited = 0;
 };
@@ -126,6 +128,8 @@ struct VcpuStatus {
                       (r.rsi & vcpu_flag::in_service) != 0,
                       (r.rsi & vcpu_flag::dead) != 0,
                       (r.rsi & vcpu_flag::stopped) != 0,
+                      (r.rsi & vcpu_flag::forwarded) != 0,
+                      static_cast<ExitClass>(r.rsi >> vcpu_flag::class_shift & 0xff),
                       r.rdx};
 }
 [[nodiscard]] inline Status bind_row(Slot vcpu, ExitClass c, Slot portal, std::uint64_t wanted) {

@@ -270,6 +270,9 @@ constexpr std::uint64_t pending = 1;     // the exit waits for its reply
 constexpr std::uint64_t in_service = 2;  // a handler has it; otherwise it waits for one
 constexpr std::uint64_t dead = 4;        // it will never be entered again
 constexpr std::uint64_t stopped = 8;     // suspended and out of the guest, or never started
+constexpr std::uint64_t forwarded =
+    16;  // the exit that waits goes to the base: its policy has forwarded it
+constexpr unsigned class_shift = 8;  // eight bits: ExitClass of the last exit
 }  // namespace vcpu_flag
 
 }  // namespace margay

@@ -270,6 +270,15 @@ def request(words):
             command, arguments = "module-remove", arguments[1:]
         else:
             raise common.Usage("module is followed by put NAME FILE, list or remove NAME")
+    if command == "policy":
+        if arguments[:1] == ["list"]:
+            command, arguments = "policies", arguments[1:]
+        elif arguments[:1] == ["detach"]:
+            command, arguments = "policy-detach", arguments[1:]
+        elif arguments[:1] == ["attach"] and len(arguments) > 3:
+            return {"command": "policy-attach", "vm": arguments[1], "rows": " ".join(arguments[2:])}
+        else:
+            raise common.Usage("policy is followed by attach VM CLASS,… MODULE [OPTIONS], detach VM MODULE, or list")
     if command == "define" and len(arguments) == 1:
         try:
             return {"command": command, "config": pathlib.Path(arguments[0]).read_text()}
@@ -297,6 +306,8 @@ def _cell(value):
         return "yes" if value else "no"
     if isinstance(value, list):
         return " ".join(value) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number}" for name, number in value.items()) or "-"
     text = str(value)
     return "".join(c if c.isprintable() else "?" for c in text) or "-"
 

@@ -33,6 +33,8 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     VmInfo vm_info(unsigned vm) override;
     unsigned module_count() override;
     ModuleInfo module(unsigned index) override;
+    unsigned policy_count() override;
+    PolicyInfo policy(unsigned index) override;
     unsigned device_count() override;
     DeviceInfo device(unsigned index) override;
     NodeInfo node_info() override;
@@ -43,6 +45,7 @@ class Supervisor final : public Operations, private NodeModuleRoom {
   private:
     std::string_view user_of(std::string_view module) override;
     Outcome put_module(const Command& command);
+    Outcome attach_policy(const Command& command, unsigned vm);
     Outcome transfer_saved(const Command& command, unsigned vm);
     Failure carry_out(const Command& command, Vm& vm);
     struct Choice {

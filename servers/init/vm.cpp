@@ -50,6 +50,7 @@ void Vm::configure(Node& node, const VmConfig& config, const Connections& to,
     node_ = &node;
     config_ = &config;
     to_ = to;
+    policies_.use(node, config);
     killer_.configure(node.ticks(config.test_kill_us), config.test_kill_seed);
     life_.configure(limits(), config.vmm, config.vmm_fallback, first_ticket);
 }
@@ -174,22 +175,25 @@ void Vm::look_at_cpus(VmSample& s) {
         const Result<VcpuStatus> v = query_vcpu(cpu.vcpu);
         if (!v || v->dead) s.guest_dead = true;
         if (!v) continue;
-        s.in_service |= v->in_service;
+        // What a policy has in hand, no VMM owes.
+        const bool is_elsewhere = policies_.has_exit(*v), owes = v->pending && !is_elsewhere;
+        s.in_service |= v->in_service && !is_elsewhere;
         s.at_rest &= v->stopped && !v->pending;
         const std::uint64_t exit = v->pending ? v->sequence : 0;
         if (exit != cpu.last_pending) {
             cpu.last_pending = exit;
             cpu.pending_since = s.now;
         }
+        if (is_elsewhere) policies_.exit_waits(*v, cpu.pending_since);
         if (i == 0 && v->sequence > 1) guest_.needs_files = false;
         if (faulted && guest_.leader(i) != *faulted) continue;
         ++s.suspects;
-        const bool counts = v->pending && cpu.pending_since < oldest;
+        const bool counts = owes && cpu.pending_since < oldest;
         if (i != faulted.value_or(0) && !counts) continue;
         if (counts) oldest = cpu.pending_since;
         s.cpu = i;
         s.sequence = v->sequence;
-        s.pending = v->pending;
+        s.pending = owes;
         s.waited = v->waited;
     }
 }
@@ -206,6 +210,7 @@ void Vm::look() {
         if (s.phase == VmmPhase::serving && active_ != no_place && !s.vmm_dead)
             vmm_[active_].serve_further();
     }
+    policies_.look(s.now);
     life_.look(s);
     // Not before: a guest may wait for its next VMM.
     if (guest_.control != nullptr) devices_.look(*guest_.control, to_.requests);
@@ -252,6 +257,7 @@ bool Vm::uses(std::string_view module) const {
     bool any = false;
     for (const char* name : {c.kernel, c.initrd, c.vmm, c.vmm_fallback}) any |= module == name;
     if (life_.is_active()) any |= module == life_.vmm();
+    any |= policies_.uses(module);
     for (const VmmProcess& p : vmm_) any |= p.is_loaded() && module == p.module();
     return any;
 }
@@ -304,6 +310,7 @@ Piece Vm::guest_piece(Failure& why) {
 
 bool Vm::start_guest(Failure& why) {
     const Status s = guest_.start(first_sequence_);
+    if (s == Status::ok) policies_.guest_begins(guest_);
     return s == Status::ok || refuse(why, guest_.why, s);
 }
 
@@ -317,6 +324,7 @@ void Vm::stop_guest() {
         exits_ = exits();
         rolled_back_ = rolled_back();
     }
+    policies_.guest_ends();
     for (const unsigned place : {next_, retired_, active_})
         if (place != no_place) vmm_[place].kill();
     (void)suspend_vcpu();
@@ -328,6 +336,7 @@ Piece Vm::drop_piece() {
         if (vmm_[*place].release_piece()) *place = no_place;
         return Piece::more;
     }
+    if (!policies_.drop_piece()) return Piece::more;
     if (const Piece p = devices_.release_piece(); p != Piece::done) return p;
     if (devices_.keeps_memory()) guest_.abandon();
     if (!guest_.release_piece()) return Piece::more;

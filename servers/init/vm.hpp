@@ -1,8 +1,11 @@
 // A virtual machine as its supervisor has it: the guest, its VMMs, what was saved of it, and the life that
 // decides what is done with them.
 #pragma once
+#include <algorithm>
+
 #include "servers/init/checkpoint.hpp"
 #include "servers/init/life/vm_life.hpp"
+#include "servers/init/policies.hpp"
 #include "servers/init/saved/format.hpp"
 #include "servers/init/test_killer.hpp"
 #include "servers/init/vmm_process.hpp"
@@ -42,8 +45,13 @@ class Vm final : private VmHands {
     // Finds out what has happened, and does what follows.
     void look();
     std::uint64_t next_look() const;  // TSC
-    Work work() const { return life_.work(); }
-    void do_piece() { life_.do_piece(rdtsc()); }
+    Work work() const { return std::max(life_.work(), policies_.work()); }
+    void do_piece() {
+        if (policies_.work() > life_.work())
+            policies_.do_piece();
+        else
+            life_.do_piece(rdtsc());
+    }
 
     // Its definition names the module, or one of its VMMs is that module.
     bool uses(std::string_view module) const;
@@ -54,6 +62,8 @@ class Vm final : private VmHands {
     std::uint64_t exits() const;
     std::uint64_t rolled_back() const;
     std::uint64_t blackout_ns() const { return node_->nanoseconds(life_.blackout()); }
+    Policies& policies() { return policies_; }
+    const Policies& policies() const { return policies_; }
     const Checkpoint& checkpoint() const { return checkpoint_; }
     // Bytes of the guest's files that are in place, of all, while it starts.
     std::uint64_t placed() const;
@@ -102,6 +112,7 @@ class Vm final : private VmHands {
     Guest guest_;
     bool guest_is_made_ = false;
     GuestDevices devices_;
+    Policies policies_;
     VmmProcess vmm_[3];
     unsigned active_ = no_place, next_ = no_place, retired_ = no_place;
     unsigned reported_ = 0;  // parts of the report on the retired one

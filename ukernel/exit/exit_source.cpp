@@ -46,13 +46,16 @@ void ExitSource::set_target(ExitTarget& target, Portal* portal, std::uint64_t ba
         scheduler::detach(*this);
         state = ContextState::stopped;
     }
+    const bool is_of_row =
+        has_pending() && &row == &rows[static_cast<unsigned>(pending.exit_class)];
+    if (is_of_row && portal == nullptr && state == ContextState::calling && row.active == &target &&
+        &target == &row.policy && (delivery & delivery::forwarded) == 0)
+        delivery |= delivery::left;
     target.portal = portal != nullptr ? portal : &Portal::nowhere;
     target.wanted = wanted;
     target.badge = badge;
     row.active = row.policy.is_bound() ? &row.policy : &row.base;
-    if (has_pending() && state == ContextState::stopped && row.active->is_bound() &&
-        &row == &rows[static_cast<unsigned>(pending.exit_class)])
-        send();
+    if (is_of_row && state == ContextState::stopped && row.active->is_bound()) send();
 }
 
 Status ExitSource::set_event(Event* to) {
@@ -145,7 +148,8 @@ void ExitSource::go_on() {
     case Action::forward: {
         // The base has nobody to forward to.
         const ExitRow& row = rows[static_cast<unsigned>(pending.exit_class)];
-        if ((delivery & delivery::forwarded) != 0 || row.active == &row.base) {
+        if ((delivery & delivery::forwarded) != 0 ||
+            (row.active == &row.base && (delivery & delivery::left) == 0)) {
             stop("an exit that its handlers only forward");
             return;
         }

@@ -70,10 +70,15 @@ void query(Thread& t, const Vcpu& v) {
     ContextState state;
     __atomic_load(&v.state, &state, __ATOMIC_ACQUIRE);
     t.gpr[gpr_rdi] = __atomic_load_n(&v.sequence, __ATOMIC_ACQUIRE);
-    t.gpr[gpr_rsi] = ((delivery & delivery::pending) != 0 ? vcpu_flag::pending : 0) |
-                     (state == ContextState::calling ? vcpu_flag::in_service : 0) |
-                     (state == ContextState::dead ? vcpu_flag::dead : 0) |
-                     (state == ContextState::stopped ? vcpu_flag::stopped : 0);
+    t.gpr[gpr_rsi] =
+        ((delivery & delivery::pending) != 0 ? vcpu_flag::pending : 0) |
+        (state == ContextState::calling ? vcpu_flag::in_service : 0) |
+        (state == ContextState::dead ? vcpu_flag::dead : 0) |
+        (state == ContextState::stopped ? vcpu_flag::stopped : 0) |
+        ((delivery & delivery::forwarded) != 0 ? vcpu_flag::forwarded : 0) |
+        std::uint64_t{__atomic_load_n(reinterpret_cast<const std::uint8_t*>(&v.pending.exit_class),
+                                      __ATOMIC_RELAXED)}
+            << vcpu_flag::class_shift;
     // Its handler runs on this budget as well.
     t.gpr[gpr_rdx] = v.own.waited();
 }

@@ -19,6 +19,7 @@ constexpr Parameter of_get[] = {Parameter::vm, Parameter::page, Parameter::snaps
 constexpr Parameter of_saved[] = {Parameter::vm, Parameter::snapshot};
 constexpr Parameter of_vm_and_state[] = {Parameter::vm, Parameter::state};
 constexpr Parameter of_vm_and_key[] = {Parameter::vm, Parameter::key, Parameter::value};
+constexpr Parameter of_policy[] = {Parameter::vm, Parameter::rows};
 constexpr Parameter of_config[] = {Parameter::config};
 constexpr Parameter of_topic[] = {Parameter::topic};
 constexpr Parameter of_vm_or_node[] = {Parameter::vm, Parameter::timeout};
@@ -43,6 +44,10 @@ constexpr CommandSpec table[] = {
     {Action::module_remove, "module-remove", of_module, "give up a module that was put"},
     {Action::modules, "modules", {}, "list the modules; vmm-swap takes one that is a VMM"},
     {Action::nodeinfo, "nodeinfo", {}, "show what of the node is in use"},
+    {Action::policies, "policies", {}, "list what handles exits before the VMMs do"},
+    {Action::policy_attach, "policy-attach", of_policy,
+     "let a policy have exits of these classes before the VMM; see policies"},
+    {Action::policy_detach, "policy-detach", of_vm_and_module, "let the VMM alone have them again"},
     {Action::reset, "reset", of_vm, "start the VM's guest anew, as its reset button would"},
     {Action::restore, "restore", of_vm,
      "bring the VM back to where it was saved, as often as you like"},
@@ -71,7 +76,7 @@ constexpr ParameterSpec parameter_table[] = {
     {"replace", "REPLACE", true}, {"timeout", "--timeout SECONDS", true},
     {"page", "PAGE", false},      {"snapshot", "SNAPSHOT", false},
     {"state", "on|off", false},   {"key", "KEY", false},
-    {"value", "VALUE", false},
+    {"value", "VALUE", false},    {"rows", "CLASS,... MODULE [OPTIONS]", false},
 };
 
 constexpr bool table_is_ordered() {
@@ -150,6 +155,14 @@ bool set_argument(Command& c, Parameter p, std::string_view value, ErrorText& er
         c.config = value;
         return true;
     }
+    if (p == Parameter::rows) {
+        if (value.size() >= max_policy_rows) {
+            print(error, "classes and options have at most {} bytes", max_policy_rows - 1);
+            return false;
+        }
+        c.rows = value;
+        return true;
+    }
     if (p == Parameter::value) {
         if (value.size() >= max_append) {
             print(error, "a value has at most {} bytes", max_append - 1);
@@ -212,7 +225,8 @@ LineResult parse_line(std::string_view line, Command& c, ErrorText& error) {
                 if (!set_argument(c, Parameter::timeout, *seconds, error)) return LineResult::error;
         if (p == Parameter::timeout) continue;
         // A definition is all that is left, and so is a value.
-        const bool takes_all = p == Parameter::config || p == Parameter::value;
+        const bool takes_all =
+            p == Parameter::config || p == Parameter::value || p == Parameter::rows;
         const std::string_view word =
             takes_all ? trimmed(std::exchange(line, {})) : take_word(line);
         if (p == Parameter::value && word.empty()) break;

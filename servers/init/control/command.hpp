@@ -23,6 +23,9 @@ enum class Action : std::uint8_t {
     module_remove,
     modules,
     nodeinfo,
+    policies,
+    policy_attach,
+    policy_detach,
     reset,
     restore,
     resume,
@@ -43,7 +46,7 @@ enum class Action : std::uint8_t {
 // Such commands change nothing, and may be carried out any number of times.
 constexpr bool only_shows(Action a) {
     return a == Action::devices || a == Action::dominfo || a == Action::help || a == Action::list ||
-           a == Action::modules || a == Action::nodeinfo;
+           a == Action::modules || a == Action::nodeinfo || a == Action::policies;
 }
 
 // What a command is given. The name is also the key in a request.
@@ -61,6 +64,7 @@ enum class Parameter : std::uint8_t {
     state,
     key,
     value,
+    rows,
     count
 };
 
@@ -69,6 +73,9 @@ constexpr unsigned default_shutdown_seconds = 30, max_shutdown_seconds = 86400;
 
 // Of a VM's definition.
 constexpr unsigned max_definition_bytes = 8 << 10;
+
+// Classes of a policy's exits, and what it is told.
+constexpr unsigned max_policy_rows = 512;
 
 struct ParameterSpec {
     std::string_view name;   // as the key of a request
@@ -100,13 +107,14 @@ using ErrorText = Text<160>;
 struct Command {
     Action action = Action::help;
     Word arguments[static_cast<unsigned>(Parameter::count)];  // empty: not given
-    // Parameter::config and value, which are no names: they stay where whoever read the command keeps them.
-    std::string_view config, value;
+    // Parameter::config, value and rows, which are no names: they stay where whoever read the command keeps them.
+    std::string_view config, value, rows;
     bool has_value = false;  // it may be empty
 
     std::string_view operator[](Parameter p) const {
         if (p == Parameter::config) return config;
         if (p == Parameter::value) return value;
+        if (p == Parameter::rows) return rows;
         return arguments[static_cast<unsigned>(p)].view();
     }
 };

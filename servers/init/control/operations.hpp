@@ -4,6 +4,7 @@
 
 #include "proto/boot_info.hpp"
 #include "proto/pci.hpp"
+#include "proto/policy.hpp"
 #include "servers/init/control/command.hpp"
 #include "servers/init/control/module_store.hpp"
 #include "servers/init/failure.hpp"
@@ -35,6 +36,17 @@ struct VmInfo {
     // While it starts: bytes of the guest's files, and how many of them are in place.
     std::uint64_t file_bytes = 0, placed_bytes = 0;
     char reason[128] = {};  // why it failed or is frozen; zero-terminated, may be empty
+};
+
+// A policy: a server that has exits of some classes before the VMM.
+struct PolicyInfo {
+    const char* vm = "";  // empty: there is none at this place
+    const char* module = "";
+    const char* state = "";
+    std::uint32_t classes = 0;  // bit n: ExitClass n
+    const char* options = "";
+    char report[128] = {};             // its own line, or why it failed
+    const PolicyPage* page = nullptr;  // its figures; null: it has none
 };
 
 struct ModuleInfo {
@@ -90,6 +102,9 @@ class Operations {
     // PCI functions; none as long as they are not known.
     virtual unsigned device_count() = 0;
     virtual DeviceInfo device(unsigned index) = 0;
+    // Places for policies; those that are empty have no VM.
+    virtual unsigned policy_count() = 0;
+    virtual PolicyInfo policy(unsigned index) = 0;
     virtual NodeInfo node_info() = 0;
     // Does what the command says, or begins it: it never waits. vm: the VM that it names; vm_count() if it
     // names none. Not called for what only shows something, which those above answer.

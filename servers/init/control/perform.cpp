@@ -51,6 +51,10 @@ void describe(Operations& operations, const Command& command, Performed& result)
                      later ? "; it takes effect at the next start" : "");
     }
     case Action::console: return print(to, "Connected to VM '{}'", vm.name);
+    case Action::policy_attach: return print(to, "VM '{}' has the policy", vm.name);
+    case Action::policy_detach:
+        return print(to, "Policy '{}' is detached from VM '{}'", command[Parameter::module],
+                     vm.name);
     case Action::destroy: return print(to, "VM '{}' destroyed", vm.name);
     case Action::reset: return print(to, "VM '{}' was reset", vm.name);
     case Action::restore: return print(to, "VM '{}' restored", vm.name);

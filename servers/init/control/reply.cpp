@@ -1,5 +1,6 @@
 #include "servers/init/control/reply.hpp"
 
+#include "proto/exit.hpp"
 #include "proto/sealed_line.hpp"
 #include "servers/init/control/device_text.hpp"
 #include "servers/init/control/json_arena.hpp"
@@ -166,6 +167,40 @@ void write_modules(Writer& w, Operations& operations) {
     w.end_array();
 }
 
+// Those that are not zero.
+void write_figures(Writer& w, const PolicyPage* page) {
+    w.begin_object();
+    for (unsigned i = 0; page != nullptr && i < policy_figures; ++i) {
+        const auto name = page->figure[i].name.copy();
+        const std::uint64_t value = page->figure[i].value.load();
+        if (!name.view().empty() && value != 0) w.field(name.view(), value);
+    }
+    w.end_object();
+}
+
+void write_policies(Writer& w, Operations& operations) {
+    w.begin_array();
+    for (unsigned i = 0; i < operations.policy_count(); ++i) {
+        const PolicyInfo p = operations.policy(i);
+        if (p.vm[0] == 0) continue;
+        w.begin_object();
+        w.field("vm", p.vm);
+        w.field("policy", p.module);
+        w.field("state", p.state);
+        w.key("classes");
+        w.begin_array();
+        for (unsigned c = 0; c < exit_classes; ++c)
+            if ((p.classes >> c & 1) != 0) w.text(to_text(static_cast<ExitClass>(c)));
+        w.end_array();
+        w.field("options", p.options);
+        w.field("report", p.report);
+        w.key("figures");
+        write_figures(w, p.page);
+        w.end_object();
+    }
+    w.end_array();
+}
+
 void write_devices(Writer& w, Operations& operations) {
     w.begin_array();
     for (unsigned i = 0; i < operations.device_count(); ++i) {
@@ -259,6 +294,7 @@ void write_result(Output& output, const Request& request, Operations& operations
     case Action::list: write_list(w, operations); break;
     case Action::modules: write_modules(w, operations); break;
     case Action::devices: write_devices(w, operations); break;
+    case Action::policies: write_policies(w, operations); break;
     case Action::nodeinfo: write_node(w, operations.node_info()); break;
     case Action::help: write_help(w, request.command[Parameter::topic]); break;
     case Action::dominfo: write_vm(w, operations.vm_info(performed.vm), performed.vm); break;

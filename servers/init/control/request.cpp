@@ -103,10 +103,14 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
     bool take_argument(std::string_view value) {
         Command& c = request_.command;
         if (!is_good() || !set_argument(c, parameter_, value, error_)) return true;
-        // No command takes both of these: there is room for one.
-        if (parameter_ != Parameter::config && parameter_ != Parameter::value) return true;
+        // No command takes two of these: there is room for one.
+        std::string_view* const text = parameter_ == Parameter::config  ? &c.config
+                                       : parameter_ == Parameter::value ? &c.value
+                                       : parameter_ == Parameter::rows  ? &c.rows
+                                                                        : nullptr;
+        if (text == nullptr) return true;
         definition_.set(value);
-        (parameter_ == Parameter::config ? c.config : c.value) = definition_.view();
+        *text = definition_.view();
         return true;
     }
     // Its bit in seen_; sets key_ and parameter_.

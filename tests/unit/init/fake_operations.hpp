@@ -12,6 +12,7 @@ struct FakeOperations : Operations {
     std::vector<VmInfo> vms;
     std::vector<ModuleInfo> modules{{"vmm", 400'000}, {"vmm-old", 1}};
     std::vector<DeviceInfo> devices;
+    std::vector<PolicyInfo> policies;
     std::vector<std::string> executed;  // "action:vm:module"
     std::string refusal;                // execute fails with it
     std::string defined;                // by the last define
@@ -40,6 +41,8 @@ struct FakeOperations : Operations {
     ModuleInfo module(unsigned index) override { return modules.at(index); }
     unsigned device_count() override { return static_cast<unsigned>(devices.size()); }
     DeviceInfo device(unsigned index) override { return devices.at(index); }
+    unsigned policy_count() override { return static_cast<unsigned>(policies.size()); }
+    PolicyInfo policy(unsigned index) override { return policies.at(index); }
     NodeInfo node_info() override { return {2, 1000 << 10, 2000 << 10, 30, 40, 5, 6, 7, 8}; }
     Outcome execute(const Command& c, unsigned vm) override {
         if (c.action == Action::define) defined = c.config;

@@ -300,6 +300,46 @@ TEST_F(Ipc, APolicyForwardsToTheBaseOfTheSameClass) {
     EXPECT_EQ(machine::now.guest_failures.size(), 1u);
 }
 
+TEST_F(Ipc, APolicyThatIsUnboundMayStillForwardTheExitThatItHas) {
+    Thread& h = server(20, 30);
+    portal(22, 20);
+    Thread& p = server(40, 30);
+    portal(42, 40);
+    Vcpu& v = vcpu(50, 22);
+    const auto halt = static_cast<unsigned>(ExitClass::halt);
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {53, 9, halt, 42, 0}), Status::ok);
+    ASSERT_NO_FATAL_FAILURE(start(v, 53, h));
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &p);
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {53, 9, halt, no_slot, 0}), Status::ok);
+    ASSERT_EQ(System::leave(), &p);
+    EXPECT_EQ(reply(p, Action::forward, v.sequence), &h);
+    EXPECT_TRUE(machine::now.guest_failures.empty());
+    // Only that one, and only once.
+    EXPECT_EQ(reply(h, Action::forward, v.sequence), nullptr);
+    EXPECT_EQ(v.state, ContextState::dead);
+}
+
+TEST_F(Ipc, AQueryTellsWhoseTheExitIs) {
+    Thread& h = server(20, 30);
+    portal(22, 20);
+    Thread& p = server(40, 30);
+    portal(42, 40);
+    Vcpu& v = vcpu(50, 22);
+    const auto halt = static_cast<unsigned>(ExitClass::halt);
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {53, 9, halt, 42, 0}), Status::ok);
+    ASSERT_NO_FATAL_FAILURE(start(v, 53, h));
+    const auto told = [&] {
+        EXPECT_EQ(s.call(Syscall::vcpu_ctl, {53, 8}), Status::ok);
+        return s.caller().gpr[gpr_rsi];
+    };
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &p);
+    EXPECT_EQ(told() & vcpu_flag::forwarded, 0u);
+    EXPECT_EQ(told() >> vcpu_flag::class_shift & 0xff, halt);
+    ASSERT_EQ(System::leave(), &p);
+    EXPECT_EQ(reply(p, Action::forward, v.sequence), &h);
+    EXPECT_NE(told() & vcpu_flag::forwarded, 0u);
+}
+
 TEST_F(Ipc, AnExitInTheHandsOfAPolicyThatDiesGoesToTheBase) {
     Thread& h = server(20, 30);
     portal(22, 20);
