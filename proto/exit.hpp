@@ -1,7 +1,6 @@
 // VM exits as messages: classes, message and reply layout, state groups.
 #pragma once
 #include <cstdint>
-#include <string_view>
 
 namespace margay {
 
@@ -62,15 +61,6 @@ constexpr const char* to_text(ExitClass c) {
                                      "unknown"};
     static_assert(sizeof(names) / sizeof(names[0]) == exit_classes);
     return c < ExitClass::count ? names[static_cast<unsigned>(c)] : "?";
-}
-
-// Its name in commands and manifests: as above, without blanks.
-constexpr bool is_named(ExitClass c, std::string_view name) {
-    const std::string_view text = to_text(c);
-    if (text.size() != name.size()) return false;
-    for (std::size_t i = 0; i < text.size(); ++i)
-        if (name[i] != (text[i] == ' ' ? '-' : text[i])) return false;
-    return true;
 }
 
 // The exit message (registers of reply_wait's result):

@@ -40,6 +40,8 @@ TARGETS = {
     "restart_delay_by_start": (1_000_000, None, ""),
     "restart_delay_by_end": (1_000_000, None, ""),
     "guest_boot_ratio": (1.20, 1.00, "KVM 0.95"),
+    "policy_answer_ratio": (1.20, None, ""),
+    "policy_forward_cost": (200, 120, ""),
     "guest_boot_exits": (3000, 1500, "KVM 3355"),
     "busy_core_interrupts": (0, 0, ""),
     "nvme_rand_read_ratio": (0.90, 0.93, "KVM with vfio 0.77"),
@@ -143,6 +145,7 @@ def bench(tree, names, json_file):
             f"1000 instructions took {calibration['value']} ticks: this emulator does not count them"
         )
     figures.update(_journal_costs(figures))
+    figures.update(_policy_costs(figures))
     wanted = TARGETS if set(names) == set(parts(tree)) else {key: TARGETS[key] for key in TARGETS if key in figures}
     _print(figures, wanted)
     if json_file:
@@ -174,6 +177,15 @@ def _journal_costs(figures):
         worst = max(costs.values(), key=lambda cost: cost["value"])
         costs["journal_cost_percent"] = bench_run.figure(worst["value"], "%", worst["repeats"])
     return costs
+
+
+def _policy_costs(figures):
+    """What a policy's answer takes beside the VMM's, and what it adds to an exit that it forwards."""
+    if "policy_none_answer" not in figures:
+        return {}
+    answer, forward = (figures.pop(f"policy_none_{what}")["value"] for what in ("answer", "forward"))
+    return {"policy_answer_ratio": bench_run.figure(round(figures["policy_answer"]["value"] / answer, 4), "ratio"),
+            "policy_forward_cost": bench_run.figure(figures["policy_forward"]["value"] - forward, "instructions")}
 
 
 def loaded_bytes(elf):

@@ -104,6 +104,14 @@ def _provoked(before, meanwhile, after=()):
     return drive
 
 
+def _policy(machine):
+    """Attaches a policy that answers a leaf of CPUID."""
+    machine.expect(r"^ready")
+    reply = machine.ctl(command="policy-attach", vm="bench", rows="cpuid policy_cpuid with-state 40000100:0=1,2,3,4")
+    if not reply["ok"]:
+        raise common.Failure(f"attaching a policy: {reply['error']}")
+
+
 # Two of 2 GiB, that had the memory before: not all that they get is clean.
 STARTS = [("start", "a"), ("start", "b")]
 ENDS = [("destroy", "a"), ("destroy", "b")]
@@ -111,6 +119,7 @@ ENDS = [("destroy", "a"), ("destroy", "b")]
 DRIVES = {
     "": None,
     "swap": _swap,
+    "policy": _policy,
     "neighbour": _provoked([("suspend", "big")], [("save", "big")], [("destroy", "big")]),
     "start": _provoked(STARTS + ENDS, STARTS + ENDS),
     "end": _provoked(STARTS, ENDS),

@@ -4,6 +4,15 @@ namespace margay::init {
 
 namespace {
 
+// The class's name in reports, with dashes for blanks.
+bool is_named(ExitClass c, std::string_view name) {
+    const std::string_view text = to_text(c);
+    if (text.size() != name.size()) return false;
+    for (std::size_t i = 0; i < text.size(); ++i)
+        if (name[i] != (text[i] == ' ' ? '-' : text[i])) return false;
+    return true;
+}
+
 // 0: there is none of that name.
 ExitClasses classes_of(std::string_view name) {
     if (name == "all") return (1u << exit_classes) - 1;

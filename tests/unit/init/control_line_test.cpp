@@ -206,6 +206,37 @@ TEST_F(ControlLineTest, HelpAndModules) {
     EXPECT_EQ(document_["result"]["pci_deaths"].GetUint64(), 8u);
 }
 
+TEST_F(ControlLineTest, Policies) {
+    ask(R"({"command": "policies"})");
+    EXPECT_EQ(document_["result"].Size(), 0u);
+    ask(R"({"command": "policy-attach", "vm": "linux", "rows": "cpuid,halt count a=1"})");
+    EXPECT_TRUE(document_["ok"].GetBool());
+    ask(R"({"command": "policy-detach", "vm": "linux", "module": "count"})");
+    EXPECT_STREQ(document_["result"]["message"].GetString(),
+                 "Policy 'count' is detached from VM 'linux'");
+    EXPECT_EQ(operations_.executed,
+              (std::vector<std::string>{"policy-attach:0:", "policy-detach:0:count"}));
+    const std::string most(max_policy_rows, 'x');
+    ask(R"({"command": "policy-attach", "vm": "linux", "rows": ")" + most + "\"}");
+    EXPECT_STREQ(document_["kind"].GetString(), "usage");
+    // What it writes into its page is shown as it can be.
+    PolicyPage page{};
+    page.figure[0].name.write("halt");
+    page.figure[0].value.store(7);
+    page.figure[2].name.write("no\x1b[2Jne");
+    page.figure[2].value.store(1);
+    page.figure[3].name.write("unused");
+    operations_.policies.push_back({"linux", "count", "attached", 1u << 3, "a=1", "", &page});
+    operations_.policies.push_back({});
+    ask(R"({"command": "policies"})");
+    ASSERT_EQ(document_["result"].Size(), 1u);
+    const auto& p = document_["result"][0];
+    EXPECT_STREQ(p["classes"][0].GetString(), "cpuid");
+    EXPECT_EQ(p["figures"]["halt"].GetUint64(), 7u);
+    EXPECT_EQ(p["figures"]["no?[2Jne"].GetUint64(), 1u);
+    EXPECT_FALSE(p["figures"].HasMember("unused"));
+}
+
 TEST_F(ControlLineTest, ADefinitionComesWithoutItsEscapes) {
     ask(R"({"id": 1, "command": "define", "config": "{\"name\": \"x\",\n \"kernel\": \"k\"}"})");
     EXPECT_TRUE(document_["ok"].GetBool());
