@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -66,6 +67,7 @@ struct State {
     bool x87_pointers_clear;
     std::map<std::uint32_t, std::uint64_t> msr;
     bool nothing_in_service;  // in the local APIC
+    std::set<unsigned> requested[cores];  // there, vectors that it has not delivered
     unsigned ends_of_interrupt;
     Mitigations mitigations;
     unsigned branch_barriers;
