@@ -438,9 +438,9 @@ TEST_P(Devices, MessagesOfTheirOwnStayWhereTheyAre) {
     s.make(ObjectType::device, device, storage_device,
            {device_control, function | device_flag::may_raise_any});
     s.make(ObjectType::irq, irq, kib4, {device, 5, first::core1});
-    EXPECT_EQ(s.call(Syscall::irq_ctl,
-                     {irq, static_cast<std::uint64_t>(IrqOp::move), first::core0}),
-              Status::not_supported);
+    EXPECT_EQ(
+        s.call(Syscall::irq_ctl, {irq, static_cast<std::uint64_t>(IrqOp::move), first::core0}),
+        Status::not_supported);
 }
 
 // Whoever moves theirs to a core leaves room there for whoever makes some.

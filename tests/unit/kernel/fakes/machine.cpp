@@ -259,9 +259,7 @@ std::uint32_t in32(std::uint16_t port) { return in(port, 4); }
 namespace apic {
 void end_of_interrupt() { ++now.ends_of_interrupt; }
 bool in_service(unsigned) { return !now.nothing_in_service; }
-bool is_requested(unsigned vector) {
-    return now.requested[machine::this_core_id].contains(vector);
-}
+bool is_requested(unsigned vector) { return now.requested[machine::this_core_id].contains(vector); }
 void arm_timer(std::uint64_t tsc) { now.timer[machine::this_core_id] = tsc; }
 void send_kick(unsigned apic_id) {
     for (unsigned i = 0; i < machine::cores; ++i) {

@@ -66,7 +66,7 @@ struct State {
     bool tsc_aux;
     bool x87_pointers_clear;
     std::map<std::uint32_t, std::uint64_t> msr;
-    bool nothing_in_service;  // in the local APIC
+    bool nothing_in_service;              // in the local APIC
     std::set<unsigned> requested[cores];  // there, vectors that it has not delivered
     unsigned ends_of_interrupt;
     Mitigations mitigations;
