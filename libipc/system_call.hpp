@@ -156,6 +156,10 @@ inline void yield() { (void)thread_ctl(no_slot, ThreadOp::yield); }
     return raw::simple(Syscall::irq_ctl, irq, static_cast<std::uint64_t>(op), event, bits);
 }
 
+// That core takes it from now on.
+[[nodiscard]] inline Status move_message(Slot irq, Slot core) {
+    return raw::simple(Syscall::irq_ctl, irq, static_cast<std::uint64_t>(IrqOp::move), core);
+}
 struct MessageAddress {
     std::uint64_t address = 0, data = 0;  // that a device writes
 };
@@ -194,13 +198,13 @@ struct CoreInfo {
 }
 
 struct CoreEvents {
-    std::uint64_t stray_interrupts = 0, nmis = 0, machine_checks = 0;
+    std::uint64_t stray_interrupts = 0, nmis = 0, machine_checks = 0, device_messages = 0;
 };
 [[nodiscard]] inline Result<CoreEvents> count_events(Slot core) {
     raw::Registers r{core, static_cast<std::uint64_t>(CoreOp::events)};
     const Status s = raw::system_call(Syscall::core_ctl, r);
     if (s != Status::ok) return s;
-    return CoreEvents{r.rdi, r.rsi, r.rdx};
+    return CoreEvents{r.rdi, r.rsi, r.rdx, r.r8};
 }
 
 struct ExtentInfo {

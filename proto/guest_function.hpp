@@ -13,7 +13,7 @@ constexpr std::uint64_t function_window = 0xc000'0000;
 constexpr std::uint64_t function_window_bytes = 0xfec0'0000 - function_window;
 // Bits of a guest-physical address, which CPUID tells it.
 constexpr unsigned guest_physical_bits = 40;
-// Interrupt messages of all functions of a VM together. Each has a bit of the Event that recalls vCPU 0.
+// Interrupt messages of all functions of a VM together. Each has a bit of the Events that recall vCPUs.
 constexpr unsigned max_guest_messages = 48;
 constexpr unsigned max_msi_messages = 16;  // of one function by MSI
 constexpr unsigned max_function_parts = 32;

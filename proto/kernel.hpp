@@ -28,7 +28,7 @@ enum class Syscall : std::uint64_t {
     vcpu_ctl = 9,     // RDI vcpu, RSI VcpuOp, RDX R8 R9
     thread_ctl = 10,  // RDI thread, RSI ThreadOp, RDX R8
     domain_ctl = 11,  // RDI domain, RSI DomainOp, RDX R8
-    irq_ctl = 12,     // RDI irq, RSI IrqOp, RDX event, R8 bits
+    irq_ctl = 12,     // RDI irq, RSI IrqOp, RDX event or core, R8 bits
     memory_ctl = 13,  // RDI memory, RSI MemoryOp, RDX R8 R9
     core_ctl = 14,    // RDI core, RSI CoreOp
     device_ctl = 15,  // RDI device, RSI DeviceOp, RDX
@@ -212,6 +212,7 @@ enum class IrqOp : std::uint64_t {
     unbind = 1,       // mask
     acknowledge = 2,  // a level-triggered line may fire again
     query = 3,  // of a message -> RDI the address and RSI the data that the device has to write
+    move = 4,   // of a message, RDX core: that one takes it from now on; none is lost on the way
 };
 
 constexpr unsigned device_messages = 512;  // that a Device can have, and indices
@@ -239,7 +240,8 @@ enum class CoreOp : std::uint64_t {
     // R8 its time-stamp counter minus core 0's when it started (ticks, signed), R9 the error of that at
     // most (~0: not measured), R10 core_flag bits
     query = 0,
-    events = 1,  // -> RDI interrupts that nobody had asked for, RSI NMIs, RDX machine checks
+    // -> RDI interrupts that nobody had asked for, RSI NMIs, RDX machine checks, R8 messages of devices
+    events = 1,
 };
 
 namespace core_flag {

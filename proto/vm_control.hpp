@@ -29,9 +29,10 @@ enum class VmmPhase : std::uint32_t {
 namespace recall_bit {
 constexpr std::uint64_t node = 1;  // the supervisor or the console has something for the VM
 constexpr std::uint64_t peer = 1ull << 63;  // another vCPU has, or a device that it serves
-// Of vCPU 0's Event: bit first_message + i says that interrupt message i of the VM's PCI functions has come.
+// Bit first_message + i says that interrupt message i of the VM's PCI functions has come. Of which vCPU's Event: see
+// VmControl::message_cpu.
 constexpr unsigned first_message = 8;
-// Likewise: bit first_line + i says that interrupt line i of theirs is asserted. It stays masked until the VMM acknowledges it.
+// Of vCPU 0's Event: bit first_line + i says that interrupt line i of theirs is asserted. It stays masked until the VMM acknowledges it.
 constexpr unsigned first_line = first_message + max_guest_messages;
 static_assert(first_line + max_guest_functions < 63);
 }  // namespace recall_bit
@@ -72,6 +73,9 @@ struct VmControl {
     // How many PCI functions it has. The supervisor stores it before the first VMM.
     std::uint32_t functions;
     FunctionControl function[max_guest_functions];
+    // The vCPU that interrupt message i of them is to come to, since the guest has it do so. The VMM stores it, then signals the
+    // supervisor. Meanwhile, and where that cannot be, it comes to another one: a VMM takes each from whichever it comes to.
+    std::atomic<std::uint8_t> message_cpu[max_guest_messages];
 };
 
 }  // namespace margay

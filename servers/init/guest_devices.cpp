@@ -383,7 +383,7 @@ Status GuestDevices::set_first_message(unsigned i) {
     return Status::ok;
 }
 
-// Each function has its share of them. On the core of vCPU 0, whose VMM takes them.
+// Each function has its share of them. At first vCPU 0 takes them.
 Status GuestDevices::create_messages(const Guest& guest, bool& done) {
     if (messages_ == 0 && message_storage_.size == 0) {
         share_messages();
@@ -408,6 +408,7 @@ Status GuestDevices::create_messages(const Guest& guest, bool& done) {
         if (s == Status::ok)
             s = irq_ctl(irq, IrqOp::bind, guest.first.event,
                         1ull << (recall_bit::first_message + messages_));
+        message_cpu_[messages_] = 0;
         ++messages_;
     }
     done = messages_ == all;
@@ -515,7 +516,24 @@ std::uint64_t GuestDevices::board_bits(unsigned i, std::uint64_t wanted) const {
 
 // --- while it runs
 
-void GuestDevices::look(VmControl& control, Slot requests) {
+// First to whom, then where: what comes meanwhile, and what cannot be moved, the kernel hands on to that vCPU's core.
+void GuestDevices::direct_messages(const Guest& guest) {
+    for (unsigned i = 0; i < messages_; ++i) {
+        const unsigned cpu = guest.control->message_cpu[i].load();
+        if (cpu == message_cpu_[i] || cpu >= guest.cpus()) continue;
+        const GuestCpu& to = guest.cpu(cpu);
+        if (irq_ctl(irq_[i], IrqOp::bind, to.event, 1ull << (recall_bit::first_message + i)) !=
+            Status::ok)
+            continue;
+        message_cpu_[i] = static_cast<std::uint8_t>(cpu);
+        (void)move_message(irq_[i], init_slot::first_core + static_cast<Slot>(to.core));
+    }
+}
+
+void GuestDevices::look(const Guest& guest, Slot requests) {
+    if (count() == 0) return;
+    VmControl& control = *guest.control;
+    direct_messages(guest);
     bool news = false;
     for (unsigned i = 0; i < count(); ++i) {
         Claimed& c = claimed_[i];

@@ -22,8 +22,8 @@ class GuestDevices {
     // The last release left a function that does not come to rest: it, and the guest's memory, are nobody's any more.
     bool keeps_memory() const { return keeps_memory_; }
 
-    // What the VMM wants of them, and what has come of that. requests: the Event that recalls vCPU 0.
-    void look(VmControl& control, Slot requests);
+    // What the VMM of `guest` wants of them, and what has come of that. requests: the Event that recalls vCPU 0.
+    void look(const Guest& guest, Slot requests);
 
     // For a VMM's start-up block. count() is 0 until they are complete.
     unsigned count() const { return step_ == Step::complete ? count_ : 0; }
@@ -87,6 +87,7 @@ class GuestDevices {
     Status set_first_message(unsigned i);
     Status create_lines(const Guest& guest);
     std::uint64_t board_bits(unsigned i, std::uint64_t wanted) const;
+    void direct_messages(const Guest& guest);
     Piece await_rest();
     void give_back();
 
@@ -108,6 +109,7 @@ class GuestDevices {
     // Derived from the machine's device memory; each is emptied and given back by hand.
     Extent part_[max_function_parts];
     Slot irq_[max_guest_messages], irq_storage_[max_guest_messages];
+    std::uint8_t message_cpu_[max_guest_messages];  // the vCPU that each comes to
     IrqLine line_[max_guest_functions];
     unsigned parts_ = 0, messages_ = 0, lines_ = 0;
 };

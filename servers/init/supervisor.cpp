@@ -465,6 +465,10 @@ NodeInfo Supervisor::node_info() {
     info.console_deaths = services_.console_deaths();
     info.pmem_deaths = services_.pmem_deaths();
     info.pci_deaths = services_.devices().deaths();
+    info.device_messages = [](unsigned core) -> std::uint64_t {
+        const Result<CoreEvents> events = count_events(init_slot::first_core + core);
+        return events ? events->device_messages : 0;
+    };
     return info;
 }
 

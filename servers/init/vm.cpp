@@ -113,7 +113,7 @@ Failure Vm::save() {
 
 void Vm::devices_told() {
     life_.wake();
-    if (guest_.control != nullptr) devices_.look(*guest_.control, to_.requests);
+    if (guest_.control != nullptr) devices_.look(guest_, to_.requests);
 }
 
 Failure Vm::restore() {
@@ -213,7 +213,7 @@ void Vm::look() {
     policies_.look(s.now);
     life_.look(s);
     // Not before: a guest may wait for its next VMM.
-    if (guest_.control != nullptr) devices_.look(*guest_.control, to_.requests);
+    if (guest_.control != nullptr) devices_.look(guest_, to_.requests);
     tell_progress(s.now);
     if (life_.state() != VmState::running)
         killer_.stop();

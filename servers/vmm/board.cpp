@@ -484,6 +484,16 @@ void Board::deliver(const ApicMessage& message) {
     }
 }
 
+std::optional<unsigned> Board::recipient(const ApicMessage& message) const {
+    for (unsigned cpu = 0; cpu < cpus_.count; ++cpu) {
+        if (LocalApic::accepts(cpus_.state[cpu]->local_apic.live, message.destination,
+                               message.logical)) {
+            return cpu;
+        }
+    }
+    return std::nullopt;
+}
+
 void Board::broadcast(const ApicMessage& message, std::uint32_t, bool include_self) {
     for (unsigned cpu = 0; cpu < cpus_.count; ++cpu) {
         if (include_self || cpu != cpu_) {

@@ -106,7 +106,9 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     [[nodiscard]] bool settle_function(unsigned function);
     /// Before any vCPU runs: what the VMM before this one wanted is wanted again.
     void open_functions() {
-        if (pass_through_) pass_through_->settle_all();
+        if (!pass_through_) return;
+        pass_through_->settle_all();
+        pass_through_->direct_all();
     }
 
     [[nodiscard]] MsrResult msr_read(std::uint32_t index, std::uint64_t& value) {
@@ -227,6 +229,7 @@ class Board final : public Bus, public KvmCallTargets, private IrqLines, private
     [[nodiscard]] unsigned find(std::uint32_t apic_id) const noexcept;
     [[nodiscard]] unsigned choose_lowest(const ApicMessage& message) const noexcept;
     void deliver(const ApicMessage& message) override;
+    [[nodiscard]] std::optional<unsigned> recipient(const ApicMessage& message) const override;
     void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override;
     void input_served(unsigned pin) override;
     void end_of_interrupt(std::uint8_t vector) override;

@@ -68,6 +68,9 @@ struct Hands final : FunctionHands {
         require(number < max_guest_messages, "a message of the VM");
         return InterruptMessage{0xfee0'0000, 0x4000 + number};
     }
+    void direct(unsigned number, unsigned cpu) override {
+        require(number < max_guest_messages && cpu < 2, "a message and a vCPU of the VM");
+    }
     void check(unsigned part, std::uint64_t offset, unsigned width) const {
         require(part < f.parts && f.part[part].is_trapped != 0, "a trapped part");
         require(offset % width == 0 && offset + width <= f.part[part].size, "within it");
@@ -84,6 +87,10 @@ struct Bus final : ApicBus {
         require(m.mode == DeliveryMode::fixed || m.mode == DeliveryMode::lowest_priority ||
                     m.mode == DeliveryMode::nmi || m.mode == DeliveryMode::init,
                 "a message that a device can send");
+    }
+    std::optional<unsigned> recipient(const ApicMessage& m) const override {
+        if (m.destination > 1) return {};
+        return m.destination;
     }
     void broadcast(const ApicMessage&, std::uint32_t, bool) override { require(false, "no IPI"); }
     void end_of_interrupt(std::uint8_t) override {}

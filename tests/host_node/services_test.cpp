@@ -167,7 +167,7 @@ class PmemDeath {
     bool counts(unsigned deaths) {
         const std::string answer = node.command(R"({"id": 1, "command": "nodeinfo"})");
         const std::string wanted =
-            "\"console_deaths\":0,\"pmem_deaths\":" + std::to_string(deaths) + ",\"pci_deaths\":0}";
+            "\"console_deaths\":0,\"pmem_deaths\":" + std::to_string(deaths) + ",\"pci_deaths\":0,";
         return answer.find(wanted) != std::string::npos;
     }
     void come_and_go() {

@@ -22,6 +22,17 @@ echo loaded
 wget -q -O - http://10.0.2.2:%d/file | sha256sum | sed 's/^/got /'
 grep -E 'virtio|eth0' /proc/interrupts
 """
+# All the while the adapter's messages go to one vCPU, then to the other.
+DIRECTED = COMMAND.replace("wget", """irqs=$(grep virtio /proc/interrupts | cut -d: -f1)
+(
+    while :; do
+        for mask in 1 2; do
+            for irq in $irqs; do echo $mask >/proc/irq/$irq/smp_affinity 2>/dev/null || :; done
+            usleep 20000
+        done
+    done
+) &
+wget""", 1)
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -76,7 +87,8 @@ def _flows(machine, server):
         machine.pause(0.05)
 
 
-def _network(node, extra, address, *disturb, initrd=None, kernel=fetch.DEFAULT_KERNEL, cores=1, asked=1, **vm):
+def _network(node, extra, address, *disturb, initrd=None, kernel=fetch.DEFAULT_KERNEL, cores=1, asked=1, command=COMMAND,
+             **vm):
     """An address by DHCP, and 64 MiB by HTTP; or, with `disturb`, as much as comes until that is over, by one connection.
 
     What the guest says.
@@ -84,7 +96,7 @@ def _network(node, extra, address, *disturb, initrd=None, kernel=fetch.DEFAULT_K
     initrd = initrd or initramfs.with_modules(initramfs.base(), fetch.NETWORK_MODULES)
     with _server(0 if disturb else MIB) as server:
         guest = linux(address, **{"restart_limit": 1_000_000, **vm})
-        with boot_guests(node, extra, COMMAND % server.server_address[1], guest, initrd=initrd, kernel=kernel, cores=cores) as machine:
+        with boot_guests(node, extra, command % server.server_address[1], guest, initrd=initrd, kernel=kernel, cores=cores) as machine:
             if disturb:
                 machine.expect(r"^loaded\r\n")
                 # Nothing would be shown of a connection that stands still.
@@ -134,6 +146,28 @@ def virtio_dies(node):
     _network(node, VIRTIO_ROOT, "00:09.0", _dies, swap, allow_no_reset=True)
 
 
+def _taken(machine):
+    """By the cores of both vCPUs."""
+    def taken():
+        return ask(machine, command="nodeinfo")["device_messages"]
+    before = taken()
+    while any(now - past < 100 for past, now in zip(before, taken())):
+        machine.pause(0.05)
+
+
+def _die_few(machine):
+    until_died(machine, 20)
+
+
+def virtio_directed(node, extra=VIRTIO_ROOT, address="00:09.0", **vm):
+    """A connection outlives that its guest has the messages come to one vCPU, then to the other, and VMMs that die meanwhile."""
+    _network(node, extra, address, _taken, _die_few, command=DIRECTED, cpus=2, core=0, cores=2, **(vm or {"allow_no_reset": True}))
+
+
+def virtio_vtd_directed(node):
+    virtio_directed(node, VIRTIO_PORT, "01:00.0", standby=True)
+
+
 def virtio_vtd_dies(node):
     _network(node, VIRTIO_PORT, "01:00.0", _dies, swap, standby=True)
 
@@ -165,7 +199,7 @@ def e1000e_vtd_reset(node):
     _e1000e(node, E1000E_PORT, "01:00.0", _reset, asked=2)
 
 
-CASES = [virtio, virtio_vtd, virtio_dies, virtio_vtd_dies, virtio_vtd_reset, e1000e, e1000e_vtd, e1000e_vtd_reset]
+CASES = [virtio, virtio_vtd, virtio_directed, virtio_vtd_directed, virtio_dies, virtio_vtd_dies, virtio_vtd_reset, e1000e, e1000e_vtd, e1000e_vtd_reset]
 
 
 def test(node):

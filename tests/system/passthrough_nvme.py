@@ -183,7 +183,61 @@ def nvme_vtd_dies(node):
     loaded(node, lambda machine: until_died(machine, 100), {"standby": True}, iommu=VTD)
 
 
-CASES = [nvme, nvme_smp, nvme_dies, nvme_standby, nvme_swap, nvme_reset, nvme_frozen, nvme_two, nvme_services, nvme_uefi,
+# Reads by one vCPU, then by the other, each time when something is typed. Then both read while one of them goes and comes.
+DIRECTED = """
+set -e
+by() { taskset $1 dd if=/dev/nvme0n1 of=/dev/null bs=4k count=400 iflag=direct 2>/dev/null; }
+by 1
+by 2
+for mask in 1 2; do
+    echo "next $mask"
+    read line </dev/console
+    by $mask
+done
+echo "next none"
+cpu=/sys/devices/system/cpu/cpu1/online
+touch /tmp/toggles
+(
+    while [ -e /tmp/toggles ]; do
+        echo 0 >$cpu
+        echo 1 >$cpu
+        echo toggled >>/tmp/toggled
+    done
+) &
+""" + LOAD.replace("wait\n", """rm /tmp/toggles
+wait
+echo "toggled: $(grep -c toggled /tmp/toggled)"
+""", 1)
+
+
+def nvme_directed(node, iommu=AMD_VI):
+    """What the guest has come to a vCPU, that one's core takes; and nothing is lost when it has it come to another one, whatever its
+    VMM dies of."""
+    taken = []
+
+    def meanwhile(machine):
+        for mask in ("1", "2", "none"):
+            machine.expect(rf"^next {mask}\r\n")
+            taken.append(ask(machine, command="nodeinfo")["device_messages"])
+            if mask != "none":
+                machine.send("go on\n")
+        machine.expect(r"^loaded\r\n")
+        until_died(machine, 20)
+        machine.send("enough\n")
+    output, _ = check_image(node, {"cpus": 2, "core": 0, "restart_limit": 1_000_000}, DIRECTED, meanwhile, cores=2, iommu=iommu)
+    assert "misread" not in output and int(re.findall(r"rounds: (\d+)", output)[0]) > 0, output[-3000:]
+    assert int(re.findall(r"toggled: (\d+)", output)[0]) > 0, output[-3000:]
+    first, second = ([after - before for before, after in zip(*pair)] for pair in zip(taken, taken[1:]))
+    print(f"messages that each core took: {first} for the first vCPU, {second} for the second")
+    # One for each read, but for those that the driver finds before.
+    assert first[0] > 300 and first[1] < 20 and second[1] > 300 and second[0] < 20, taken
+
+
+def nvme_vtd_directed(node):
+    nvme_directed(node, VTD)
+
+
+CASES = [nvme, nvme_smp, nvme_directed, nvme_vtd_directed, nvme_dies, nvme_standby, nvme_swap, nvme_reset, nvme_frozen, nvme_two, nvme_services, nvme_uefi,
          nvme_vtd, nvme_vtd_uefi, nvme_vtd_dies, nvme_vtd_swap, nvme_vtd_reset, nvme_vtd_two, nvme_vtd_services]
 
 

@@ -43,6 +43,9 @@ struct CoreFields {
 constexpr unsigned max_contexts_per_core = 4096;
 // Interrupt messages of devices that it can take.
 constexpr unsigned message_vectors = 64;
+// Of these, the last ones are the only ones that messages made for other cores can have (IrqOp::move): who moves theirs here leaves
+// room for whoever makes some here.
+constexpr unsigned visiting_vectors = 16;
 
 struct Core : CoreFields {
     unsigned id;
@@ -67,6 +70,7 @@ struct Core : CoreFields {
     Vcpu* lazy_owner;
     std::uint64_t interrupts;        // taken by the kernel on this core
     std::uint64_t stray_interrupts;  // of those, the ones that nobody had asked for
+    std::uint64_t device_messages;   // likewise, those that have signalled an Event
     std::uint64_t nmis, machine_checks;
     std::atomic<Mail*> mailbox;
     std::atomic<RemoteWork*> remote;

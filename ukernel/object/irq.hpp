@@ -3,6 +3,7 @@
 #include "support/result.hpp"
 #include "ukernel/arch/x86_64/io_apic.hpp"
 #include "ukernel/arch/x86_64/iommu/driver.hpp"
+#include "ukernel/core/spin_lock.hpp"
 #include "ukernel/tree/node.hpp"
 
 namespace margay {
@@ -11,8 +12,15 @@ struct Core;
 struct Device;
 struct Event;
 
-// All words are written on the core that takes the interrupt; there, the handler reads them.
+// All words are written on its own core, which takes a line's interrupts, and a message's unless it was moved. Handlers, on whatever
+// core, read what it delivers to under the lock.
 struct Irq {
+    // A vector of a core.
+    struct Place {
+        Core* core = nullptr;
+        unsigned vector = 0;
+    };
+
     Event* event = nullptr;
     std::uint64_t bits = 0;
     Binding binding;  // below the Event's capability
@@ -31,11 +39,18 @@ struct Irq {
     bool is_message() const { return is_message_; }
     unsigned number() const { return number_; }
 
-    // All on that core. bind: `dead_partner` if the Device is gone.
+    // All on that core, but for leave(). bind: `dead_partner` if the Device is gone.
     Status bind(Event& to, std::uint64_t event_bits);
     void unbind();
     // The client has served a level-triggered line.
     void acknowledge();
+
+    // Of a message: that core takes it. What was sent before and comes late still finds its way: its own core's vector is kept for
+    // it, and one of another core, which it then has in `left`, is given back there by leave().
+    // `not_supported`: the function's own message says where it goes, or the core cannot be reached; `no_memory`: the core has no
+    // vector left for messages of others; `dead_partner`: the Device is gone.
+    Status move(Core& to, Place& left);
+    void leave(const Place& place);
 
     // How its function sends it. `dead_partner` if the Device is gone. Only of a message.
     Result<iommu::Message> message() const;
@@ -47,15 +62,19 @@ struct Irq {
   private:
     Irq(unsigned number, Core& core);
     static void end_origin(Binding& b);
-    void set_message(unsigned vector);
+    void set_message(const Place& place);
+    void deliver_to(Event* to, std::uint64_t event_bits);
+    bool signal();
 
     unsigned number_;  // global system interrupt, or index
     Core& core_;
     bool is_message_ = false;
-    unsigned vector_ = 0;       // of a message
+    unsigned vector_ = 0;       // of a message: on its own core
+    Place at_;                  // likewise: where it goes
     Device* device_ = nullptr;  // null: gone
     bool level_ = false;
     bool in_service_ = false;  // a level that its client has still to serve
+    SpinLock lock_;            // over event and bits
 };
 
 }  // namespace margay

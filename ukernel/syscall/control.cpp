@@ -179,6 +179,19 @@ Status domain_control(Thread& t) {
     return Status::bad_syscall;
 }
 
+Status move_irq(const Thread& t, Irq& irq) {
+    const Result<CapSlot*> slot =
+        find_capability(t, t.gpr[gpr_rdx], ObjectType::core, right::control);
+    if (!slot) return slot.status();
+    Core* to = Core::by_id(reinterpret_cast<std::uint64_t>((*slot)->object));
+    if (to == nullptr || !irq.is_message()) return Status::bad_argument;
+    Status s = Status::ok;
+    Irq::Place left;
+    run_on(irq.core(), [&irq, &s, &left, to] { s = irq.move(*to, left); });
+    if (left.core != nullptr) run_on(*left.core, [&irq, &left] { irq.leave(left); });
+    return s;
+}
+
 Status irq_control(Thread& t, EstateLock& held) {
     const Result<CapSlot*> slot =
         find_capability(t, t.gpr[gpr_rdi], ObjectType::irq, right::control);
@@ -218,6 +231,7 @@ Status irq_control(Thread& t, EstateLock& held) {
         t.gpr[gpr_rsi] = message->data;
         return Status::ok;
     }
+    case IrqOp::move: return move_irq(t, irq);
     }
     return Status::bad_syscall;
 }
@@ -265,6 +279,7 @@ Status core_control(Thread& t) {
         t.gpr[gpr_rdi] = core->stray_interrupts;
         t.gpr[gpr_rsi] = core->nmis;
         t.gpr[gpr_rdx] = core->machine_checks;
+        t.gpr[gpr_r8] = core->device_messages;
         return Status::ok;
     }
     if (op != CoreOp::query) return Status::bad_syscall;

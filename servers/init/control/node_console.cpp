@@ -180,6 +180,10 @@ void NodeConsole::nodeinfo(const NodeInfo& node) {
     say("Console deaths: {}\n", node.console_deaths);
     say("Pmem deaths:    {}\n", node.pmem_deaths);
     say("Pci deaths:     {}\n", node.pci_deaths);
+    for (unsigned core = 0; core < node.cores && node.device_messages != nullptr; ++core) {
+        const std::uint64_t messages = node.device_messages(core);
+        if (messages != 0) say("Core {}: {} messages of devices\n", core, messages);
+    }
 }
 
 void NodeConsole::help(std::string_view topic) {

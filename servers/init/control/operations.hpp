@@ -79,6 +79,8 @@ struct NodeInfo {
     unsigned windows = 0;                            // memory that init has mapped for itself
     unsigned console_deaths = 0, pmem_deaths = 0;    // pmem's with those of its clearer
     unsigned pci_deaths = 0;
+    // Interrupt messages of VMs' devices that a core has taken; null: none has.
+    std::uint64_t (*device_messages)(unsigned core) = nullptr;
 };
 
 struct Outcome {

@@ -243,6 +243,11 @@ void write_node(Writer& w, const NodeInfo& node) {
     w.field("console_deaths", node.console_deaths);
     w.field("pmem_deaths", node.pmem_deaths);
     w.field("pci_deaths", node.pci_deaths);
+    w.key("device_messages");
+    w.begin_array();
+    for (unsigned core = 0; core < node.cores && node.device_messages != nullptr; ++core)
+        w.number(node.device_messages(core));
+    w.end_array();
     w.end_object();
 }
 

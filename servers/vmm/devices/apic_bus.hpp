@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 namespace margay::vmm {
 
@@ -29,6 +30,9 @@ class ApicBus {
   public:
     /// Deliver to every local APIC that the destination names.
     virtual void deliver(const ApicMessage& message) = 0;
+
+    /// The vCPU with such an APIC; of several, the first. Nothing: there is none.
+    [[nodiscard]] virtual std::optional<unsigned> recipient(const ApicMessage& message) const = 0;
 
     /// An inter-processor interrupt to all; the sender's id is left out unless `include_self`.
     virtual void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) = 0;

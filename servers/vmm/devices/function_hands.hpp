@@ -39,6 +39,9 @@ class FunctionHands {
     /// What the function has to write for that message of the VM.
     [[nodiscard]] virtual std::optional<InterruptMessage> message(unsigned number) = 0;
 
+    /// Have that message of the VM come to that vCPU. Asking again for the same costs nothing. It may go on to come to another one.
+    virtual void direct(unsigned number, unsigned cpu) = 0;
+
   protected:
     ~FunctionHands() = default;
 };

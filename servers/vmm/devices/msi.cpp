@@ -75,6 +75,11 @@ InterruptMessage Msi::message(unsigned number) const noexcept {
     return {now().address, (now().data & ~low) | number};
 }
 
+std::optional<InterruptMessage> Msi::sent(unsigned number) const noexcept {
+    if (!is_on() || number >> now().log_messages != 0) return {};
+    return message(number);
+}
+
 std::optional<InterruptMessage> Msi::arrive(unsigned number) noexcept {
     if (!is_on() || number >> now().log_messages != 0) return {};
     const auto bit = static_cast<std::uint16_t>(1U << number);

@@ -35,6 +35,8 @@ class Msi {
     [[nodiscard]] std::optional<InterruptMessage> arrive(unsigned number) noexcept;
     /// One that was pending and may go now.
     [[nodiscard]] std::optional<InterruptMessage> take_pending(unsigned number) noexcept;
+    /// Where message `number` goes, whether it is masked or not. Nothing: the function does not send it.
+    [[nodiscard]] std::optional<InterruptMessage> sent(unsigned number) const noexcept;
     [[nodiscard]] bool has_pending() const noexcept { return now().pending != 0; }
 
   private:

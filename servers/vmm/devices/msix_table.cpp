@@ -69,6 +69,12 @@ std::uint64_t MsixTable::read_pending(std::uint64_t offset, unsigned width) cons
     return value;
 }
 
+std::optional<InterruptMessage> MsixTable::sent(unsigned number) const noexcept {
+    if (number >= entries_ || is_masked(number)) return {};
+    const MsixEntry& e = state_->entry[first_ + number];
+    return InterruptMessage{e.address, e.data};
+}
+
 std::optional<InterruptMessage> MsixTable::arrive(unsigned number, bool all_masked) noexcept {
     if (number >= entries_) return {};
     const MsixEntry& e = state_->entry[first_ + number];

@@ -43,6 +43,9 @@ class MsixTable {
     [[nodiscard]] std::optional<InterruptMessage> take_pending(unsigned number,
                                                                bool all_masked) noexcept;
 
+    /// Where message `number` goes. Nothing: its entry is masked, as while the guest writes it.
+    [[nodiscard]] std::optional<InterruptMessage> sent(unsigned number) const noexcept;
+
     [[nodiscard]] unsigned entries() const noexcept { return entries_; }
     [[nodiscard]] bool is_masked(unsigned number) const noexcept {
         return (state_->entry[first_ + number].control & 1) != 0;

@@ -48,7 +48,10 @@ void PassThrough::config_write(unsigned device, unsigned reg, unsigned width, st
                 unmap_bar(i, bar);
     }
     if (effect.reset) table_of(i).reset();
-    if (effect.messages) deliver_pending(i);
+    if (effect.messages) {
+        direct(i);
+        deliver_pending(i);
+    }
     if (function.line() != 0) update_line(function.line() - 1);
     if (function.wish() != wish) control_.await_function(i);
 }

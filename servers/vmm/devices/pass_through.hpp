@@ -76,6 +76,8 @@ class PassThrough {
     /// one that is not there: true.
     bool settle(unsigned function);
     void settle_all();
+    /// Sees to it that messages come to the vCPUs that they are for, as the committed state says.
+    void direct_all();
 
   private:
     /// Where an access ends.
@@ -100,6 +102,8 @@ class PassThrough {
     [[nodiscard]] bool is_in_pending(const Place& place) const noexcept;
     [[nodiscard]] std::uint64_t read_aligned(std::uint64_t gpa, unsigned width);
     void write_aligned(std::uint64_t gpa, unsigned width, std::uint64_t value);
+    void direct(unsigned function);
+    void direct(unsigned function, unsigned number);
     void deliver(const std::optional<InterruptMessage>& message);
     void deliver_pending(unsigned function);
     void deliver_pending_msi(Msi& msi);

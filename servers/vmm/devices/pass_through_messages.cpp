@@ -89,8 +89,10 @@ void PassThrough::write_aligned(std::uint64_t gpa, unsigned width, std::uint64_t
     const GuestFunction& f = functions_.function[part.function];
     if (is_in_table(*place)) {
         MsixTable table = table_of(part.function);
-        if (const auto number = table.write(place->offset - f.table_offset, width, value))
+        if (const auto number = table.write(place->offset - f.table_offset, width, value)) {
+            direct(part.function, *number);
             deliver(table.take_pending(*number, all_masked(part.function)));
+        }
     } else if (!is_in_pending(*place) && !is_resetting(part.function)) {
         hands_.write(place->part, place->offset - part.offset, width, value);
     }
@@ -112,6 +114,30 @@ void PassThrough::write(std::uint64_t gpa, unsigned width, std::uint64_t value) 
         write_aligned(gpa + at, now, value >> (8 * at) & ones(now));
         at += now;
     }
+}
+
+// What is asked for before it is committed is at worst asked for once more: wherever a message comes, the committed state says whose
+// it is.
+void PassThrough::direct(unsigned function, unsigned number) {
+    PciFunction& f = *function_[function];
+    const std::optional<InterruptMessage> sent = f.interrupts() == PciInterrupts::msi
+                                                     ? f.msi().sent(number)
+                                                     : table_of(function).sent(number);
+    if (!sent) return;
+    const std::optional<ApicMessage> message = to_apic_message(*sent);
+    if (!message) return;
+    if (const std::optional<unsigned> cpu = bus_.recipient(*message))
+        hands_.direct(functions_.function[function].first_message + number, *cpu);
+}
+
+void PassThrough::direct(unsigned function) {
+    const GuestFunction& f = functions_.function[function];
+    for (unsigned i = 0; i < std::max<unsigned>(f.messages, f.msi_messages); ++i)
+        direct(function, i);
+}
+
+void PassThrough::direct_all() {
+    for (unsigned i = 0; i < count_; ++i) direct(i);
 }
 
 void PassThrough::deliver(const std::optional<InterruptMessage>& message) {

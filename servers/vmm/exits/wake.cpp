@@ -60,11 +60,12 @@ void Machine::on_wake(const Exit& e, Reply& r) {
         board_.expire(clock_.now_ns());
     } else {
         if (cpus_.count > 1) take_messages(r);
-        if (cpu_ != 0 || e.detail0 == recall_bit::peer) return;
+        if (e.detail0 == recall_bit::peer) return;
         if ((e.detail0 & messages) != 0) {
             board_.function_messages((e.detail0 & messages) >> recall_bit::first_message);
             if ((e.detail0 & ~(messages | recall_bit::peer)) == 0) return;
         }
+        if (cpu_ != 0) return;
         board_.functions_granted();
         read_console();
         const std::uint32_t presses = control_.power_presses.load();

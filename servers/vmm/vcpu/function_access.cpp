@@ -98,6 +98,14 @@ std::uint64_t FunctionAccess::granted(unsigned function) {
     return control_.function[function].granted.load();
 }
 
+void FunctionAccess::direct(unsigned number, unsigned cpu) {
+    if (number >= max_guest_messages) return;
+    std::atomic<std::uint8_t>& to = control_.message_cpu[number];
+    if (to.load() == cpu) return;
+    to.store(static_cast<std::uint8_t>(cpu));
+    if (slots_.supervisor != no_slot) (void)signal(slots_.supervisor, slots_.supervisor_bits);
+}
+
 std::optional<InterruptMessage> FunctionAccess::message(unsigned number) {
     if (number >= slots_.messages) return {};
     const Result<MessageAddress> m = query_message(slots_.first_message + number);

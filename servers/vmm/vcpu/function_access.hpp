@@ -30,6 +30,7 @@ class FunctionAccess final : public FunctionHands {
     void want(unsigned function, std::uint64_t word) override;
     [[nodiscard]] std::uint64_t granted(unsigned function) override;
     [[nodiscard]] std::optional<InterruptMessage> message(unsigned number) override;
+    void direct(unsigned number, unsigned cpu) override;
 
   private:
     Slot slot_of(unsigned part) const { return slots_.first_part + functions_.part[part].memory; }

@@ -204,6 +204,9 @@ TEST_F(ControlLineTest, HelpAndModules) {
     EXPECT_EQ(document_["result"]["console_deaths"].GetUint64(), 6u);
     EXPECT_EQ(document_["result"]["pmem_deaths"].GetUint64(), 7u);
     EXPECT_EQ(document_["result"]["pci_deaths"].GetUint64(), 8u);
+    ASSERT_EQ(document_["result"]["device_messages"].Size(), 2u);
+    EXPECT_EQ(document_["result"]["device_messages"][0].GetUint64(), 0u);
+    EXPECT_EQ(document_["result"]["device_messages"][1].GetUint64(), 900u);
 }
 
 TEST_F(ControlLineTest, Policies) {

@@ -43,7 +43,13 @@ struct FakeOperations : Operations {
     DeviceInfo device(unsigned index) override { return devices.at(index); }
     unsigned policy_count() override { return static_cast<unsigned>(policies.size()); }
     PolicyInfo policy(unsigned index) override { return policies.at(index); }
-    NodeInfo node_info() override { return {2, 1000 << 10, 2000 << 10, 30, 40, 5, 6, 7, 8}; }
+    NodeInfo node_info() override {
+        return {2,          1000 << 10,
+                2000 << 10, 30,
+                40,         5,
+                6,          7,
+                8,          [](unsigned core) -> std::uint64_t { return 900 * core; }};
+    }
     Outcome execute(const Command& c, unsigned vm) override {
         if (c.action == Action::define) defined = c.config;
         executed.push_back(std::string{commands()[static_cast<unsigned>(c.action)].name} + ":" +

@@ -142,6 +142,8 @@ TEST_F(NodeConsoleTest, Nodeinfo) {
     EXPECT_NE(s.find("Console deaths: 6"), s.npos) << s;
     EXPECT_NE(s.find("Pmem deaths:    7"), s.npos) << s;
     EXPECT_NE(s.find("Pci deaths:     8"), s.npos) << s;
+    EXPECT_EQ(s.find("Core 0"), s.npos) << "it has taken none";
+    EXPECT_NE(s.find("Core 1: 900 messages of devices"), s.npos) << s;
 }
 
 TEST_F(NodeConsoleTest, Devices) {

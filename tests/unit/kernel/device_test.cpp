@@ -337,6 +337,152 @@ TEST_P(Messages, ACoreHasSoManyVectors) {
     EXPECT_EQ(make(), Status::ok) << "the index was given back";
 }
 
+class MovedMessages : public Messages {
+  protected:
+    static constexpr unsigned home = apic::vector::first_message;
+    static constexpr unsigned first_visiting = home + message_vectors - visiting_vectors;
+
+    Status move(Slot core, Slot which = irq) {
+        return s.call(Syscall::irq_ctl, {which, static_cast<std::uint64_t>(IrqOp::move), core});
+    }
+    static void fire(unsigned core, unsigned vector) {
+        machine::switch_to(core);
+        Irq::fire_message(vector);
+        machine::switch_to(0);
+    }
+    std::uint64_t take() { return s.object<Event>(event).take(); }
+    static bool goes_to(unsigned core, unsigned vector) {
+        const auto raised = iommu_model::message(function, index);
+        return raised && raised->apic_id == machine::core(core).apic_id && raised->vector == vector;
+    }
+};
+
+INSTANTIATE_TEST_SUITE_P(, MovedMessages, testing::ValuesIn(kinds), name_of);
+
+TEST_P(MovedMessages, OneIsTakenWhereItWasMoved) {
+    ASSERT_EQ(bind(), Status::ok);
+    EXPECT_TRUE(goes_to(1, home));
+    ASSERT_EQ(move(first::core1), Status::ok) << "it is there";
+    EXPECT_TRUE(goes_to(1, home));
+    ASSERT_EQ(move(first::core0), Status::ok);
+    EXPECT_TRUE(goes_to(0, first_visiting));
+    fire(0, first_visiting);
+    EXPECT_EQ(take(), 4u);
+    EXPECT_EQ(machine::core(0).device_messages, 1u);
+    fire(1, home);
+    EXPECT_EQ(take(), 4u) << "one that was on its way";
+    EXPECT_EQ(machine::core(1).device_messages, 1u);
+    ASSERT_EQ(bind(), Status::ok);
+    EXPECT_TRUE(goes_to(0, first_visiting)) << "binding it again leaves it there";
+    ASSERT_EQ(move(first::core2), Status::ok);
+    EXPECT_TRUE(goes_to(2, first_visiting));
+    EXPECT_EQ(machine::core(0).messages[message_vectors - visiting_vectors].load(), nullptr);
+    ASSERT_EQ(move(first::core1), Status::ok);
+    EXPECT_TRUE(goes_to(1, home));
+    EXPECT_EQ(machine::core(2).messages[message_vectors - visiting_vectors].load(), nullptr);
+    EXPECT_EQ(take(), 0u) << "nothing was sent";
+}
+
+// What was sent to a vector, and waits at its core when that is given back, counts as having come.
+TEST_P(MovedMessages, NoneIsLostOnTheWay) {
+    ASSERT_EQ(bind(), Status::ok);
+    ASSERT_EQ(move(first::core0), Status::ok);
+    machine::now.requested[0] = {first_visiting};
+    ASSERT_EQ(move(first::core2), Status::ok);
+    EXPECT_EQ(take(), 4u);
+    const std::uint64_t strays = machine::core(0).stray_interrupts;
+    fire(0, first_visiting);
+    EXPECT_EQ(take(), 0u);
+    EXPECT_EQ(machine::core(0).stray_interrupts, strays + 1);
+    machine::now.requested[2] = {first_visiting};
+    ASSERT_EQ(move(first::core1), Status::ok);
+    EXPECT_EQ(take(), 4u);
+    // The own core's vector stays: what waits there is delivered there.
+    machine::now.requested[1] = {home};
+    ASSERT_EQ(move(first::core0), Status::ok);
+    EXPECT_EQ(take(), 0u);
+    fire(1, home);
+    EXPECT_EQ(take(), 4u);
+}
+
+TEST_P(MovedMessages, BeforeItIsBound) {
+    ASSERT_EQ(move(first::core0), Status::ok);
+    EXPECT_FALSE(iommu_model::message(function, index));
+    ASSERT_EQ(bind(), Status::ok);
+    EXPECT_TRUE(goes_to(0, first_visiting));
+    ASSERT_EQ(s.call(Syscall::irq_ctl, {irq, static_cast<std::uint64_t>(IrqOp::unbind)}),
+              Status::ok);
+    EXPECT_FALSE(iommu_model::message(function, index));
+    fire(0, first_visiting);
+    fire(1, home);
+    EXPECT_EQ(take(), 0u);
+}
+
+TEST_P(MovedMessages, Refusals) {
+    ASSERT_EQ(bind(), Status::ok);
+    EXPECT_EQ(move(first::domain), Status::wrong_type);
+    EXPECT_EQ(move(159), Status::bad_capability);
+    machine::core(2).apic_id = 255;
+    EXPECT_EQ(move(first::core2), Status::not_supported);
+    EXPECT_EQ(move(first::core0, first::core0), Status::wrong_type);
+    s.make(ObjectType::irq, 80, kib4, {first::irq_control, 20});
+    EXPECT_EQ(move(first::core1, 80), Status::bad_argument) << "a line";
+    EXPECT_TRUE(goes_to(1, home));
+    ASSERT_EQ(s.call(Syscall::revoke, {device, revoke_flag::self}), Status::ok);
+    EXPECT_EQ(move(first::core0), Status::dead_partner);
+}
+
+// Where it goes is in what the function writes, which nobody changes behind it.
+TEST_P(Devices, MessagesOfTheirOwnStayWhereTheyAre) {
+    iommu_model::pass_messages();
+    s.make(ObjectType::device, device, storage_device,
+           {device_control, function | device_flag::may_raise_any});
+    s.make(ObjectType::irq, irq, kib4, {device, 5, first::core1});
+    EXPECT_EQ(
+        s.call(Syscall::irq_ctl, {irq, static_cast<std::uint64_t>(IrqOp::move), first::core0}),
+        Status::not_supported);
+}
+
+// Whoever moves theirs to a core leaves room there for whoever makes some.
+TEST_P(MovedMessages, ACoreHasSoManyVisitors) {
+    for (unsigned n = 0; n < visiting_vectors; ++n) {
+        s.make(ObjectType::irq, 100 + 2 * n, kib4, {device, 100 + n, first::core1});
+        ASSERT_EQ(move(first::core2, 100 + 2 * n), Status::ok);
+    }
+    ASSERT_EQ(bind(), Status::ok);
+    EXPECT_EQ(move(first::core2), Status::no_memory);
+    EXPECT_TRUE(goes_to(1, home)) << "it stays where it is";
+    unsigned free = 0;
+    for (const auto& m : machine::core(2).messages) free += m.load() == nullptr ? 1 : 0;
+    EXPECT_EQ(free, message_vectors - visiting_vectors);
+    ASSERT_EQ(s.call(Syscall::revoke, {100, revoke_flag::self}), Status::ok);
+    EXPECT_EQ(move(first::core2), Status::ok) << "the vector was given back";
+    EXPECT_TRUE(goes_to(2, first_visiting));
+}
+
+// Whatever of them goes while it is elsewhere: nothing is left at either core.
+TEST_P(MovedMessages, WhatItNeedsGoes) {
+    const auto is_gone = [](unsigned core, unsigned vector) {
+        const std::uint64_t strays = machine::core(core).stray_interrupts;
+        fire(core, vector);
+        return machine::core(core).stray_interrupts == strays + 1;
+    };
+    ASSERT_EQ(bind(), Status::ok);
+    ASSERT_EQ(move(first::core0), Status::ok);
+    ASSERT_EQ(s.call(Syscall::revoke, {event, revoke_flag::self}), Status::ok);
+    EXPECT_FALSE(iommu_model::message(function, index));
+    EXPECT_TRUE(is_gone(0, first_visiting) && is_gone(1, home));
+    ASSERT_EQ(s.call(Syscall::revoke, {event + 1, revoke_flag::self}), Status::ok);
+    s.make(ObjectType::event, event, kib4);
+    ASSERT_EQ(bind(), Status::ok);
+    EXPECT_TRUE(goes_to(0, first_visiting));
+    ASSERT_EQ(s.call(Syscall::revoke, {device, revoke_flag::self}), Status::ok);
+    EXPECT_TRUE(is_gone(0, first_visiting) && is_gone(1, home));
+    ASSERT_EQ(s.call(Syscall::revoke, {irq, revoke_flag::self}), Status::ok);
+    for (unsigned core = 0; core < machine::cores; ++core)
+        for (const auto& m : machine::core(core).messages) EXPECT_EQ(m.load(), nullptr);
+}
+
 // The Event, the Device and the Irq itself, in any order: a message that comes then is nobody's.
 TEST_P(Messages, WhatItNeedsGoes) {
     ASSERT_EQ(bind(), Status::ok);

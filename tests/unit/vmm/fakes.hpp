@@ -88,6 +88,7 @@ class FakeMemory final : public GuestMemory {
 class FakeBus final : public ApicBus {
   public:
     void deliver(const ApicMessage& message) override { delivered.push_back(message); }
+    std::optional<unsigned> recipient(const ApicMessage&) const override { return {}; }
     void broadcast(const ApicMessage& message, std::uint32_t sender, bool include_self) override {
         broadcasts.push_back(message);
         last_sender = sender;

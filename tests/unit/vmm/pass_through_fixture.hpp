@@ -71,6 +71,10 @@ class FakeHands final : public FunctionHands {
         if (number == refused) return {};
         return InterruptMessage{0x1'fee0'1000ULL + 0x100ULL * number, 0x4000 + number};
     }
+    void direct(unsigned number, unsigned cpu) override {
+        EXPECT_LT(number, max_guest_messages);
+        directed[number] = cpu;
+    }
 
     std::uint32_t word(unsigned part, std::uint64_t offset) {
         std::uint32_t value = 0;
@@ -80,6 +84,7 @@ class FakeHands final : public FunctionHands {
     }
 
     std::map<unsigned, std::uint64_t> mapped;
+    std::map<unsigned, unsigned> directed;  // messages, to vCPUs
     std::map<std::pair<unsigned, std::uint64_t>, std::uint8_t> byte;
     std::vector<std::string> log;
     std::vector<unsigned> acknowledged;

@@ -348,6 +348,80 @@ TEST_F(ByLine, undone_with_the_exit) {
     EXPECT_EQ(hands.acknowledged.size(), 1U) << "a line of nobody's is nobody's";
 }
 
+/// With a second vCPU.
+class Directed : public PassThroughTest {
+  protected:
+    Directed() {
+        Board::reset(second, own.state.config.live, 1);
+        own.cpus.count = 2;
+        own.cpus.state[1] = &second;
+        place();
+    }
+    static constexpr std::uint64_t table = 0xc000'2000;
+    void set(unsigned number, std::uint64_t address) {
+        write(table + 16 * number + 12, 4, 1);
+        write(table + 16 * number, 8, address);
+        write(table + 16 * number + 8, 4, 0x41);
+        write(table + 16 * number + 12, 4, 0);
+    }
+    using Found = std::map<unsigned, unsigned>;
+
+    CpuState second{};
+};
+
+TEST_F(Directed, to_the_vcpu_that_the_guest_names) {
+    EXPECT_EQ(hands.directed, Found{}) << "all are masked";
+    set(3, 0xfee0'1000);
+    EXPECT_EQ(hands.directed, (Found{{3, 1}}));
+    set(4, 0xfee0'0000);
+    EXPECT_EQ(hands.directed, (Found{{3, 1}, {4, 0}}));
+    write(table + 16 * 4, 4, 0xfee0'1000);
+    EXPECT_EQ(hands.directed[4], 1U) << "without masking it";
+    open_entry(0xd010'0000, 39, 0x52);
+    EXPECT_EQ(hands.directed[47], 0U);
+}
+
+TEST_F(Directed, not_while_an_entry_is_being_written) {
+    set(3, 0xfee0'1000);
+    write(table + 16 * 3 + 12, 4, 1);
+    write(table + 16 * 3, 4, 0xfee0'0000);
+    EXPECT_EQ(hands.directed[3], 1U);
+    write(table + 16 * 3 + 12, 4, 0);
+    EXPECT_EQ(hands.directed[3], 0U);
+}
+
+TEST_F(Directed, logically) {
+    const auto set_logical_id = [](StateSlot<LocalApicState>& apic, std::uint32_t id) {
+        apic.live.logical_destination = id << 24;
+    };
+    set_logical_id(own.cpu.local_apic, 1);
+    set_logical_id(second.local_apic, 2);
+    set(2, 0xfee0'2004);
+    EXPECT_EQ(hands.directed[2], 1U);
+    set(2, 0xfee0'300c);
+    EXPECT_EQ(hands.directed[2], 0U) << "to any of several: the first";
+}
+
+TEST_F(Directed, to_nobody) {
+    set(3, 0xfee0'1000);
+    set(3, 0xfee4'0000);
+    set(3, 0x1234'5000);
+    write(table + 16 * 3 + 8, 4, 2 << 8);
+    EXPECT_EQ(hands.directed, (Found{{3, 1}})) << "it stays where it was";
+}
+
+// What an exit has asked for that is undone is asked for again by its successor, as it was.
+TEST_F(Directed, by_a_successor) {
+    set(3, 0xfee0'1000);
+    write(table + 16 * 3, 4, 0xfee0'0000);
+    EXPECT_EQ(hands.directed[3], 0U);
+    roll_back();
+    EXPECT_EQ(hands.directed[3], 1U);
+    hands.directed.clear();
+    start();
+    EXPECT_EQ(hands.directed, (Found{{3, 1}}));
+}
+
 TEST_F(PassThroughTest, what_is_set_up_is_left_alone) {
     hands.write(disk_table, 0, 4, 0xffff'ffff);
     hands.log.clear();

@@ -19,6 +19,7 @@ enum Register : unsigned {
     reg_eoi = 0xb0,
     reg_spurious = 0xf0,
     reg_in_service = 0x100,  // eight of them
+    reg_requested = 0x200,   // likewise
     reg_icr_low = 0x300,
     reg_icr_high = 0x310,
     reg_lvt_timer = 0x320,
@@ -58,6 +59,11 @@ void send(unsigned apic_id, std::uint32_t command) {
     for (unsigned i = 0; i < 1'000'000 && (read(reg_icr_low) & 1 << 12); ++i) cpu::pause();
 }
 
+// Of one of the bitmaps of all vectors.
+bool is_set(Register first, unsigned vector) {
+    return (read(static_cast<Register>(first + vector / 32 * 0x10)) >> vector % 32 & 1) != 0;
+}
+
 constexpr std::uint64_t base_enabled = 1 << 11, base_x2apic = 1 << 10;
 
 }  // namespace
@@ -92,10 +98,8 @@ void enable() {
 
 unsigned id() { return is_x2apic() ? read(reg_id) : read(reg_id) >> 24; }
 void end_of_interrupt() { write(reg_eoi, 0); }
-bool in_service(unsigned vector) {
-    return (read(static_cast<Register>(reg_in_service + vector / 32 * 0x10)) >> vector % 32 & 1) !=
-           0;
-}
+bool in_service(unsigned vector) { return is_set(reg_in_service, vector); }
+bool is_requested(unsigned vector) { return is_set(reg_requested, vector); }
 
 void arm_timer(std::uint64_t tsc) {
     if (tsc == no_deadline) {

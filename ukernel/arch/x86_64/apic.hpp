@@ -25,6 +25,8 @@ unsigned id();
 void end_of_interrupt();
 // Whether this core's local APIC has delivered the vector and waits for its end.
 bool in_service(unsigned vector);
+// Whether it has been sent there and was not delivered yet.
+bool is_requested(unsigned vector);
 // Interrupts at the TSC value, or as soon as possible after; no_deadline disarms.
 void arm_timer(std::uint64_t tsc);
 // Ticks of the timer per 2^32 TSC ticks, measured at start.

@@ -118,6 +118,7 @@ void reset(std::uint64_t ram) {
         c.quantum_end = c.armed_for = no_deadline;
         c.lazy_owner = nullptr;
         c.last_guest = nullptr;
+        c.device_messages = 0;
         c.stray_interrupts = c.nmis = c.machine_checks = 0;
         reset_backend(c);
         for (auto& m : c.messages) m = nullptr;
@@ -258,6 +259,7 @@ std::uint32_t in32(std::uint16_t port) { return in(port, 4); }
 namespace apic {
 void end_of_interrupt() { ++now.ends_of_interrupt; }
 bool in_service(unsigned) { return !now.nothing_in_service; }
+bool is_requested(unsigned vector) { return now.requested[machine::this_core_id].contains(vector); }
 void arm_timer(std::uint64_t tsc) { now.timer[machine::this_core_id] = tsc; }
 void send_kick(unsigned apic_id) {
     for (unsigned i = 0; i < machine::cores; ++i) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -65,7 +66,8 @@ struct State {
     bool tsc_aux;
     bool x87_pointers_clear;
     std::map<std::uint32_t, std::uint64_t> msr;
-    bool nothing_in_service;  // in the local APIC
+    bool nothing_in_service;              // in the local APIC
+    std::set<unsigned> requested[cores];  // there, vectors that it has not delivered
     unsigned ends_of_interrupt;
     Mitigations mitigations;
     unsigned branch_barriers;
