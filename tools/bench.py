@@ -28,6 +28,7 @@ TARGETS = {
     "exit_mmio_write": (2000, 1000, "KVM to a user-space VMM 5147"),
     "exit_lapic_read": (900, 500, "KVM, in the kernel, 3632"),
     "exit_hypercall": (600, 350, "KVM, in the kernel, 3011"),
+    "exit_counters_cost": (8, 8, ""),
     "exit_cpuid": (900, 500, "KVM, in the kernel, 2775"),
     "ipi_send": (None, None, ""),
     "ipi_receive": (None, None, ""),
@@ -63,6 +64,8 @@ AT_LEAST = {"nvme_rand_read_ratio", "nvme_seq_read_ratio", "net_round_trip_ratio
 CALIBRATION = "calibration"
 # Keys of the run whose VMM has no journal (tests/bench/CMakeLists.txt).
 UNJOURNALED = "unjournaled_"
+# Keys of the run whose kernel does not count exits.
+UNCOUNTED = "uncounted_"
 # 1000 times nop between two readings of the counter, and the instructions of the reading.
 CALIBRATION_RANGE = (1000, 1010)
 
@@ -143,6 +146,7 @@ def bench(tree, names, json_file):
             f"1000 instructions took {calibration['value']} ticks: this emulator does not count them"
         )
     figures.update(_journal_costs(figures))
+    figures.update(_counters_cost(figures))
     wanted = TARGETS if set(names) == set(parts(tree)) else {key: TARGETS[key] for key in TARGETS if key in figures}
     _print(figures, wanted)
     if json_file:
@@ -174,6 +178,19 @@ def _journal_costs(figures):
         worst = max(costs.values(), key=lambda cost: cost["value"])
         costs["journal_cost_percent"] = bench_run.figure(worst["value"], "%", worst["repeats"])
     return costs
+
+
+def _counters_cost(figures):
+    """By how many instructions an exit is longer because it is counted, at most; takes the compared figures out."""
+    costs = []
+    for key in [key for key in figures if key.startswith(UNCOUNTED)]:
+        without, key = figures.pop(key), key.removeprefix(UNCOUNTED)
+        if key in figures:
+            costs.append((figures[key]["value"] - without["value"], without["repeats"]))
+    if not costs:
+        return {}
+    most, repeats = max(costs)
+    return {"exit_counters_cost": bench_run.figure(most, "instructions", repeats)}
 
 
 def loaded_bytes(elf):

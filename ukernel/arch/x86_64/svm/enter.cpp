@@ -99,11 +99,15 @@ extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu) {
     Vcpu& v = *vcpu;
     measure::entered(v.core->id);
     Vmcb& c = *v.guest.vmcb;
-    if (((c.exit_int_info & vmcb::event_valid) | v.guest.irregular) != 0 && !settle(v)) [[unlikely]]
+    if (((c.exit_int_info & vmcb::event_valid) | v.guest.irregular) != 0 && !settle(v))
+        [[unlikely]] {
+        v.count(KernelExit::step);
         scheduler::leave();
+    }
     // Exceptions and physical interrupts.
     if (c.exit_code <= vmcb::exit_init && c.exit_code >= vmcb::exception_0 &&
         (c.exit_code >= vmcb::exit_intr || exited_by_exception(v))) [[unlikely]] {
+        v.count(c.exit_code >= vmcb::exit_intr ? KernelExit::interrupt : KernelExit::exception);
         v.guest.keep_shadow();
         measure::left(v.core->id);
         cpu::take_interrupts();
