@@ -137,7 +137,7 @@ struct ExitCounts {
 };
 // Exits of the class and of those that follow, since the vCPU was created.
 [[nodiscard]] inline Result<ExitCounts> count_exits(Slot vcpu, unsigned first) {
-    raw::Registers r{vcpu, static_cast<std::uint64_t>(VcpuOp::count), first};
+    raw::Registers r{vcpu, static_cast<std::uint64_t>(VcpuOp::count_exits), first};
     const Status s = raw::system_call(Syscall::vcpu_ctl, r);
     if (s != Status::ok) return s;
     return ExitCounts{{{r.rdi, r.rsi}, {r.rdx, r.r8}, {r.r9, r.r10}, {r.r12, r.r13}}};
@@ -147,7 +147,7 @@ struct KernelExitCounts {
     std::uint64_t of[kernel_exits];
 };
 [[nodiscard]] inline Result<KernelExitCounts> count_kernel_exits(Slot vcpu) {
-    raw::Registers r{vcpu, static_cast<std::uint64_t>(VcpuOp::count), first_kernel_exit};
+    raw::Registers r{vcpu, static_cast<std::uint64_t>(VcpuOp::count_exits), first_kernel_exit};
     const Status s = raw::system_call(Syscall::vcpu_ctl, r);
     if (s != Status::ok) return s;
     return KernelExitCounts{{r.rdi, r.rsi, r.rdx}};

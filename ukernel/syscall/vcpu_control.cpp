@@ -104,7 +104,7 @@ Status count(Thread& t, const Vcpu& v) {
 
 Status vcpu_control(Thread& t, EstateLock& held) {
     const auto op = static_cast<VcpuOp>(t.gpr[gpr_rsi]);
-    const bool looks = op == VcpuOp::read_state || op == VcpuOp::query || op == VcpuOp::count;
+    const bool looks = op == VcpuOp::read_state || op == VcpuOp::query || op == VcpuOp::count_exits;
     const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::vcpu,
                                                   looks ? right::inspect : right::control);
     if (!slot) return slot.status();
@@ -163,7 +163,7 @@ Status vcpu_control(Thread& t, EstateLock& held) {
         return s;
     case VcpuOp::set_death_event: return set_death_event(t, v, held);
     case VcpuOp::query: query(t, v); return s;
-    case VcpuOp::count: return count(t, v);
+    case VcpuOp::count_exits: return count(t, v);
     }
     return Status::bad_syscall;
 }

@@ -6,7 +6,7 @@ extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu);
 namespace margay {
 namespace {
 
-constexpr std::uint64_t count_op = static_cast<std::uint64_t>(VcpuOp::count);
+constexpr std::uint64_t count_op = static_cast<std::uint64_t>(VcpuOp::count_exits);
 
 class ExitCountersTest : public OneGuest {
   protected:
