@@ -241,8 +241,8 @@ def metrics(client):
     families.add("margay_kernel_exits_total", "counter", "VM exits that the kernel answered itself.", by_kernel)
     states = collections.Counter(vm["state"] for vm in vms)
     families.add("margay_vms", "gauge", "VMs in that state.", [({"state": _name(s)}, states[s]) for s in STATES])
-    families.add("margay_vm_up", "gauge", "1 if the VM is running.",
-        [({"vm": vm["name"]}, int(vm["state"] == "running")) for vm in vms])
+    families.add("margay_vm_up", "gauge", "1 if the VM is running, or is being given another VMM.",
+        [({"vm": vm["name"]}, int(vm["state"] in ("running", "restarting"))) for vm in vms])
     families.add("margay_vm_memory_bytes", "gauge", "Memory of the VM's guest.",
         [({"vm": vm["name"]}, vm["memory_mib"] << 20) for vm in vms])
     families.add("margay_vmm_restarts_total", "counter", "VMMs that have died under the VM.",

@@ -1,4 +1,6 @@
 // Exits and their time as the kernel counts them, and what reads that from another core.
+#include <initializer_list>
+
 #include "one_guest.hpp"
 
 extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu);
@@ -15,13 +17,17 @@ class ExitCountersTest : public OneGuest {
         bool operator==(const Count&) const = default;
     };
     static Count nothing() { return {0, 0}; }
+    // Whoever ran before runs on.
+    Status ask(std::uint64_t first, Slot vcpu = 33) {
+        const Status status = s.call(Syscall::vcpu_ctl, {vcpu, count_op, first});
+        System::leave();
+        return status;
+    }
     Count count(ExitClass c) {
-        EXPECT_EQ(s.call(Syscall::vcpu_ctl, {33, count_op, static_cast<std::uint64_t>(c)}),
-                  Status::ok);
+        EXPECT_EQ(ask(static_cast<std::uint64_t>(c)), Status::ok);
         return {s.boot->gpr[gpr_rdi], s.boot->gpr[gpr_rsi]};
     }
     static void pass(std::uint64_t ticks) { machine::now.tsc += ticks; }
-    Status ask(std::uint64_t first) { return s.call(Syscall::vcpu_ctl, {33, count_op, first}); }
     void exit_and_reply(ExitClass c, std::uint64_t ticks, Action a = Action::advance,
                         std::uint64_t dirty = 0) {
         ASSERT_EQ(System::exit_guest(*v, c, 1 << port_access::width_shift, 0x1002), h);
@@ -67,13 +73,14 @@ TEST_F(ExitCountersTest, FourClassesAtOnceAndNoneBehindTheLast) {
 }
 
 TEST_F(ExitCountersTest, WhoAsksForNothingOrMayNotLookIsRefused) {
-    for (const std::uint64_t first : {std::uint64_t{exit_classes}, std::uint64_t{255},
-                                      first_kernel_exit + 1, 1ull << 32, ~0ull})
+    using Numbers = std::initializer_list<std::uint64_t>;
+    for (const std::uint64_t first :
+         Numbers{exit_classes, 255, first_kernel_exit + 1, 1ull << 32, ~0ull})
         EXPECT_EQ(ask(first), Status::bad_argument) << first;
     ASSERT_EQ(s.call(Syscall::copy, {33, pair(first::domain, 50), right::control}), Status::ok);
-    EXPECT_EQ(s.call(Syscall::vcpu_ctl, {50, count_op, 0}), Status::no_right);
-    EXPECT_EQ(s.call(Syscall::vcpu_ctl, {99, count_op, 0}), Status::bad_capability);
-    EXPECT_EQ(s.call(Syscall::vcpu_ctl, {first::domain, count_op, 0}), Status::wrong_type);
+    EXPECT_EQ(ask(0, 50), Status::no_right);
+    EXPECT_EQ(ask(0, 99), Status::bad_capability);
+    EXPECT_EQ(ask(0, first::domain), Status::wrong_type);
 }
 
 TEST_F(ExitCountersTest, AnExitThatWaitsCountsUpToNow) {
