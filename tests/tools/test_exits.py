@@ -2,7 +2,10 @@
 """./margay ctl exits and metrics, against a node that is none."""
 
 import json
+import os
 import pathlib
+import pty
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -100,6 +103,24 @@ class Exits(unittest.TestCase):
         self.assertEqual(lines[2].split()[:3], ["linux", "0", "cpuid"])
         self.assertEqual(lines[2].split()[-1], "200")
         self.assertEqual(len(lines), 3, "what did not happen is not shown")
+
+    def test_top_refreshes_in_a_terminal(self):
+        ours, theirs = pty.openpty()
+        line = [sys.executable, "-B", str(TOOLS.parents[1] / "tools" / "cli.py"), "ctl", "--socket", str(self.node.path),
+                "exits", "top", "--seconds", "2"]
+        with subprocess.Popen(line, stdout=theirs, stdin=subprocess.DEVNULL) as process:
+            os.close(theirs)
+            shown = b""
+            try:
+                while data := os.read(ours, 4096):
+                    shown += data
+            except OSError:  # the terminal's other end has gone
+                pass
+        os.close(ours)
+        self.assertEqual(process.returncode, 0)
+        views = shown.decode().split("\x1b[H\x1b[J")[1:]
+        self.assertGreaterEqual(len(views), 2)
+        self.assertIn("cpuid", views[0])
 
     def test_differences(self):
         key, other = ("a", 0, "cpuid"), ("a", 1, "cpuid")
