@@ -132,6 +132,30 @@ struct VcpuStatus {
                       static_cast<ExitClass>(r.rsi >> vcpu_flag::class_shift & 0xff),
                       r.rdx};
 }
+struct ExitCount {
+    std::uint64_t exits = 0;
+    std::uint64_t ticks = 0;  // from each exit to its reply; of one that waits, up to now
+};
+struct ExitCounts {
+    ExitCount of[counted_at_once];
+};
+// Exits of the class and of those that follow, since the vCPU was created.
+[[nodiscard]] inline Result<ExitCounts> count_exits(Slot vcpu, unsigned first) {
+    raw::Registers r{vcpu, static_cast<std::uint64_t>(VcpuOp::count_exits), first};
+    const Status s = raw::system_call(Syscall::vcpu_ctl, r);
+    if (s != Status::ok) return s;
+    return ExitCounts{{{r.rdi, r.rsi}, {r.rdx, r.r8}, {r.r9, r.r10}, {r.r12, r.r13}}};
+}
+// The same of those that the kernel answers, by KernelExit.
+struct KernelExitCounts {
+    std::uint64_t of[kernel_exits];
+};
+[[nodiscard]] inline Result<KernelExitCounts> count_kernel_exits(Slot vcpu) {
+    raw::Registers r{vcpu, static_cast<std::uint64_t>(VcpuOp::count_exits), first_kernel_exit};
+    const Status s = raw::system_call(Syscall::vcpu_ctl, r);
+    if (s != Status::ok) return s;
+    return KernelExitCounts{{r.rdi, r.rsi, r.rdx}};
+}
 [[nodiscard]] inline Status bind_row(Slot vcpu, ExitClass c, Slot portal, std::uint64_t wanted) {
     return vcpu_ctl(vcpu, VcpuOp::bind_row, static_cast<std::uint64_t>(c), portal, wanted);
 }

@@ -265,7 +265,23 @@ enum class VcpuOp : std::uint64_t {
     bind_policy =
         9,  // as bind_row: asked before the row's own portal, which gets what it forwards, and
             // all while it has no handler
+    count_exits =
+        10,  // RDX ExitClass -> RDI exits of that class, RSI ticks that they waited for their
+    // replies; RDX and R8, R9 and R10, R12 and R13 of the three that follow, 0 where there is
+    // no such class. RDX first_kernel_exit -> RDI RSI RDX by KernelExit. A glance
 };
+
+// Exits that the kernel answers by itself, as VcpuOp::count_exits has them: no handler learns of them.
+constexpr std::uint64_t first_kernel_exit = 256;
+enum class KernelExit : std::uint8_t {
+    interrupt = 0,  // of the node, which ended the guest's turn
+    exception,      // that is the guest's own, or a machine check
+    step,           // over an instruction, or to the end of the guest's NMI handler
+    count
+};
+constexpr unsigned kernel_exits = static_cast<unsigned>(KernelExit::count);
+// Classes that one VcpuOp::count_exits tells about.
+constexpr unsigned counted_at_once = 4;
 
 namespace vcpu_flag {
 constexpr std::uint64_t pending = 1;     // the exit waits for its reply

@@ -28,6 +28,7 @@ TARGETS = {
     "exit_mmio_write": (2000, 1000, "KVM to a user-space VMM 5147"),
     "exit_lapic_read": (900, 500, "KVM, in the kernel, 3632"),
     "exit_hypercall": (600, 350, "KVM, in the kernel, 3011"),
+    "exit_counters_cost": (8, 8, ""),
     "exit_cpuid": (900, 500, "KVM, in the kernel, 2775"),
     "ipi_send": (None, None, ""),
     "ipi_receive": (None, None, ""),
@@ -65,6 +66,8 @@ AT_LEAST = {"nvme_rand_read_ratio", "nvme_seq_read_ratio", "net_round_trip_ratio
 CALIBRATION = "calibration"
 # Keys of the run whose VMM has no journal (tests/bench/CMakeLists.txt).
 UNJOURNALED = "unjournaled_"
+# Keys of the run whose kernel does not count exits.
+UNCOUNTED = "uncounted_"
 # 1000 times nop between two readings of the counter, and the instructions of the reading.
 CALIBRATION_RANGE = (1000, 1010)
 
@@ -146,6 +149,7 @@ def bench(tree, names, json_file):
         )
     figures.update(_journal_costs(figures))
     figures.update(_policy_costs(figures))
+    figures.update(_counters_cost(figures))
     wanted = TARGETS if set(names) == set(parts(tree)) else {key: TARGETS[key] for key in TARGETS if key in figures}
     _print(figures, wanted)
     if json_file:
@@ -186,6 +190,19 @@ def _policy_costs(figures):
     answer, forward = (figures.pop(f"policy_none_{what}")["value"] for what in ("answer", "forward"))
     return {"policy_answer_ratio": bench_run.figure(round(figures["policy_answer"]["value"] / answer, 4), "ratio"),
             "policy_forward_cost": bench_run.figure(figures["policy_forward"]["value"] - forward, "instructions")}
+
+
+def _counters_cost(figures):
+    """By how many instructions an exit is longer because it is counted, at most; takes the compared figures out."""
+    costs = []
+    for key in [key for key in figures if key.startswith(UNCOUNTED)]:
+        without, key = figures.pop(key), key.removeprefix(UNCOUNTED)
+        if key in figures:
+            costs.append((figures[key]["value"] - without["value"], without["repeats"]))
+    if not costs:
+        return {}
+    most, repeats = max(costs)
+    return {"exit_counters_cost": bench_run.figure(most, "instructions", repeats)}
 
 
 def loaded_bytes(elf):

@@ -16,6 +16,7 @@ import common
 import console
 import ctl
 import devices
+import exits
 import fetch
 import image
 import machine
@@ -183,6 +184,10 @@ def ctl_command(options):
         carries = transfer.command(options.words, options.replace, options.json)
     elif options.replace:
         raise common.Usage("--replace is for: ctl module put")
+    if exits.is_exits(options.words):
+        carries = exits.command(options.words, options.seconds, options.json)
+    elif options.seconds is not None:
+        raise common.Usage("--seconds is for: ctl exits top, plot and record")
     request = {"command": None} if carries else ctl.request(options.words)
     is_log, is_shutdown = request["command"] == "log", request["command"] == "shutdown"
     if options.follow and not is_log:
@@ -445,6 +450,8 @@ def _parser():
     command.add_argument("--json", action="store_true", help="print the reply as it came")
     command.add_argument("--now", action="store_true", help="with shutdown: turn the node off at once; no guest is asked")
     command.add_argument("--follow", action="store_true", help="with log: go on until the node ends")
+    command.add_argument("--seconds", metavar="N", type=_number(1, 86400, float),
+        help="with exits top, plot or record: look for so long (default: top in a terminal until Ctrl-C, the others 10)")
     command.add_argument("--replace", action="store_true", help="with module put: in place of one of that name that"
         " nobody uses")
     command.add_argument("words", nargs="*", metavar="COMMAND [ARGUMENT …]", help="for the node")

@@ -106,7 +106,8 @@ class Node {
         return info_.tsc_khz * microseconds / 1000;
     }
     std::uint64_t nanoseconds(std::uint64_t ticks) const {
-        return ticks * 1'000'000 / info_.tsc_khz;
+        return ticks / info_.tsc_khz * 1'000'000 +
+               ticks % info_.tsc_khz * 1'000'000 / info_.tsc_khz;
     }
 
   private:

@@ -327,6 +327,14 @@ VmInfo Supervisor::vm_info(unsigned index) {
     return info;
 }
 
+unsigned Supervisor::counted_cpus(unsigned vm) {
+    return is_there(vm) ? places_[vm]->vm.counted_cpus() : 0;
+}
+
+CpuExits Supervisor::cpu_exits(unsigned vm, unsigned cpu) {
+    return is_there(vm) ? places_[vm]->vm.cpu_exits(cpu) : CpuExits{};
+}
+
 // The places of boot modules, then those of modules that were put or are on their way.
 unsigned Supervisor::module_count() { return Node::max_modules; }
 

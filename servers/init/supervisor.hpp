@@ -31,6 +31,8 @@ class Supervisor final : public Operations, private NodeModuleRoom {
 
     unsigned vm_count() override { return count_; }
     VmInfo vm_info(unsigned vm) override;
+    unsigned counted_cpus(unsigned vm) override;
+    CpuExits cpu_exits(unsigned vm, unsigned cpu) override;
     unsigned module_count() override;
     ModuleInfo module(unsigned index) override;
     unsigned policy_count() override;

@@ -248,6 +248,29 @@ std::uint64_t Vm::exits() const {
     return sum;
 }
 
+unsigned Vm::counted_cpus() const {
+    if (guest_.control == nullptr) return 0;
+    unsigned n = 0;
+    while (n < guest_.cpus() && guest_.cpu(n).vcpu != no_slot) ++n;
+    return n;
+}
+
+CpuExits Vm::cpu_exits(unsigned number) const {
+    CpuExits found;
+    if (number >= counted_cpus()) return found;
+    const GuestCpu& cpu = guest_.cpu(number);
+    found.core = cpu.core;
+    for (unsigned c = 0; c < exit_classes; c += counted_at_once) {
+        const Result<ExitCounts> some = count_exits(cpu.vcpu, c);
+        if (!some) break;  // it has just ended
+        for (unsigned i = 0; i < counted_at_once && c + i < exit_classes; ++i)
+            found.of[c + i] = {some->of[i].exits, node_->nanoseconds(some->of[i].ticks)};
+    }
+    if (const Result<KernelExitCounts> own = count_kernel_exits(cpu.vcpu); own)
+        for (unsigned k = 0; k < kernel_exits; ++k) found.by_kernel[k] = own->of[k];
+    return found;
+}
+
 std::uint64_t Vm::rolled_back() const {
     return guest_.control == nullptr ? rolled_back_ : guest_.control->rolled_back;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "servers/init/checkpoint.hpp"
+#include "servers/init/control/operations.hpp"
 #include "servers/init/life/vm_life.hpp"
 #include "servers/init/policies.hpp"
 #include "servers/init/saved/format.hpp"
@@ -60,6 +61,9 @@ class Vm final : private VmHands {
     const VmConfig& config() const { return *config_; }
     const VmLife& life() const { return life_; }
     std::uint64_t exits() const;
+    // vCPUs that are there, and what the kernel has counted of one.
+    unsigned counted_cpus() const;
+    CpuExits cpu_exits(unsigned cpu) const;
     std::uint64_t rolled_back() const;
     std::uint64_t blackout_ns() const { return node_->nanoseconds(life_.blackout()); }
     Policies& policies() { return policies_; }

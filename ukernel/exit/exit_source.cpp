@@ -1,5 +1,7 @@
 #include "ukernel/exit/exit_source.hpp"
 
+#include <algorithm>
+
 #include "ukernel/object/event.hpp"
 #include "ukernel/object/thread.hpp"
 #include "ukernel/sched/scheduler.hpp"
@@ -74,6 +76,7 @@ Status ExitSource::set_event(Event* to) {
 void ExitSource::deliver(ExitClass exit_class, std::uint64_t detail0) {
     record({exit_class, detail0, 0, 0, 0}, instruction_pointer());
     delivery = delivery::pending;
+    begin_wait(exit_class);
     send();
 }
 
@@ -136,7 +139,10 @@ Status ExitSource::reply(std::uint64_t action, std::uint64_t number, std::uint64
         scheduler::set_deadline(*this, deadline_at);
     }
     after_reply = act;
-    if (act != Action::forward) delivery = 0;
+    if (act != Action::forward) {
+        delivery = 0;
+        end_wait();
+    }
     return Status::ok;
 }
 
@@ -195,6 +201,40 @@ void ExitSource::notify(std::uint32_t why) {
     if (state != ContextState::parked) return;
     parks_again = why == attention::suspended;
     scheduler::make_ready(*this);
+}
+
+// Who writes does it in this order: `sequence`, `delivery`, the lower half of the ticks, the upper one, with its sign.
+// When `delivery` and the sign agree, and neither number nor `delivery` have changed meanwhile, both halves are of one value.
+bool ExitSource::glance(ExitClass c, ExitsOfClass& to) const {
+    const auto load = [](const auto& from) {
+        auto v = from;
+        __atomic_load(&from, &v, __ATOMIC_ACQUIRE);
+        return v;
+    };
+    const unsigned i = static_cast<unsigned>(c);
+    const std::uint64_t number = load(sequence);
+    const bool waits = (load(delivery) & delivery::pending) != 0;
+    const bool is_open = waits && load(pending.exit_class) == c;
+    const std::uint32_t high = load(counters.ticks[i][1]), low = load(counters.ticks[i][0]);
+    to.count = load(counters.exits[i]);
+    if (is_open != (high >> 31 != 0) || waits != ((load(delivery) & delivery::pending) != 0) ||
+        load(sequence) != number)
+        return false;
+    const auto ticks = static_cast<std::int64_t>(low | static_cast<std::uint64_t>(high) << 32);
+    // Clocks of two cores may differ a little.
+    to.ticks = is_open ? static_cast<std::uint64_t>(std::max<std::int64_t>(
+                             ticks + static_cast<std::int64_t>(cpu::rdtsc()), 0))
+                       : static_cast<std::uint64_t>(ticks);
+    return true;
+}
+
+ExitsOfClass ExitSource::count(ExitClass c) const {
+    constexpr unsigned tries = 64;
+    ExitsOfClass found;
+    for (unsigned n = 0; n < tries; ++n)
+        if (glance(c, found)) return found;
+    run_on(*core, [&] { (void)glance(c, found); });
+    return found;
 }
 
 void ExitSource::stop(const char* why) {

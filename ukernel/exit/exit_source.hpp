@@ -2,9 +2,13 @@
 // waits for its reply, and goes on as the reply says. A vCPU is one; another kind has the same table and
 // provides what stands under "by its kind".
 #pragma once
+#include <cstddef>
+
 #include "proto/exit.hpp"
 #include "proto/vcpu_state.hpp"
+#include "ukernel/arch/x86_64/cpu.hpp"
 #include "ukernel/core/context.hpp"
+#include "ukernel/exit/exit_counters.hpp"
 #include "ukernel/exit/exit_row.hpp"
 
 namespace margay {
@@ -45,6 +49,7 @@ struct ExitSource : Context {
     bool parks_again = false;  // it is to sleep on when what it was woken for is done
     Action after_reply = Action::resume;
     const ExitTarget* sent_to = nullptr;
+    ExitCounters counters;
     ExitRow rows[exit_classes];
 
     ExitSource();
@@ -77,6 +82,37 @@ struct ExitSource : Context {
     void notify(std::uint32_t why);
     // It will never go on; `why` null: as its handler wished.
     void stop(const char* why);
+
+// offsetof of non-standard-layout types is well defined in g++ and clang++ for single inheritance.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"
+    // An exit begins to wait for its reply, or has it; `delivery` has been changed already: for who looks from another core it
+    // changes before the ticks do.
+    [[gnu::always_inline]] void begin_wait([[maybe_unused]] ExitClass c) {
+#ifndef MARGAY_WITHOUT_EXIT_COUNTERS
+        constexpr unsigned at = offsetof(ExitSource, counters);
+        cpu::count_and_take_tsc<at + offsetof(ExitCounters, exits),
+                                at + offsetof(ExitCounters, ticks)>(this, static_cast<unsigned>(c),
+                                                                    delivery, counters);
+#endif
+    }
+    [[gnu::always_inline]] void end_wait() {
+#ifndef MARGAY_WITHOUT_EXIT_COUNTERS
+        cpu::add_tsc<offsetof(ExitSource, counters) + offsetof(ExitCounters, ticks)>(
+            this, static_cast<unsigned>(pending.exit_class), delivery, counters);
+#endif
+    }
+#pragma GCC diagnostic pop
+    // It was the kernel's own affair.
+    void count([[maybe_unused]] KernelExit e) {
+#ifndef MARGAY_WITHOUT_EXIT_COUNTERS
+        ++counters.by_kernel[static_cast<unsigned>(e)];
+#endif
+    }
+    // Exits of the class so far. From any core, without disturbing its own.
+    ExitsOfClass count(ExitClass c) const;
+    // A glance at them. False: they were just changing; never on its core.
+    bool glance(ExitClass c, ExitsOfClass& to) const;
 
     // On its core: exits of the row go to the portal from now on (null: nowhere), and an exit that waits
     // for it goes there.

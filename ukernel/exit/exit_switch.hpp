@@ -21,6 +21,7 @@ exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint6
     ContextFields* entry = target.portal->entry;
     if (entry->open_on != &core) [[unlikely]] {
         v.delivery = delivery::pending;
+        v.begin_wait(exit_class);
         v.send();
         scheduler::leave();
     }
@@ -30,6 +31,7 @@ exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint6
     const std::uint64_t label =
         static_cast<std::uint64_t>(exit_class) | (v.guest.exit_flags() | flags) << 8;
     v.delivery = delivery::pending | delivery::seen;
+    v.begin_wait(exit_class);
     v.state = ContextState::calling;
     v.callee = handler;
     handler->caller = &v;
@@ -72,6 +74,7 @@ exit_to_handler(Vcpu& v, ExitClass exit_class, std::uint64_t detail0, std::uint6
         v.gpr[gpr_rbx] = v.page->gpr[gpr_rbx];
     }
     v.delivery = 0;
+    v.end_wait();
     v.state = ContextState::ready;
     handler.caller = nullptr;
     handler.state = ContextState::accepting;

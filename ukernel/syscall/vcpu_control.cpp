@@ -83,11 +83,33 @@ void query(Thread& t, const Vcpu& v) {
     t.gpr[gpr_rdx] = v.own.waited();
 }
 
+// For supervisors as well.
+Status count(Thread& t, const Vcpu& v) {
+    const std::uint64_t first = t.gpr[gpr_rdx];
+    static constexpr unsigned results[] = {gpr_rdi, gpr_rsi, gpr_rdx, gpr_r8,
+                                           gpr_r9,  gpr_r10, gpr_r12, gpr_r13};
+    std::uint64_t found[2 * counted_at_once]{};
+    if (first == first_kernel_exit) {
+        for (unsigned i = 0; i < kernel_exits; ++i)
+            found[i] = __atomic_load_n(&v.counters.by_kernel[i], __ATOMIC_RELAXED);
+    } else if (first < exit_classes) {
+        for (unsigned i = 0; i < counted_at_once && first + i < exit_classes; ++i) {
+            const ExitsOfClass c = v.count(static_cast<ExitClass>(first + i));
+            found[2 * i] = c.count;
+            found[2 * i + 1] = c.ticks;
+        }
+    } else {
+        return Status::bad_argument;
+    }
+    for (unsigned i = 0; i < 2 * counted_at_once; ++i) t.gpr[results[i]] = found[i];
+    return Status::ok;
+}
+
 }  // namespace
 
 Status vcpu_control(Thread& t, EstateLock& held) {
     const auto op = static_cast<VcpuOp>(t.gpr[gpr_rsi]);
-    const bool looks = op == VcpuOp::read_state || op == VcpuOp::query;
+    const bool looks = op == VcpuOp::read_state || op == VcpuOp::query || op == VcpuOp::count_exits;
     const Result<CapSlot*> slot = find_capability(t, t.gpr[gpr_rdi], ObjectType::vcpu,
                                                   looks ? right::inspect : right::control);
     if (!slot) return slot.status();
@@ -146,6 +168,7 @@ Status vcpu_control(Thread& t, EstateLock& held) {
         return s;
     case VcpuOp::set_death_event: return set_death_event(t, v, held);
     case VcpuOp::query: query(t, v); return s;
+    case VcpuOp::count_exits: return count(t, v);
     }
     return Status::bad_syscall;
 }

@@ -37,6 +37,7 @@ constexpr CommandSpec table[] = {
      {},
      "list the machine's PCI devices, and which can be given to a VM"},
     {Action::dominfo, "dominfo", of_vm, "show everything that is known about a VM"},
+    {Action::exits, "exits", of_vm, "show how often a VM's guest exited, why, and for how long"},
     {Action::help, "help", of_topic, "list the commands, or explain one"},
     {Action::list, "list", {}, "list the VMs"},
     {Action::module_put, "module-put", of_put,

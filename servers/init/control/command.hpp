@@ -17,6 +17,7 @@ enum class Action : std::uint8_t {
     destroy,
     devices,
     dominfo,
+    exits,
     help,
     list,
     module_put,
@@ -45,8 +46,9 @@ enum class Action : std::uint8_t {
 
 // Such commands change nothing, and may be carried out any number of times.
 constexpr bool only_shows(Action a) {
-    return a == Action::devices || a == Action::dominfo || a == Action::help || a == Action::list ||
-           a == Action::modules || a == Action::nodeinfo || a == Action::policies;
+    return a == Action::devices || a == Action::dominfo || a == Action::exits ||
+           a == Action::help || a == Action::list || a == Action::modules ||
+           a == Action::nodeinfo || a == Action::policies;
 }
 
 // What a command is given. The name is also the key in a request.

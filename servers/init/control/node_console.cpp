@@ -73,6 +73,7 @@ void NodeConsole::show() {
     case Action::modules: return modules();
     case Action::devices: return devices();
     case Action::nodeinfo: return nodeinfo(operations_.node_info());
+    case Action::exits: return exits(performed_.vm);
     case Action::console: return;  // the console server says what it shows
     default: return say("{}\n", performed_.message.view());
     }
@@ -183,6 +184,44 @@ void NodeConsole::nodeinfo(const NodeInfo& node) {
     for (unsigned core = 0; core < node.cores && node.device_messages != nullptr; ++core) {
         const std::uint64_t messages = node.device_messages(core);
         if (messages != 0) say("Core {}: {} messages of devices\n", core, messages);
+    }
+}
+
+// Of all vCPUs together.
+void NodeConsole::exits(unsigned vm) {
+    CpuExits sum;
+    for (unsigned i = 0; i < operations_.counted_cpus(vm); ++i) {
+        const CpuExits cpu = operations_.cpu_exits(vm, i);
+        for (unsigned c = 0; c < exit_classes; ++c) {
+            sum.of[c].exits += cpu.of[c].exits;
+            sum.of[c].ns += cpu.of[c].ns;
+        }
+        for (unsigned k = 0; k < kernel_exits; ++k) sum.by_kernel[k] += cpu.by_kernel[k];
+    }
+    cell("Class", 23);
+    cell("Exits", 12);
+    cell("Time (us)", 12);
+    cell("Each (ns)", 0);
+    say("\n");
+    rule(64);
+    for (unsigned c = 0; c < exit_classes; ++c) {
+        const CpuExits::Class& of = sum.of[c];
+        if (of.exits == 0) continue;
+        cell(to_text(static_cast<ExitClass>(c)), 23);
+        cell(of.exits, 12);
+        cell(of.ns / 1000, 12);
+        cell(of.ns / of.exits, 0);
+        say("\n");
+    }
+    for (unsigned k = 0; k < kernel_exits; ++k) {
+        if (sum.by_kernel[k] == 0) continue;
+        Text<24> name;
+        print(name, "kernel: {}", to_text(static_cast<KernelExit>(k)));
+        cell(name.view(), 23);
+        cell(sum.by_kernel[k], 12);
+        cell("-", 12);
+        cell("-", 0);
+        say("\n");
     }
 }
 

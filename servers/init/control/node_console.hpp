@@ -28,6 +28,7 @@ class NodeConsole final : private Completions {
     void dominfo(const VmInfo& vm);
     void nodeinfo(const NodeInfo& node);
     void devices();
+    void exits(unsigned vm);
     void help(std::string_view topic);
     void modules();
     template <typename... Arguments>

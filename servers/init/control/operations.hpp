@@ -3,6 +3,8 @@
 #include <cstdint>
 
 #include "proto/boot_info.hpp"
+#include "proto/exit.hpp"
+#include "proto/kernel.hpp"
 #include "proto/pci.hpp"
 #include "proto/policy.hpp"
 #include "servers/init/control/command.hpp"
@@ -69,6 +71,27 @@ struct DeviceInfo {
     const char* holder = "";                       // a VM; empty: nobody
 };
 
+// Exits of a vCPU since its VM was started, as the kernel counts them.
+struct CpuExits {
+    struct Class {
+        std::uint64_t exits = 0;
+        std::uint64_t ns = 0;  // from the exits to their replies
+    };
+    unsigned core = 0;
+    Class of[exit_classes];                   // by ExitClass
+    std::uint64_t by_kernel[kernel_exits]{};  // by KernelExit
+};
+
+constexpr const char* to_text(KernelExit e) {
+    switch (e) {
+    case KernelExit::interrupt: return "interrupt";
+    case KernelExit::exception: return "exception";
+    case KernelExit::step: return "step";
+    case KernelExit::count: break;
+    }
+    return "?";
+}
+
 // What is in use. VMs that are off, and what was saved of none, hold nothing: it is then as it was at start.
 // The deaths are counted from the node's start.
 struct NodeInfo {
@@ -98,6 +121,9 @@ class Operations {
     // Places for VMs. A VM keeps its place; places of VMs that are gone are empty until they are used again.
     virtual unsigned vm_count() = 0;
     virtual VmInfo vm_info(unsigned vm) = 0;
+    // vCPUs of the VM whose exits are counted; none while it is off.
+    virtual unsigned counted_cpus(unsigned vm) = 0;
+    virtual CpuExits cpu_exits(unsigned vm, unsigned cpu) = 0;
     // Places for modules; those that are empty have no name.
     virtual unsigned module_count() = 0;
     virtual ModuleInfo module(unsigned index) = 0;

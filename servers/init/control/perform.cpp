@@ -110,6 +110,11 @@ void perform(Operations& operations, const Command& command, Performed& result) 
         result.kind = FailureKind::usage;
         return print(result.error, "unknown command '{}'; try help", topic);
     }
+    if (command.action == Action::exits && operations.counted_cpus(result.vm) == 0) {
+        result.kind = FailureKind::wrong_state;
+        return print(result.error, "VM '{}' is off; its exits are counted while it is on",
+                     operations.vm_info(result.vm).name);
+    }
     result.good = true;
 }
 

@@ -109,7 +109,7 @@ class Writer {
     }
 
   private:
-    using Arena = JsonArena<1024>;  // replies are nested four deep
+    using Arena = JsonArena<1024>;  // replies are nested six deep
 
     Arena arena_;
     rapidjson::Writer<Stream, rapidjson::UTF8<>, rapidjson::UTF8<>, Arena> json_;
@@ -255,6 +255,39 @@ bool is_transfer(Action a) {
     return a == Action::module_put || a == Action::saved_get || a == Action::saved_put;
 }
 
+// Classes of which there were none are left out.
+void write_exits(Writer& w, Operations& operations, unsigned vm) {
+    w.begin_object();
+    w.field("vm", operations.vm_info(vm).name);
+    w.key("vcpus");
+    w.begin_array();
+    for (unsigned i = 0; i < operations.counted_cpus(vm); ++i) {
+        const CpuExits cpu = operations.cpu_exits(vm, i);
+        w.begin_object();
+        w.field("core", cpu.core);
+        w.key("exits");
+        w.begin_object();
+        for (unsigned c = 0; c < exit_classes; ++c) {
+            if (cpu.of[c].exits == 0) continue;
+            w.key(to_text(static_cast<ExitClass>(c)));
+            w.begin_array();
+            w.number(cpu.of[c].exits);
+            w.number(cpu.of[c].ns);
+            w.end_array();
+        }
+        w.end_object();
+        w.key("kernel");
+        w.begin_object();
+        for (unsigned k = 0; k < kernel_exits; ++k)
+            if (cpu.by_kernel[k] != 0)
+                w.field(to_text(static_cast<KernelExit>(k)), cpu.by_kernel[k]);
+        w.end_object();
+        w.end_object();
+    }
+    w.end_array();
+    w.end_object();
+}
+
 void write_help(Writer& w, std::string_view topic) {
     w.begin_array();
     for (const CommandSpec& spec : commands()) {
@@ -301,6 +334,7 @@ void write_result(Output& output, const Request& request, Operations& operations
     case Action::devices: write_devices(w, operations); break;
     case Action::policies: write_policies(w, operations); break;
     case Action::nodeinfo: write_node(w, operations.node_info()); break;
+    case Action::exits: write_exits(w, operations, performed.vm); break;
     case Action::help: write_help(w, request.command[Parameter::topic]); break;
     case Action::dominfo: write_vm(w, operations.vm_info(performed.vm), performed.vm); break;
     default:

@@ -62,6 +62,7 @@ inline void count(Shared* s, Status status) {
         for (;;) count(s, (__VA_ARGS__));                                                          \
     }
 MARGAY_OBJECT_USER(vcpu_asker, query_vcpu(child_portal).status())
+MARGAY_OBJECT_USER(vcpu_counter, count_exits(child_portal, 0).status())
 MARGAY_OBJECT_USER(vcpu_reader, vcpu_ctl(child_portal, VcpuOp::read_state, state::all))
 MARGAY_OBJECT_USER(acknowledger, irq_ctl(child_portal, IrqOp::acknowledge))
 MARGAY_OBJECT_USER(binder, irq_ctl(child_portal, IrqOp::bind, child_memory, 1))
@@ -111,6 +112,7 @@ constexpr Kind kinds[] = {{"call", caller},
                           {"thread", thread_user},
                           {"copy", copier},
                           {"vcpu_query", vcpu_asker, true},
+                          {"vcpu_count", vcpu_counter, true},
                           {"vcpu_state", vcpu_reader, true},
                           {"acknowledge", acknowledger, true},
                           {"bind", binder, true},
@@ -131,7 +133,7 @@ class Given {
           second_{memory(create_bytes)},
           object_{node->new_slot()},
           other_{node->new_slot()} {
-        if (kind == "vcpu_query" || kind == "vcpu_state") {
+        if (kind == "vcpu_query" || kind == "vcpu_count" || kind == "vcpu_state") {
             space_ = node->new_slot();
             page_ = memory();
             EXPECT_STATUS(create(ObjectType::space, space_, memory(create_bytes).slot, 8),

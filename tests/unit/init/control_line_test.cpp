@@ -46,6 +46,36 @@ TEST_F(ControlLineTest, List) {
               "\n");
 }
 
+TEST_F(ControlLineTest, Exits) {
+    EXPECT_EQ(
+        ask(R"({"id": 7, "command": "exits", "vm": "linux"})"),
+        R"({"id":7,"ok":true,"result":{"vm":"linux","vcpus":[)"
+        R"({"core":1,"exits":{"startup":[1,5000],"cpuid":[20,30001]},"kernel":{"interrupt":7}},)"
+        R"({"core":0,"exits":{"cpuid":[3,40]},"kernel":{}}]}})"
+        "\n");
+    ask(R"({"command": "exits", "vm": "two"})");
+    EXPECT_STREQ(document_["error"].GetString(),
+                 "VM 'two' is off; its exits are counted while it is on");
+    EXPECT_STREQ(document_["kind"].GetString(), "state");
+    ask(R"({"command": "exits"})");
+    EXPECT_STREQ(document_["kind"].GetString(), "usage");
+    ask(R"({"command": "exits", "vm": "three"})");
+    EXPECT_STREQ(document_["kind"].GetString(), "not found");
+    EXPECT_TRUE(operations_.executed.empty());
+}
+
+// Of all classes and as many vCPUs as a VM may have, in numbers that a century does not reach.
+TEST_F(ControlLineTest, ExitsOfTheLargestVmAreOneAnswer) {
+    CpuExits most;
+    most.core = max_cores - 1;
+    for (CpuExits::Class& c : most.of) c = {1ull << 45, 3'200'000'000'000'000'000};
+    for (std::uint64_t& n : most.by_kernel) n = 1ull << 45;
+    operations_.exits[0].assign(max_vcpus, most);
+    ask(R"({"command": "exits", "vm": "linux"})");
+    EXPECT_TRUE(document_["ok"].GetBool());
+    EXPECT_EQ(document_["result"]["vcpus"].Size(), max_vcpus);
+}
+
 TEST_F(ControlLineTest, PiecesOfModules) {
     const auto piece = [](std::uint32_t transfer, std::uint64_t offset, const std::string& bytes) {
         std::string payload, s;

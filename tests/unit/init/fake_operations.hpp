@@ -13,10 +13,11 @@ struct FakeOperations : Operations {
     std::vector<ModuleInfo> modules{{"vmm", 400'000}, {"vmm-old", 1}};
     std::vector<DeviceInfo> devices;
     std::vector<PolicyInfo> policies;
-    std::vector<std::string> executed;  // "action:vm:module"
-    std::string refusal;                // execute fails with it
-    std::string defined;                // by the last define
-    unsigned goes_on = 0;               // calls of outcome() before the next is done
+    std::vector<std::vector<CpuExits>> exits;  // by VM and vCPU
+    std::vector<std::string> executed;         // "action:vm:module"
+    std::string refusal;                       // execute fails with it
+    std::string defined;                       // by the last define
+    unsigned goes_on = 0;                      // calls of outcome() before the next is done
 
     FakeOperations() {
         VmInfo vm;
@@ -27,6 +28,13 @@ struct FakeOperations : Operations {
         vm.exits = 39450;
         vm.vmm = "vmm";
         vms.push_back(vm);
+        exits.emplace_back(2);
+        CpuExits& first = exits[0][0];
+        first.core = 1;
+        first.of[static_cast<unsigned>(ExitClass::startup)] = {1, 5000};
+        first.of[static_cast<unsigned>(ExitClass::cpuid)] = {20, 30'001};
+        first.by_kernel[0] = 7;
+        exits[0][1].of[static_cast<unsigned>(ExitClass::cpuid)] = {3, 40};
         vm = VmInfo{};
         vm.name = "two";
         vm.phase = VmPhase::failed;
@@ -37,6 +45,10 @@ struct FakeOperations : Operations {
 
     unsigned vm_count() override { return static_cast<unsigned>(vms.size()); }
     VmInfo vm_info(unsigned vm) override { return vms.at(vm); }
+    unsigned counted_cpus(unsigned vm) override {
+        return vm < exits.size() ? static_cast<unsigned>(exits[vm].size()) : 0;
+    }
+    CpuExits cpu_exits(unsigned vm, unsigned cpu) override { return exits.at(vm).at(cpu); }
     unsigned module_count() override { return static_cast<unsigned>(modules.size()); }
     ModuleInfo module(unsigned index) override { return modules.at(index); }
     unsigned device_count() override { return static_cast<unsigned>(devices.size()); }

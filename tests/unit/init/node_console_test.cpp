@@ -74,6 +74,17 @@ TEST_F(NodeConsoleTest, Dominfo) {
         run("dominfo 2").ends_with("Its start:      3072 of 9216 KiB of its files are in place\n"));
 }
 
+TEST_F(NodeConsoleTest, Exits) {
+    EXPECT_EQ(run("exits linux"),
+              "Class                    Exits         Time (us)     Each (ns)  \n" +
+                  std::string(64, '-') +
+                  "\n"
+                  "startup                  1             5             5000  \n"
+                  "cpuid                    23            30            1306  \n"
+                  "kernel: interrupt        7             -             -  \n");
+    EXPECT_EQ(run("exits two"), "error: VM 'two' is off; its exits are counted while it is on\n");
+}
+
 TEST_F(NodeConsoleTest, Actions) {
     EXPECT_EQ(run("suspend linux"), "VM 'linux' suspended\n");
     EXPECT_EQ(run("resume 1"), "VM 'linux' resumed\n");

@@ -43,6 +43,31 @@ inline std::uint64_t rdtsc() {
     asm volatile("rdtsc" : "=a"(low), "=d"(high));
     return low | static_cast<std::uint64_t>(high) << 32;
 }
+// Numbers of 64 bits in arrays within an object, the arrays `counts` and `ticks` bytes behind its beginning. Counts number `index`
+// of the first up and takes the time-stamp counter off that of the second; or adds it to that. Without joining the halves of the
+// counter, the lower half of a number changes first. What is stored at `first` is stored before; `all` covers the arrays.
+template <unsigned counts, unsigned ticks, typename T>
+[[gnu::always_inline]] inline void count_and_take_tsc(void* object, std::uint64_t index,
+                                                      std::uint32_t& first, T& all) {
+    asm volatile(
+        "incq %c[counts](%[object],%[index],8)\n\t"
+        "rdtsc\n\t"
+        "sub %%eax, %c[ticks](%[object],%[index],8)\n\t"
+        "sbb %%edx, %c[ticks]+4(%[object],%[index],8)"
+        : "+m"(first), "+m"(all)
+        : [object] "r"(object), [index] "r"(index), [counts] "i"(counts), [ticks] "i"(ticks)
+        : "eax", "edx", "cc");
+}
+template <unsigned ticks, typename T>
+[[gnu::always_inline]] inline void add_tsc(void* object, std::uint64_t index, std::uint32_t& first,
+                                           T& all) {
+    asm volatile("rdtsc\n\t"
+                 "add %%eax, %c[ticks](%[object],%[index],8)\n\t"
+                 "adc %%edx, %c[ticks]+4(%[object],%[index],8)"
+                 : "+m"(first), "+m"(all)
+                 : [object] "r"(object), [index] "r"(index), [ticks] "i"(ticks)
+                 : "eax", "edx", "cc");
+}
 inline std::uint64_t read_cr0() {
     std::uint64_t v;
     asm volatile("mov %%cr0, %0" : "=r"(v));

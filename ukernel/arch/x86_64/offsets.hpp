@@ -51,7 +51,7 @@
 #define KIND_VCPU       1
 
 // Vcpu
-#define VCPU_GUEST 6928
+#define VCPU_GUEST 7440
 
 // CapSlot
 #define SLOT_SHIFT  7

@@ -161,6 +161,12 @@ std::uint64_t read_msr(std::uint32_t index) {
 }
 void write_msr(std::uint32_t index, std::uint64_t value) { now.msr[index] = value; }
 std::uint64_t rdtsc() { return now.tsc; }
+void change(void* object, std::uint64_t offset, std::uint64_t by) {
+    std::uint64_t number;
+    std::memcpy(&number, static_cast<char*>(object) + offset, sizeof(number));
+    number += by;
+    std::memcpy(static_cast<char*>(object) + offset, &number, sizeof(number));
+}
 std::uint64_t read_cr0() { return 0; }
 std::uint64_t read_cr2() { return now.cr2; }
 std::uint64_t read_cr3() { return now.cr3[machine::this_core_id]; }

@@ -89,6 +89,15 @@ bool exited_by_exception(Vcpu& v) {
     return true;
 }
 
+// What else there is to do on this core is done.
+[[noreturn]] void let_interrupts_in(Vcpu& v) {
+    v.guest.keep_shadow();
+    measure::left(v.core->id);
+    cpu::take_interrupts();
+    measure::entered(v.core->id);
+    scheduler::leave();
+}
+
 }  // namespace
 
 }  // namespace margay
@@ -99,16 +108,21 @@ extern "C" [[noreturn]] void guest_exited(margay::Vcpu* vcpu) {
     Vcpu& v = *vcpu;
     measure::entered(v.core->id);
     Vmcb& c = *v.guest.vmcb;
-    if (((c.exit_int_info & vmcb::event_valid) | v.guest.irregular) != 0 && !settle(v)) [[unlikely]]
+    if (((c.exit_int_info & vmcb::event_valid) | v.guest.irregular) != 0 && !settle(v))
+        [[unlikely]] {
+        v.count(KernelExit::step);
         scheduler::leave();
+    }
     // Exceptions and physical interrupts.
-    if (c.exit_code <= vmcb::exit_init && c.exit_code >= vmcb::exception_0 &&
-        (c.exit_code >= vmcb::exit_intr || exited_by_exception(v))) [[unlikely]] {
-        v.guest.keep_shadow();
-        measure::left(v.core->id);
-        cpu::take_interrupts();
-        measure::entered(v.core->id);
-        scheduler::leave();
+    if (c.exit_code <= vmcb::exit_init && c.exit_code >= vmcb::exception_0) [[unlikely]] {
+        if (c.exit_code >= vmcb::exit_intr) {
+            v.count(KernelExit::interrupt);
+            let_interrupts_in(v);
+        }
+        if (exited_by_exception(v)) {
+            v.count(KernelExit::exception);
+            let_interrupts_in(v);
+        }
     }
     // The guest has just run: the processor's XCR0 is still its own.
     const Classified e = classify_exit(c, v.gpr, features().next_rip, [] {

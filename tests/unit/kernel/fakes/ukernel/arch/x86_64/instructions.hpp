@@ -17,6 +17,17 @@ CpuidResult cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0);
 std::uint64_t read_msr(std::uint32_t index);
 void write_msr(std::uint32_t index, std::uint64_t value);
 std::uint64_t rdtsc();
+// A number `offset` bytes behind the object's beginning.
+void change(void* object, std::uint64_t offset, std::uint64_t by);
+template <unsigned counts, unsigned ticks, typename T>
+void count_and_take_tsc(void* object, std::uint64_t index, std::uint32_t&, T&) {
+    change(object, counts + 8 * index, 1);
+    change(object, ticks + 8 * index, -rdtsc());
+}
+template <unsigned ticks, typename T>
+void add_tsc(void* object, std::uint64_t index, std::uint32_t&, T&) {
+    change(object, ticks + 8 * index, rdtsc());
+}
 std::uint64_t read_cr0();
 std::uint64_t read_cr2();
 std::uint64_t read_cr3();
