@@ -72,6 +72,7 @@ void NodeConsole::show() {
     case Action::help: return help(command_[Parameter::topic]);
     case Action::modules: return modules();
     case Action::devices: return devices();
+    case Action::policies: return policies();
     case Action::nodeinfo: return nodeinfo(operations_.node_info());
     case Action::exits: return exits(performed_.vm);
     case Action::console: return;  // the console server says what it shows
@@ -270,6 +271,24 @@ void NodeConsole::devices() {
         cell(why.empty() ? "yes" : why.view(), 0);
         say("\n");
     }
+}
+
+void NodeConsole::policies() {
+    bool any = false;
+    for (unsigned i = 0; i < operations_.policy_count(); ++i) {
+        const PolicyInfo p = operations_.policy(i);
+        if (p.vm[0] == 0) continue;
+        any = true;
+        say("{}: {} is {}", p.vm, p.module, p.state);
+        if (p.report[0] != 0) say(": {}", p.report);
+        say("\n");
+        for (unsigned f = 0; p.page != nullptr && f < policy_figures; ++f) {
+            const auto name = p.page->figure[f].name.copy();
+            const std::uint64_t value = p.page->figure[f].value.load();
+            if (!name.view().empty() && value != 0) say("    {} {}\n", value, name.view());
+        }
+    }
+    if (!any) say("none\n");
 }
 
 void NodeConsole::modules() {

@@ -31,6 +31,7 @@ class NodeConsole final : private Completions {
     void exits(unsigned vm);
     void help(std::string_view topic);
     void modules();
+    void policies();
     template <typename... Arguments>
     void say(std::string_view format, const Arguments&... arguments);
     void cell(std::string_view text, unsigned width);

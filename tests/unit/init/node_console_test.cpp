@@ -97,6 +97,18 @@ TEST_F(NodeConsoleTest, Actions) {
                                         "console:1:", "shutdown:1:", "shutdown:2:"}));
 }
 
+TEST_F(NodeConsoleTest, Policies) {
+    EXPECT_EQ(run("policies"), "none\n");
+    EXPECT_EQ(run("policy-attach linux cpuid,halt count a=1  b"), "VM 'linux' has the policy\n");
+    PolicyPage page{};
+    page.figure[1].name.write("halt");
+    page.figure[1].value.store(12);
+    operations_.policies.push_back({"linux", "count", "attached", 1, "", "so far", &page});
+    EXPECT_EQ(run("policies"), "linux: count is attached: so far\n    12 halt\n");
+    EXPECT_EQ(run("policy-attach linux"),
+              "error: policy-attach needs CLASS,... MODULE [OPTIONS]\n");
+}
+
 TEST_F(NodeConsoleTest, EveryActionWithAVmAsksTheSupervisorAndAnswers) {
     for (const CommandSpec& spec : commands()) {
         if (spec.parameters.empty() || spec.parameters[0] != Parameter::vm) continue;
@@ -107,7 +119,7 @@ TEST_F(NodeConsoleTest, EveryActionWithAVmAsksTheSupervisorAndAnswers) {
         EXPECT_EQ(s.find("error"), s.npos) << s;
         EXPECT_EQ(s.empty(), spec.action == Action::console) << line;
     }
-    EXPECT_EQ(operations_.executed.size(), 17u);
+    EXPECT_EQ(operations_.executed.size(), 19u);
 }
 
 TEST_F(NodeConsoleTest, Errors) {
