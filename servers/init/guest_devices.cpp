@@ -19,6 +19,7 @@ constexpr std::uint64_t dma_space_mappings = 64;
 constexpr std::uint64_t dma_space_table_bytes = 64 << 10;
 // In one piece of work.
 constexpr unsigned messages_at_once = 4;
+constexpr unsigned moves_per_ms = 4;
 constexpr std::uint64_t msix_entry_bytes = 16;
 constexpr std::uint64_t first_bar_port = 0x1000, end_of_ports = 0x10000;
 
@@ -517,10 +518,23 @@ std::uint64_t GuestDevices::board_bits(unsigned i, std::uint64_t wanted) const {
 // --- while it runs
 
 // First to whom, then where: what comes meanwhile, and what cannot be moved, the kernel hands on to that vCPU's core.
+// A VMM can wish for others without end: so many are moved in a millisecond.
 void GuestDevices::direct_messages(const Guest& guest) {
-    for (unsigned i = 0; i < messages_; ++i) {
+    moves_wait_ = rdtsc() < next_move_;
+    if (moves_wait_) return;
+    unsigned moves = 0;
+    for (unsigned n = 0; n < messages_; ++n) {
+        const unsigned i = next_message_;
+        next_message_ = (next_message_ + 1) % messages_;
         const unsigned cpu = guest.control->message_cpu[i].load();
         if (cpu == message_cpu_[i] || cpu >= guest.cpus()) continue;
+        if (moves == moves_per_ms) {
+            next_message_ = i;
+            moves_wait_ = true;
+            return;
+        }
+        ++moves;
+        next_move_ = rdtsc() + holdings_.node().ticks(us_per_ms);
         const GuestCpu& to = guest.cpu(cpu);
         if (irq_ctl(irq_[i], IrqOp::bind, to.event, 1ull << (recall_bit::first_message + i)) !=
             Status::ok)

@@ -36,6 +36,9 @@ class GuestDevices {
     // Of FunctionPart i.
     const Extent& part(unsigned i) const { return part_[i]; }
 
+    // TSC: look() has more to do then.
+    std::uint64_t next_look() const { return moves_wait_ ? next_move_ : no_deadline; }
+
   private:
     enum class Step : std::uint8_t {
         none,
@@ -65,6 +68,10 @@ class GuestDevices {
         unsigned gsi = 0;
         Slot irq = no_slot;
     };
+
+    std::uint64_t next_move_ = 0;  // TSC: no message is moved before
+    unsigned next_message_ = 0;    // to be looked at first
+    bool moves_wait_ = false;
 
     bool choose(Failure& why);
     bool place_bars(Failure& why);

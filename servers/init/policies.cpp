@@ -23,7 +23,7 @@ Failure Policies::may_attach(const PolicySpec& spec) const {
         } else if (same(p.spec.module, spec.module)) {
             f.set(FailureKind::wrong_state, "it has that policy already; detach it first");
         } else if (const ExitClasses both = p.spec.classes & spec.classes;
-                   both != 0 && !f.is_set() && p.state != PolicyState::failed) {
+                   both != 0 && !f.is_set()) {
             const auto c = static_cast<ExitClass>(__builtin_ctz(both));
             f.set(FailureKind::wrong_state, "policy '{}' has exits of class {} already",
                   p.spec.module, to_text(c));
@@ -65,8 +65,9 @@ Failure Policies::outcome(unsigned number, bool& pending) const {
     Failure f;
     pending = false;
     for (const Policy& p : policies_) {
-        if (p.state == PolicyState::none || p.number != number) continue;
+        if (p.state == PolicyState::none || p.number != number || p.leaves) continue;
         pending = p.state == PolicyState::loading || p.state == PolicyState::starting ||
+                  p.state == PolicyState::binding ||
                   (p.state == PolicyState::ending && p.reason[0] != 0);
         if (p.state == PolicyState::failed)
             f.set(FailureKind::failed, "policy '{}': {}", p.spec.module, p.reason);
@@ -84,6 +85,8 @@ void Policies::begin(Policy& p) {
 
 void Policies::end(Policy& p, const char* reason) {
     p.process.end();
+    p.watch.end();
+    p.sample = WatchSample{};
     copy_text(p.reason, reason);
     p.state = PolicyState::ending;
     if (reason[0] != 0)
@@ -109,7 +112,7 @@ void Policies::guest_ends() {
     guest_ = nullptr;
     for (Policy& p : policies_)
         if (p.state == PolicyState::loading || p.state == PolicyState::starting ||
-            p.state == PolicyState::attached)
+            p.state == PolicyState::binding || p.state == PolicyState::attached)
             end(p, "");
 }
 
@@ -122,6 +125,8 @@ bool Policies::drop_piece() {
     return true;
 }
 
+// That an exit of such a class is not forwarded: what the base had before, and what has come to it without a policy's doing,
+// the kernel calls forwarded as well.
 bool Policies::has_exit(const VcpuStatus& v) const {
     if (!v.pending || v.forwarded) return false;
     for (const Policy& p : policies_)
@@ -131,14 +136,14 @@ bool Policies::has_exit(const VcpuStatus& v) const {
     return false;
 }
 
-void Policies::exit_waits(const VcpuStatus& v, std::uint64_t since) {
+void Policies::exit_waits(const VcpuStatus& v, unsigned cpu, std::uint64_t since) {
     for (Policy& p : policies_) {
         if (p.state != PolicyState::attached ||
             (p.spec.classes >> static_cast<unsigned>(v.exit_class) & 1) == 0)
             continue;
         if (p.sample.exit != 0 && p.since <= since) continue;
         p.since = since;
-        p.sample.exit = v.sequence;
+        p.sample.exit = exit_name(cpu, v.sequence);
         p.sample.waited = v.waited;
     }
 }
@@ -152,15 +157,33 @@ void Policies::look(Policy& p, std::uint64_t now) {
     }
     if (p.process.is_dead()) return end(p, "it has ended by a fault");
     if (p.state == PolicyState::starting) {
-        if (phase != PolicyPhase::ready) return;
-        if (p.process.take_exits() != Status::ok) return end(p, p.process.why());
-        p.state = PolicyState::attached;
-        const std::uint64_t limit = node_->ticks(config_->hang_ms * us_per_ms);
-        p.watch.begin({limit, limit, 0}, now);
+        if (phase == PolicyPhase::ready) {
+            if (p.process.start_further() != Status::ok) return end(p, p.process.why());
+            p.state = PolicyState::binding;
+            return;
+        }
+        p.sample.starts = true;
     }
     p.sample.now = now;
-    if (p.watch.look(p.sample) != WatchFinding::well) end(p, "it hangs");
+    const WatchFinding found = p.watch.look(p.sample);
     p.sample = WatchSample{};
+    if (found != WatchFinding::well)
+        end(p, found == WatchFinding::start_hangs ? "it does not become ready" : "it hangs");
+}
+
+void Policies::watch(Policy& p) {
+    p.sample = WatchSample{};
+    p.watch.begin({node_->ticks(config_->hang_ms * us_per_ms),
+                   node_->ticks(config_->start_ms * us_per_ms), 0},
+                  rdtsc());
+}
+
+std::uint64_t Policies::next_look() const {
+    std::uint64_t next = no_deadline;
+    for (const Policy& p : policies_)
+        if (p.state == PolicyState::starting || p.state == PolicyState::attached)
+            next = std::min(next, p.watch.next_look());
+    return next;
 }
 
 void Policies::look(std::uint64_t now) {
@@ -170,31 +193,37 @@ void Policies::look(std::uint64_t now) {
 Work Policies::work() const {
     Work most_urgent = Work::none;
     for (const Policy& p : policies_) {
-        if (p.state == PolicyState::loading) most_urgent = std::max(most_urgent, Work::waited);
+        if (p.state == PolicyState::loading || p.state == PolicyState::binding)
+            most_urgent = std::max(most_urgent, Work::waited);
         if (p.state == PolicyState::ending) most_urgent = std::max(most_urgent, Work::ending);
     }
     return most_urgent;
 }
 
 void Policies::do_piece() {
-    const Work most_urgent = work();
+    // First: the rows of one that goes are free for the next.
     for (Policy& p : policies_) {
-        if (p.state == PolicyState::loading && most_urgent == Work::waited) {
-            bool done = false;
-            Status s = p.process.load_piece(done);
-            if (s == Status::ok && done) {
-                s = p.process.start();
-                p.state = PolicyState::starting;
-            }
-            if (s == Status::ok) return;
-            char text[sizeof(p.reason)];
-            write(text, "{}: {}", p.process.why(), to_text(s));
-            return end(p, text);
+        if (p.state != PolicyState::ending) continue;
+        if (p.process.release_piece()) ended(p);
+        return;
+    }
+    for (Policy& p : policies_) {
+        if (p.state != PolicyState::loading && p.state != PolicyState::binding) continue;
+        bool done = false;
+        Status s = p.state == PolicyState::loading ? p.process.load_piece(done)
+                                                   : p.process.bind_piece(done);
+        if (s == Status::ok && done && p.state == PolicyState::loading) {
+            s = p.process.start();
+            p.state = PolicyState::starting;
+            watch(p);
+        } else if (s == Status::ok && done) {
+            p.state = PolicyState::attached;
+            watch(p);
         }
-        if (p.state == PolicyState::ending) {
-            if (p.process.release_piece()) ended(p);
-            return;
-        }
+        if (s == Status::ok) return;
+        char text[sizeof(p.reason)];
+        write(text, "{}: {}", p.process.why(), to_text(s));
+        return end(p, text);
     }
 }
 

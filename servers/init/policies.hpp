@@ -12,6 +12,7 @@ enum class PolicyState : std::uint8_t {
     off,       // it is attached when the VM's guest begins
     loading,   // it is made
     starting,  // it runs, and is not ready
+    binding,   // exits of some vCPUs go to it
     attached,  // exits go to it
     ending,    // they do not any more; what it is made of goes back
     failed,    // see reason
@@ -41,7 +42,8 @@ class Policies {
 
     // Whether the exit of that class is with one of them. Its answer is awaited since then (TSC).
     bool has_exit(const VcpuStatus& v) const;
-    void exit_waits(const VcpuStatus& v, std::uint64_t since);
+    void exit_waits(const VcpuStatus& v, unsigned cpu, std::uint64_t since);
+    std::uint64_t next_look() const;  // TSC
     void look(std::uint64_t now);
     Work work() const;
     void do_piece();
@@ -76,6 +78,7 @@ class Policies {
     void end(Policy& p, const char* reason);
     void ended(Policy& p);
     void look(Policy& p, std::uint64_t now);
+    void watch(Policy& p);
 
     Node* node_ = nullptr;
     const VmConfig* config_ = nullptr;

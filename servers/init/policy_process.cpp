@@ -27,7 +27,7 @@ void PolicyProcess::begin(Node& node, const PolicySpec& spec, const char* vm, co
     spec_ = &spec;
     guest_ = &guest;
     to_ = &to;
-    given_ = 0;
+    given_ = bound_ = 0;
     page_ = nullptr;
     why_ = "";
     ProgramOptions options;
@@ -129,36 +129,34 @@ Status PolicyProcess::start() {
     return s == Status::ok ? s : fail_with("it cannot be started", s);
 }
 
-Status PolicyProcess::take_exits() {
+Status PolicyProcess::start_further() {
     Status s = Status::ok;
-    for (unsigned i = 1; i < cpus_.size(); ++i)
-        if (guest_->leader(i) == i && s == Status::ok) {
-            s = thread_ctl(cpus_[i].thread, ThreadOp::start);
-            cpus_[i].is_started = s == Status::ok;
-        }
-    for (unsigned i = 0; i < cpus_.size(); ++i)
-        each_class(spec_->classes, [&](ExitClass c) {
-            // Read once: it may change it meanwhile.
-            const std::uint64_t wanted =
-                __atomic_load_n(&page_->wanted[static_cast<unsigned>(c)], __ATOMIC_RELAXED);
-            if (s == Status::ok)
-                s = vcpu_ctl(guest_->cpu(i).vcpu, VcpuOp::bind_policy,
-                             static_cast<std::uint64_t>(c), cpus_[i].portal,
-                             wanted & state::valid_groups);
-        });
+    for (unsigned i = 1; i < cpus_.size() && s == Status::ok; ++i) {
+        if (guest_->leader(i) != i) continue;
+        s = thread_ctl(cpus_[i].thread, ThreadOp::start);
+        cpus_[i].is_started = s == Status::ok;
+    }
+    return s == Status::ok ? s : fail_with("it cannot be started", s);
+}
+
+Status PolicyProcess::bind_piece(bool& done) {
+    const Cpu& cpu = cpus_[bound_];
+    const Slot vcpu = guest_->cpu(bound_).vcpu;
+    Status s = Status::ok;
+    each_class(spec_->classes, [&](ExitClass c) {
+        // Read once: it may change it meanwhile.
+        const std::uint64_t wanted =
+            __atomic_load_n(&page_->wanted[static_cast<unsigned>(c)], __ATOMIC_RELAXED);
+        if (s == Status::ok)
+            s = vcpu_ctl(vcpu, VcpuOp::bind_policy, static_cast<std::uint64_t>(c), cpu.portal,
+                         wanted & state::valid_groups);
+    });
+    done = ++bound_ == cpus_.size();
     return s == Status::ok ? s : fail_with("exits cannot be given to it", s);
 }
 
+// The exit that one of them has in hand goes to the base, as those of a policy without a handler do.
 void PolicyProcess::end() {
-    for (const Cpu& cpu : cpus_) {
-        if (cpu.portal == no_slot) continue;
-        const auto number = static_cast<unsigned>(&cpu - cpus_.begin());
-        each_class(spec_->classes, [&](ExitClass c) {
-            (void)vcpu_ctl(guest_->cpu(number).vcpu, VcpuOp::bind_policy,
-                           static_cast<std::uint64_t>(c), no_slot);
-        });
-    }
-    // The exit that one of them has in hand goes to the base.
     for (const Cpu& cpu : cpus_)
         if (cpu.thread != no_slot) (void)thread_ctl(cpu.thread, ThreadOp::kill);
 }

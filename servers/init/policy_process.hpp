@@ -29,9 +29,11 @@ class PolicyProcess {
     // release_piece() is due.
     Status load_piece(bool& done);
     Status start();
-    // It is ready: exits of the spec's classes go to it first from now on, on all vCPUs.
-    Status take_exits();
-    // Its exits go to the base again, and none of its threads runs on.
+    // It is ready: its further threads take exits as well.
+    Status start_further();
+    // Exits of the spec's classes go to it first from now on, on one vCPU more. done: on all.
+    Status bind_piece(bool& done);
+    // None of its threads runs on, and its exits go to the base; the rows are free when it is released.
     void end();
     bool is_dead() const;
     // True: nothing is left.
@@ -66,6 +68,7 @@ class PolicyProcess {
     PolicyPage* page_ = nullptr;
     Row<Cpu> cpus_;
     unsigned given_ = 0;
+    unsigned bound_ = 0;  // vCPUs
     const char* why_ = "";
 };
 

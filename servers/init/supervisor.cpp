@@ -48,7 +48,8 @@ constexpr const char* to_text(PolicyState s) {
     case PolicyState::none: break;
     case PolicyState::off: return "off";
     case PolicyState::loading:
-    case PolicyState::starting: return "starting";
+    case PolicyState::starting:
+    case PolicyState::binding: return "starting";
     case PolicyState::attached: return "attached";
     case PolicyState::ending: return "ending";
     case PolicyState::failed: return "failed";
@@ -141,12 +142,18 @@ Failure Supervisor::add(const VmConfig& config) {
                        {place.terminal, place.log, services_.console_event(), event_,
                         place.requests, 1ull << index % vm_bits, &services_.devices(),
                         static_cast<std::uint16_t>(definitions_ % 0xffff + 1)},
-                       (definitions_ + 1) * tickets_per_vm);
+                       (definitions_ + 1) % 0x7fff * tickets_per_vm);
     place.holder = static_cast<std::uint16_t>(definitions_ % 0xffff + 1);
     ++definitions_;
     places_[index] = &place;
     count_ = std::max(count_, index + 1);
     return f;
+}
+
+// Of policies that have left.
+void Supervisor::give_back_channels(VmPlace& place) {
+    place.vm.policies().give_back_channels(false,
+                                           [this](Channel& c) { services_.channels().remove(c); });
 }
 
 // The console gives the channels' memory back when it has let go of them.
@@ -246,6 +253,7 @@ std::uint64_t Supervisor::work() {
     if (c.work != Work::urgent && begin < next_piece_) return next_piece_;
     last_worked_ = c.vm;
     places_[c.vm]->vm.do_piece();
+    give_back_channels(*places_[c.vm]);
     if (c.work == Work::urgent) return 0;
     leisure_is_due_ = c.work != Work::leisurely;
     // Guests share this core: they get as much of it as this takes, or more if nobody waits.
@@ -425,7 +433,6 @@ Outcome Supervisor::attach_policy(const Command& command, unsigned vm) {
     if (!failure_.is_set()) failure_ = policies.may_attach(spec);
     if (failure_.is_set()) return failed(failure_);
     ConsoleChannels& channels = services_.channels();
-    policies.give_back_channels(false, [&](Channel& c) { channels.remove(c); });
     Text<31> name;
     print(name, "{}/{}", place.config.name, spec.module);
     const Result<Channel> lines = channels.add({ChannelKind::log, name.view()});
@@ -589,6 +596,7 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
     if (command.action == Action::policy_attach) return attach_policy(command, vm);
     if (command.action == Action::policy_detach) {
         failure_ = places_[vm]->vm.policies().detach(command[Parameter::module]);
+        give_back_channels(*places_[vm]);
         return failure_.is_set() ? failed(failure_) : Outcome{};
     }
     const VmLife& life = places_[vm]->vm.life();

@@ -69,6 +69,7 @@ class Supervisor final : public Operations, private NodeModuleRoom {
     Failure undefine(unsigned index);
     Failure set(VmPlace& place, std::string_view key, std::string_view value);
     void give_back(VmPlace& place);
+    void give_back_channels(VmPlace& place);
     unsigned find(std::string_view name) const;
     bool is_there(unsigned vm) const { return vm < count_ && places_[vm] != nullptr; }
     template <typename F>

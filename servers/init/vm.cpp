@@ -184,7 +184,7 @@ void Vm::look_at_cpus(VmSample& s) {
             cpu.last_pending = exit;
             cpu.pending_since = s.now;
         }
-        if (is_elsewhere) policies_.exit_waits(*v, cpu.pending_since);
+        if (is_elsewhere) policies_.exit_waits(*v, i, cpu.pending_since);
         if (i == 0 && v->sequence > 1) guest_.needs_files = false;
         if (faulted && guest_.leader(i) != *faulted) continue;
         ++s.suspects;
@@ -237,7 +237,8 @@ void Vm::tell_progress(std::uint64_t now) {
 }
 
 std::uint64_t Vm::next_look() const {
-    return std::min({life_.next_look(), killer_.next(), tells_at_});
+    return std::min({life_.next_look(), policies_.next_look(), killer_.next(), tells_at_,
+                     devices_.next_look()});
 }
 
 std::uint64_t Vm::exits() const {

@@ -35,6 +35,13 @@ def _attach(machine, rows):
     _good(machine, command="policy-attach", vm="g", rows=rows)
 
 
+def _attach_to_fail(machine, rows):
+    """One that fails soon: before the answer, or after it."""
+    reply = machine.ctl(command="policy-attach", vm="g", rows=rows)
+    if not reply["ok"] and reply["kind"] != "failed":
+        raise RuntimeError(f"{rows}: {reply}")
+
+
 def _detach(machine, module):
     _good(machine, command="policy-detach", vm="g", module=module)
 
@@ -74,7 +81,7 @@ def _answers(node):
         _refused(machine, "failed", "", command="policy-attach", vm="g", rows="cpuid manifest")
         _detach(machine, "manifest")
         # Without the right to state it cannot answer: the write faults, and the VMM answers.
-        _good(machine, command="policy-attach", vm="g", rows="cpuid policy_cpuid 40000100:0=5,6,7,8")
+        _attach_to_fail(machine, "cpuid policy_cpuid 40000100:0=5,6,7,8")
         while _one(machine)["state"] != "failed":
             pass
         _detach(machine, "policy_cpuid")
@@ -82,7 +89,18 @@ def _answers(node):
         machine.expect(r"^leaf 1 2 3 4")
         _good(machine, command="reset", vm="g")
         machine.expect(r"^leaf 1 2 3 4")
+        # Attached while the VM is off: the VMM has the first exits before there is a policy.
+        _good(machine, command="destroy", vm="g")
         _detach(machine, "policy_cpuid")
+        _attach(machine, "all policy_count")
+        if _one(machine)["state"] != "off":
+            raise RuntimeError(f"the VM is off: {_one(machine)}")
+        _good(machine, command="start", vm="g")
+        while not (policy := _one(machine))["figures"]:
+            pass
+        if policy["state"] != "attached":
+            raise RuntimeError(f"not attached: {policy}")
+        _detach(machine, "policy_count")
         _attach(machine, "cpuid policy_cpuid with-state 40000100:0=e0d,2,3,4")
         node.check_off(machine)
     if b"leaf 5" in machine.output:
@@ -94,7 +112,7 @@ def _faults(node):
     with _boot(node) as machine:
         machine.expect(r"^leaf ")
         for how, why in (("die", "fault"), ("hang", "hangs"), ("lie", "fault")):
-            _good(machine, command="policy-attach", vm="g", rows=f"cpuid policy_faulty {how}")
+            _attach_to_fail(machine, f"cpuid policy_faulty {how}")
             while (policy := _one(machine))["state"] != "failed":
                 pass
             if why not in policy["report"]:
@@ -119,7 +137,7 @@ def _linux(node):
         machine.expect(r"^begin")
         for n in range(ROUNDS):
             how = ("all policy_count", "all policy_faulty die")[n % 2]
-            _good(machine, command="policy-attach", vm="g", rows=how)
+            _attach_to_fail(machine, how)
             if n % 10 == 5:
                 _good(machine, command="vmm-restart", vm="g")
             if n % 4 == 3:

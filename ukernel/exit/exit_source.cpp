@@ -44,8 +44,8 @@ void ExitSource::set_target(ExitTarget& target, Portal* portal, std::uint64_t ba
     ExitRow& row = *target.row;
     const bool waited_there = state == ContextState::queued && sent_to == &target;
     if (waited_there) {
-        // It keeps its exit, which is sent again, now or when there is somewhere to.
-        scheduler::detach(*this);
+        // It keeps its exit, which is sent again, now or when there is somewhere to, and its deadline.
+        withdraw();
         state = ContextState::stopped;
     }
     const bool is_of_row =
@@ -53,6 +53,10 @@ void ExitSource::set_target(ExitTarget& target, Portal* portal, std::uint64_t ba
     if (is_of_row && portal == nullptr && state == ContextState::calling && row.active == &target &&
         &target == &row.policy && (delivery & delivery::forwarded) == 0)
         delivery |= delivery::left;
+    // What the base has already is none of a policy's that comes now.
+    const bool is_new = &target == &row.policy && portal != nullptr && !target.is_bound();
+    if (is_of_row && is_new && (state == ContextState::calling || state == ContextState::queued))
+        delivery |= delivery::forwarded;
     target.portal = portal != nullptr ? portal : &Portal::nowhere;
     target.wanted = wanted;
     target.badge = badge;
@@ -87,6 +91,10 @@ void ExitSource::send() {
     if ((delivery & delivery::forwarded) != 0 ||
         (target == &row.policy && row.policy.bound_portal().handler == nullptr))
         target = &row.base;
+    if (target == &row.base) {
+        delivery &= ~delivery::left;
+        if (row.policy.is_bound()) delivery |= delivery::forwarded;
+    }
     if (!target->is_bound()) {
         stop((delivery & delivery::seen) != 0 ? "its exit has no handler any more"
                                               : "an exit that nobody handles");

@@ -23,7 +23,7 @@ constexpr std::uint32_t suspended = 4;  // stay out
 // What has become of the exit that waits for its reply.
 namespace delivery {
 constexpr std::uint32_t pending = 1;    // there is one
-constexpr std::uint32_t forwarded = 2;  // it goes to the base
+constexpr std::uint32_t forwarded = 2;  // it goes to the base, whatever policy there is
 constexpr std::uint32_t seen = 4;       // a handler had it already
 constexpr std::uint32_t left =
     8;  // a policy has it that was unbound meanwhile: it may still forward it

@@ -5,6 +5,8 @@
 //   };
 //   MARGAY_POLICY(Count)
 //
+// What is skipped is assumed to have the shortest encoding where exit_flag::length_assumed is set.
+//
 // Exits of vCPUs on different cores come at the same time, on a thread of each core. An exit that is forwarded goes to the
 // VMM as if there were no policy. A policy that dies, or does not answer within the VM's hang_ms, is detached, and the exit that
 // it had goes to the VMM.
@@ -72,7 +74,11 @@ template <typename Policy>
     Received r = reply_wait({});
     for (;;) {
         if (r.status != Status::ok) fail("a reply was refused", r.status);
-        const Answer a = its.on_exit(exit_of(r));
+        const Exit e = exit_of(r);
+        Answer a = its.on_exit(e);
+        // A guest that steps through itself is to stop behind the instruction: the VMM sees to that.
+        constexpr std::uint64_t trap_flag = 1 << 8;
+        if (a.action == Action::advance && (e.rflags & trap_flag) != 0) a = forward();
         r = reply_wait(
             {static_cast<std::uint64_t>(a.action), {r.message.words[0], a.dirty, a.rax}});
     }

@@ -321,6 +321,25 @@ TEST_F(Ipc, APolicyThatIsUnboundMayStillForwardTheExitThatItHas) {
     EXPECT_EQ(v.state, ContextState::dead);
 }
 
+TEST_F(Ipc, WhatTheBaseHasIsNoneOfAPolicyThatComes) {
+    Thread& h = server(20, 30);
+    portal(22, 20);
+    server(40, 30);
+    portal(42, 40);
+    Vcpu& v = vcpu(50, 22);
+    const auto halt = static_cast<unsigned>(ExitClass::halt);
+    ASSERT_NO_FATAL_FAILURE(start(v, 53, h));
+    ASSERT_EQ(System::exit_guest(v, ExitClass::halt), &h);
+    EXPECT_EQ(v.delivery & delivery::forwarded, 0u);
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {53, 9, halt, 42, 0}), Status::ok);
+    EXPECT_NE(v.delivery & delivery::forwarded, 0u);
+    ASSERT_EQ(s.call(Syscall::vcpu_ctl, {53, 9, halt, no_slot, 0}), Status::ok);
+    EXPECT_EQ(v.delivery & delivery::left, 0u) << "it was never the policy's";
+    ASSERT_EQ(System::leave(), &h);
+    ASSERT_EQ(reply(h, Action::advance, v.sequence), &v);
+    EXPECT_EQ(v.delivery, 0u);
+}
+
 TEST_F(Ipc, AnExitInTheHandsOfAPolicyThatDiesGoesToTheBase) {
     Thread& h = server(20, 30);
     portal(22, 20);
