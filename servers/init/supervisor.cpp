@@ -43,23 +43,6 @@ bool parse_number(std::string_view text, unsigned base, std::uint64_t& n) {
     return !text.empty();
 }
 
-constexpr const char* to_text(PolicyState s) {
-    switch (s) {
-    case PolicyState::none: break;
-    case PolicyState::off: return "off";
-    case PolicyState::loading:
-    case PolicyState::starting:
-    case PolicyState::binding: return "starting";
-    case PolicyState::attached: return "attached";
-    case PolicyState::ending: return "ending";
-    case PolicyState::failed: return "failed";
-    }
-    return "";
-}
-
-// Tickets of policies: no VM's task has such a one.
-constexpr unsigned policy_ticket = 1u << 31;
-
 }  // namespace
 
 Supervisor::Supervisor(Node& node, Services& services, const Manifest& manifest)
@@ -148,12 +131,6 @@ Failure Supervisor::add(const VmConfig& config) {
     places_[index] = &place;
     count_ = std::max(count_, index + 1);
     return f;
-}
-
-// Of policies that have left.
-void Supervisor::give_back_channels(VmPlace& place) {
-    place.vm.policies().give_back_channels(false,
-                                           [this](Channel& c) { services_.channels().remove(c); });
 }
 
 // The console gives the channels' memory back when it has let go of them.
@@ -402,49 +379,6 @@ Outcome Supervisor::receive(std::uint32_t transfer, std::uint64_t offset, std::s
     return failure_.is_set() ? failed(failure_) : o;
 }
 
-unsigned Supervisor::policy_count() { return count_ * Policies::most; }
-
-PolicyInfo Supervisor::policy(unsigned index) {
-    PolicyInfo info;
-    const unsigned vm = index / Policies::most;
-    if (!is_there(vm)) return info;
-    const Policies::Policy& p = places_[vm]->vm.policies()[index % Policies::most];
-    if (p.state == PolicyState::none || p.leaves) return info;
-    info.vm = places_[vm]->config.name;
-    info.module = p.spec.module;
-    info.state = to_text(p.state);
-    info.classes = p.spec.classes;
-    info.options = p.spec.options;
-    info.page = p.process.page();
-    if (p.reason[0] != 0)
-        copy_text(info.report, p.reason);
-    else if (info.page != nullptr)
-        copy_text(info.report, info.page->report.copy().c_str());
-    return info;
-}
-
-Outcome Supervisor::attach_policy(const Command& command, unsigned vm) {
-    VmPlace& place = *places_[vm];
-    Policies& policies = place.vm.policies();
-    PolicySpec spec;
-    failure_ = parse_policy(command[Parameter::rows], spec);
-    if (!failure_.is_set() && node_.module(spec.module) == nullptr)
-        failure_.set(FailureKind::not_found, "there is no module '{}'", spec.module);
-    if (!failure_.is_set()) failure_ = policies.may_attach(spec);
-    if (failure_.is_set()) return failed(failure_);
-    ConsoleChannels& channels = services_.channels();
-    Text<31> name;
-    print(name, "{}/{}", place.config.name, spec.module);
-    const Result<Channel> lines = channels.add({ChannelKind::log, name.view()});
-    if (!lines) {
-        failure_.set(FailureKind::no_memory, "no console for a policy: {}",
-                     to_text(lines.status()));
-        return failed(failure_);
-    }
-    policies.attach(spec, {*lines, services_.console_event(), event_, place.vm.event_mask()});
-    return outcome(vm, policy_ticket | policies.number());
-}
-
 unsigned Supervisor::device_count() { return services_.devices().count(); }
 
 // Copied once: the board is not init's alone.
@@ -595,8 +529,7 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
     }
     if (command.action == Action::policy_attach) return attach_policy(command, vm);
     if (command.action == Action::policy_detach) {
-        failure_ = places_[vm]->vm.policies().detach(command[Parameter::module]);
-        give_back_channels(*places_[vm]);
+        failure_ = detach_policy(command, vm);
         return failure_.is_set() ? failed(failure_) : Outcome{};
     }
     const VmLife& life = places_[vm]->vm.life();
@@ -609,12 +542,7 @@ Outcome Supervisor::execute(const Command& command, unsigned vm) {
 
 Outcome Supervisor::outcome(unsigned vm, unsigned ticket) {
     if (!is_there(vm)) return {false, "there is no such VM", false, 0, FailureKind::not_found};
-    if ((ticket & policy_ticket) != 0) {
-        bool pending = false;
-        failure_ = places_[vm]->vm.policies().outcome(ticket & ~policy_ticket, pending);
-        if (failure_.is_set()) return failed(failure_);
-        return {true, "", pending, ticket};
-    }
+    if ((ticket & policy_ticket) != 0) return policy_outcome(vm, ticket);
     const VmLife& life = places_[vm]->vm.life();
     if (life.ticket() != ticket && life.ousted() == ticket)
         return {false, "it was destroyed", false, 0, FailureKind::failed};

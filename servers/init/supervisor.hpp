@@ -47,7 +47,11 @@ class Supervisor final : public Operations, private NodeModuleRoom {
   private:
     std::string_view user_of(std::string_view module) override;
     Outcome put_module(const Command& command);
+    // Tickets of policies have this bit: no VM's task has such a one.
+    static constexpr unsigned policy_ticket = 1u << 31;
     Outcome attach_policy(const Command& command, unsigned vm);
+    Failure detach_policy(const Command& command, unsigned vm);
+    Outcome policy_outcome(unsigned vm, unsigned ticket);
     Outcome transfer_saved(const Command& command, unsigned vm);
     Failure carry_out(const Command& command, Vm& vm);
     struct Choice {
